@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Lint and test: makes .venv on the first run, finds or installs a Chromium for the page's test, then runs ruff and
+# pytest. Arguments go to pytest: bash scripts/test.sh tests/test_volume.py -k spike
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+
+find_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        command -v "$name" >/dev/null && return 0
+    done
+    return 1
+}
+
+prepare_environment requirements.txt requirements-dev.txt
+selection=()
+if ! find_chromium; then
+    echo "Installing Chromium for the test of the demo page" >&2
+    if ! apt_install chromium fonts-dejavu-core || ! find_chromium; then
+        [ "${CI:-}" != true ] || fail "CI needs Chromium for the test of the demo page, and it could not be installed"
+        echo "No Chromium found: the demo page is NOT tested. Install it, on Debian: sudo apt-get install chromium" >&2
+        selection=(-m "not browser")
+    fi
+fi
+
+export GRADIO_ANALYTICS_ENABLED=False OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+.venv/bin/python -m ruff check .
+exec .venv/bin/python -m pytest ${selection[@]+"${selection[@]}"} "$@"

@@ -1,0 +1,460 @@
+"""The command line: ``python -m stylesdf generate | mesh | video | convert | info``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from stylesdf.config import DENSITIES
+from stylesdf.convert import PRESET_NAMES
+from stylesdf.decoder import NOISE_MODES
+from stylesdf.mesh import KEEP, MAX_RESOLUTION, MESH_ENDINGS, MIN_RESOLUTION, export_mesh, replacing
+from stylesdf.pipeline import (
+    MAX_FRAMES,
+    VIDEO_ENDINGS,
+    StyleSDF,
+    __version__,
+    check_ending,
+    check_seed,
+    check_truncation,
+    parse_seeds,
+    write_video,
+)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+EXAMPLES = """examples:
+  python -m stylesdf generate --seeds 0-3,7 --truncation 0.7 --yaw 0.3 --pitch 0.1 --out pictures
+  python -m stylesdf mesh --seed 3 --resolution 256 --out head.glb
+  python -m stylesdf video --seed 3 --frames 120 --fps 30 --out orbit.mp4
+  python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq
+  python -m stylesdf info checkpoints/ffhq
+
+Angles are radians: yaw 0.3 is 17 degrees. A model is a checkpoint folder or a hub repository, name/name or
+name/name@revision; STYLESDF_MODEL in the environment changes the default."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str):
+        self.exit(BAD_INPUT, _error_line(message))
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults are shown, the epilog keeps its lines."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 on bad input, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
+    try:
+        args.run(args)
+    except (ValueError, OSError, ImportError, MemoryError, torch.OutOfMemoryError) as error:
+        sys.stderr.write(_error_line(_describe(error)))
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("stylesdf: interrupted\n")
+        return INTERRUPTED
+    return 0
+
+
+def _error_line(message: str) -> str:
+    return f"stylesdf: error: {' '.join(message.split())}\n"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+# ---- arguments
+
+
+def _parser() -> _Parser:
+    parser = _Parser("stylesdf", description=__doc__.strip(), epilog=EXAMPLES, formatter_class=_Help)
+    parser.add_argument("--version", action="version", version=f"stylesdf {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, run, about: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=about, description=about, epilog=f"example:\n  {example}", formatter_class=_Help, prog=None
+        )
+        added.set_defaults(run=run)
+        return added
+
+    generate = command(
+        "generate",
+        _generate,
+        "write pictures, one PNG per seed",
+        "python -m stylesdf generate --seeds 0-3,7 --yaw 0.3 --pitch 0.1 --out pictures",
+    )
+    _add_model(generate)
+    generate.add_argument("--seeds", type=_typed(parse_seeds), required=True, help="integers and ranges: 0-3,7")
+    _add_truncation(generate)
+    generate.add_argument("--yaw", type=_typed(_radians), default=0.0, help="radians, positive sees the head from +x")
+    generate.add_argument("--pitch", type=_typed(_pitch), default=0.0, help="radians, positive sees it from above")
+    _add_style(generate)
+    generate.add_argument("--out", type=Path, required=True, help="folder for seed0003.png, ...; made if missing")
+    generate.add_argument(
+        "--save-all",
+        action="store_true",
+        help="also write _thumbnail.png, _depth.png (16 bits, near to far) and _normals.png (world axes, -1..1)",
+    )
+
+    mesh = command(
+        "mesh",
+        _mesh,
+        "write the surface of one seed as a coloured mesh",
+        "python -m stylesdf mesh --seed 3 --resolution 256 --out head.glb",
+    )
+    _add_model(mesh)
+    _add_seed(mesh)
+    _add_truncation(mesh)
+    mesh.add_argument(
+        "--resolution",
+        type=_typed(_integer(MIN_RESOLUTION, MAX_RESOLUTION)),
+        default=128,
+        help=f"grid samples per side, from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
+    )
+    mesh.add_argument("--keep", choices=KEEP, default=KEEP[0], help="pieces of surface that stay")
+    mesh.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(MESH_ENDINGS)}")
+
+    video = command(
+        "video",
+        _video,
+        "film one seed from a camera on a closed ellipse around the frontal view",
+        "python -m stylesdf video --seed 3 --frames 120 --out orbit.mp4",
+    )
+    _add_model(video)
+    _add_seed(video)
+    _add_truncation(video)
+    video.add_argument("--frames", type=_typed(_integer(1, MAX_FRAMES)), default=60, help="number of frames")
+    video.add_argument("--fps", type=_typed(_fps), default=30.0, help="frames per second")
+    video.add_argument("--yaw-range", type=_typed(_radians), default=0.5, help="largest yaw, radians")
+    video.add_argument("--pitch-range", type=_typed(_pitch), default=0.25, help="largest pitch, radians")
+    _add_style(video)
+    video.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(VIDEO_ENDINGS)}")
+
+    convert = command(
+        "convert",
+        _convert,
+        "turn an original .pt checkpoint into a checkpoint folder",
+        "python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq",
+    )
+    convert.add_argument("src", type=Path, metavar="SRC", help="the .pt file")
+    convert.add_argument("dst", type=Path, metavar="DST", help="the folder to write")
+    convert.add_argument("--preset", choices=PRESET_NAMES, required=True, help="what the file does not hold")
+    override = {"default": argparse.SUPPRESS}
+    convert.add_argument("--fov-deg", type=float, help="full field of view, degrees; overrides the preset", **override)
+    convert.add_argument("--scene-radius", type=float, help="world units; overrides the preset", **override)
+    convert.add_argument("--num-samples", type=int, help="samples per ray; overrides the preset", **override)
+    convert.add_argument("--density", choices=DENSITIES, help="density law; overrides the preset", **override)
+    convert.add_argument(
+        "--pose-yaw-std", dest="pose_yaw", type=float, help="radians; overrides the preset", **override
+    )
+    convert.add_argument(
+        "--pose-pitch-std", dest="pose_pitch", type=float, help="radians; overrides the preset", **override
+    )
+    convert.add_argument("--with-discriminators", action="store_true", help="convert the discriminators as well")
+
+    info = command("info", _info, "tell what a model is", "python -m stylesdf info checkpoints/toy-heads")
+    info.add_argument("model", nargs="?", metavar="M", default=default_model(), help="folder or hub repository")
+    _add_device(info)
+    return parser
+
+
+def default_model() -> str:
+    """Return $STYLESDF_MODEL, else the toy heads: beside the package if they are there, else below this folder."""
+    bundled = Path(__file__).resolve().parents[1] / "checkpoints" / "toy-heads"
+    return os.environ.get("STYLESDF_MODEL") or (str(bundled) if bundled.is_dir() else "checkpoints/toy-heads")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=default_model(), help="checkpoint folder or hub repository")
+    _add_device(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto is cuda where there is one")
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_typed(_seed), required=True, help="integer from 0 to 4294967295")
+
+
+def _add_truncation(parser: argparse.ArgumentParser) -> None:
+    about = "from 0 (the mean head) to 1 (full variety)"
+    parser.add_argument("--truncation", type=_typed(_truncation), default=0.7, help=about)
+
+
+def _add_style(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fov-deg", type=_typed(_fov_deg), help="full field of view, degrees; None is the model's")
+    parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
+    parser.add_argument("--texture-seed", type=_typed(_seed), help="take the texture from another seed")
+
+
+def _typed(read):
+    """Let argparse show the message of a ValueError."""
+
+    def convert(text: str):
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _real(text: str, expected: str, is_fine=lambda value: True) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and is_fine(value)):
+        raise ValueError(f"{text!r} is not {expected}")
+    return value
+
+
+def _radians(text: str) -> float:
+    return _real(text, "a finite number of radians")
+
+
+def _pitch(text: str) -> float:
+    return _real(text, "a number of radians between -pi/2 and pi/2", lambda value: abs(value) < math.pi / 2)
+
+
+def _fps(text: str) -> float:
+    return _real(text, "a number of frames per second above 0 and at most 100", lambda value: 0 < value <= 100)
+
+
+def _fov_deg(text: str) -> float:
+    return _real(text, "a number of degrees between 0 and 120", lambda value: 0 < value < 120)
+
+
+def _truncation(text: str) -> float:
+    return check_truncation(_real(text, "a number from 0 to 1"))
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an integer") from None
+    return check_seed(value)
+
+
+def _integer(lowest: int, highest: int):
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"{text!r} is not an integer from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+# ---- commands
+
+
+def _generate(args: argparse.Namespace) -> None:
+    _check_folder(args.out)
+    model = _load(args)
+    new = [folder for folder in (args.out, *args.out.parents) if not folder.exists()]
+    try:
+        for seed in _progress(args.seeds, "pictures"):
+            result = model.generate(
+                [seed],
+                truncation=args.truncation,
+                yaw=args.yaw,
+                pitch=args.pitch,
+                fov_deg=args.fov_deg,
+                noise_mode=args.noise_mode,
+                texture_seed=args.texture_seed,
+            )
+            about = {**model.provenance(seed, args.truncation), "yaw": args.yaw, "pitch": args.pitch}
+            if args.texture_seed is not None:
+                about["texture_seed"] = args.texture_seed
+            pictures = {"": result.images[0]}
+            if args.save_all:
+                near, far = model.config.near, model.config.far
+                pictures |= {"_thumbnail": result.thumbnails[0], "_normals": _normals_picture(result.normals[0])}
+                pictures["_depth"] = _depth_picture(result.depth[0], near, far)
+                about |= {"depth_at_0": near, "depth_at_65535": far}
+            for kind, picture in pictures.items():
+                _save_png(picture, args.out / f"seed{seed:04d}{kind}.png", about)
+    except Exception:
+        if new:  # complete pictures of an interrupted run stay, those of a failed one go with the folder
+            shutil.rmtree(new[-1], ignore_errors=True)
+        raise
+
+
+def _mesh(args: argparse.Namespace) -> None:
+    _check_file(args.out, MESH_ENDINGS)
+    model = _load(args)
+    with _progress_bar("mesh") as bar:
+        mesh = model.extract_mesh(args.seed, args.truncation, args.resolution, progress=bar, keep=args.keep)
+    export_mesh(mesh, args.out)
+    dropped = mesh.metadata["pieces_dropped"]
+    note = f", {dropped} small pieces dropped" if dropped else ""
+    print(f"{args.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} triangles{note}")
+
+
+def _video(args: argparse.Namespace) -> None:
+    _check_file(args.out, VIDEO_ENDINGS)
+    model = _load(args)
+    frames = model.render_orbit(
+        args.seed,
+        args.truncation,
+        args.frames,
+        args.yaw_range,
+        args.pitch_range,
+        fov_deg=args.fov_deg,
+        noise_mode=args.noise_mode,
+        texture_seed=args.texture_seed,
+    )
+    write_video(_progress(frames, "frames", args.frames), args.out, args.fps)
+    print(args.out)
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from stylesdf.convert import convert_checkpoint
+
+    if not args.src.is_file():
+        raise ValueError(f"{args.src} is not a file, expected an original .pt checkpoint")
+    _check_folder(args.dst)
+    names = ("fov_deg", "scene_radius", "num_samples", "density", "pose_yaw", "pose_pitch")
+    overrides = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    convert_checkpoint(args.src, args.dst, args.preset, overrides, with_discriminators=args.with_discriminators)
+    print(args.dst)
+
+
+def _info(args: argparse.Namespace) -> None:
+    model = _load(args)
+    config = model.config
+    size, thumbnail_size = config.image_resolution, config.render_resolution
+    facts = {
+        "model": model.name_or_path,
+        "commit": model.commit_hash or "local",
+        "licence": _licence(model.card or ""),
+        "image": f"{size}x{size}" if config.has_decoder else "none (renderer only)",
+        "thumbnail": f"{thumbnail_size}x{thumbnail_size}",
+        "beta": f"{model.renderer.beta.item():.6g} world units",
+        "depth range": f"{config.near:g} to {config.far:g} world units",
+    }
+    _print_table("", facts)
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    counts["total"] = sum(counts.values())
+    _print_table("parameters", {name: f"{count:,}" for name, count in counts.items()})
+    _print_table("config", dataclasses.asdict(config))
+
+
+# ---- helpers
+
+
+def _load(args: argparse.Namespace) -> StyleSDF:
+    name = args.model
+    if not Path(name).is_dir() and name.split("/")[0] in ("checkpoints", "", ".", "..", "~"):
+        raise ValueError(f"there is no model folder {name}")
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(f"device {args.device!r} is not there, expected auto, cpu, cuda, ...") from None
+    try:
+        return StyleSDF.from_pretrained(name, device=device)
+    except OSError as error:
+        raise ValueError(f"no model folder {name}, and the hub gives none: {_describe(error)}") from error
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder that cannot be made, before any work is done."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise ValueError(f"cannot write to {path}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write to {path}: {existing} is read-only")
+
+
+def _check_file(path: Path, endings: Sequence[str]) -> None:
+    check_ending(path, endings)
+    if path.is_dir():
+        raise ValueError(f"cannot write to {path}: it is a folder")
+    _check_folder(path.absolute().parent)
+
+
+def _save_png(picture: Image.Image, path: Path, about: dict) -> None:
+    text = PngInfo()
+    text.add_text("Software", f"stylesdf {__version__}")
+    for name, value in about.items():
+        text.add_itxt(name, str(value))
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=text)
+    print(path)
+
+
+def _depth_picture(depth: np.ndarray, near: float, far: float) -> Image.Image:
+    """z-depth ``(H, W)`` in world units as 16 bits: near is 0, far 65535."""
+    share = np.clip((depth - near) / (far - near), 0.0, 1.0)
+    return Image.fromarray(np.round(share * 65535.0).astype(np.uint16))
+
+
+def _normals_picture(normals: np.ndarray) -> Image.Image:
+    """Unit normals ``(H, W, 3)`` as colours: −1 is 0, 1 is 255; the background's zeros are 128."""
+    return Image.fromarray(np.round((normals + 1.0) * 127.5).astype(np.uint8))
+
+
+def _licence(card: str) -> str:
+    front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
+    found = re.search(r"^license:\s*(\S.*?)\s*$", front[1], re.MULTILINE) if front else None
+    return found[1] if found else "not stated"
+
+
+def _print_table(title: str, rows: dict) -> None:
+    if title:
+        print(f"\n{title}")
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{'  ' if title else ''}{name:<{width}}  {value}")
+
+
+def _progress(items, about: str, total: int | None = None):
+    from tqdm import tqdm
+
+    return tqdm(items, desc=about, total=total, file=sys.stderr, disable=None)  # None: only on a terminal
+
+
+class _progress_bar:
+    """A bar that is called with the share that is done."""
+
+    def __init__(self, about: str) -> None:
+        self.bar = _progress(None, about, 100)
+
+    def __call__(self, share: float) -> None:
+        self.bar.update(round(100 * share) - self.bar.n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bar.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

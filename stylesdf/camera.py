@@ -1,0 +1,148 @@
+"""Cameras on the unit sphere, their rays, pose priors and trajectories (paper section 3.1).
+
+Shapes: B batch, H W image, N poses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A batch of cameras.
+
+    Attributes:
+        cam2world: Columns right, up, back, origin in world axes; the camera looks along −back. ``(B, 3, 4)``.
+        fov_deg: Full field of view in degrees; None stands for the model's own.
+    """
+
+    cam2world: Tensor
+    fov_deg: float | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.cam2world.shape)
+        if len(shape) != 3 or shape[1:] not in ((3, 4), (4, 4)):
+            raise ValueError(f"cam2world has shape {shape}, expected (B, 3, 4) or (B, 4, 4)")
+        if self.fov_deg is not None and not 0.0 < float(self.fov_deg) < 120.0:
+            raise ValueError(f"fov_deg is {self.fov_deg}, expected degrees between 0 and 120")
+        object.__setattr__(self, "cam2world", self.cam2world[:, :3])
+
+    @classmethod
+    def from_angles(cls, yaw, pitch, fov_deg: float | None = None, roll=0.0) -> Camera:
+        """Place cameras on the unit sphere, looking at the origin.
+
+        Args:
+            yaw: Radians, 0 is frontal, positive moves the camera to +x. A float, a sequence or a tensor ``(B,)``.
+            pitch: Radians, positive moves the camera to +y; strictly between −π/2 and π/2.
+            fov_deg: Full field of view in degrees; None takes the model's.
+            roll: Radians, positive turns the camera counter-clockwise, as seen by itself.
+
+        Raises:
+            ValueError: Angles that are not finite, a pitch at or over a pole, or batch sizes that do not fit.
+        """
+        yaw, pitch, roll = (_angles(name, value) for name, value in (("yaw", yaw), ("pitch", pitch), ("roll", roll)))
+        dtype = torch.promote_types(torch.promote_types(yaw.dtype, pitch.dtype), roll.dtype)
+        try:
+            yaw, pitch, roll = torch.broadcast_tensors(*(angles.to(yaw.device, dtype) for angles in (yaw, pitch, roll)))
+        except RuntimeError:
+            raise ValueError(f"yaw has {yaw.numel()} values and pitch has {pitch.numel()}, expected as many") from None
+        if (pitch.abs() >= math.pi / 2).any():
+            raise ValueError(f"pitch is {pitch.abs().max().item():.4g}, expected radians between -π/2 and π/2")
+        # back = (cos pitch · sin yaw, sin pitch, cos pitch · cos yaw); position = back
+        back = torch.stack([pitch.cos() * yaw.sin(), pitch.sin(), pitch.cos() * yaw.cos()], dim=-1)
+        # right = normalise((0, 1, 0) × back) = (cos yaw, 0, −sin yaw); up = back × right
+        right = torch.stack([yaw.cos(), torch.zeros_like(yaw), -yaw.sin()], dim=-1)
+        up = torch.linalg.cross(back, right)
+        cos, sin = roll.cos()[:, None], roll.sin()[:, None]
+        right, up = cos * right + sin * up, cos * up - sin * right
+        return cls(torch.stack([right, up, back, back], dim=-1), fov_deg)
+
+    @property
+    def batch_size(self) -> int:
+        return self.cam2world.shape[0]
+
+    def to(self, device, dtype=None) -> Camera:
+        return Camera(self.cam2world.to(device=device, dtype=dtype), self.fov_deg)
+
+    def expand(self, batch_size: int) -> Camera:
+        """Repeat a single camera, or check that there are ``batch_size`` of them.
+
+        Raises:
+            ValueError: There are more than one and not ``batch_size`` cameras.
+        """
+        if self.batch_size not in (1, batch_size):
+            raise ValueError(f"{self.batch_size} cameras for {batch_size} latents, expected 1 or {batch_size}")
+        return Camera(self.cam2world.expand(batch_size, 3, 4), self.fov_deg)
+
+
+def _angles(name: str, value) -> Tensor:
+    angles = torch.as_tensor(value)
+    if angles.dtype != torch.float64:
+        angles = angles.to(torch.float32)
+    angles = angles.reshape(-1)
+    if not torch.isfinite(angles).all():
+        raise ValueError(f"{name} is {angles.tolist()}, expected finite radians")
+    return angles
+
+
+def focal_length(fov_deg: float) -> float:
+    """Return the focal length in units of the image size, 0.5 / tan(fov / 2)."""
+    return 0.5 / math.tan(math.radians(fov_deg) / 2)
+
+
+def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Cast one ray through every pixel centre.
+
+    Args:
+        camera: Cameras.
+        resolution: Height and width of the image in pixels.
+        fov_deg: Full field of view in degrees where the camera states none.
+
+    Returns:
+        rays_o: Origins in the world. ``(B, H, W, 3)``.
+        rays_d: Directions in the world with unit z-depth (not unit length). ``(B, H, W, 3)``.
+        camera_d: The same directions in camera axes. ``(1, H, W, 3)``.
+    """
+    cam2world = camera.cam2world
+    focal = focal_length(camera.fov_deg if camera.fov_deg is not None else fov_deg)
+    centres = (torch.arange(resolution, device=cam2world.device, dtype=cam2world.dtype) + 0.5) / resolution - 0.5
+    rows, columns = torch.meshgrid(centres, centres, indexing="ij")
+    # direction = ((i − R/2) / f, −(j − R/2) / f, −1), here in units of the image size
+    camera_d = torch.stack([columns / focal, -rows / focal, -torch.ones_like(rows)], dim=-1)[None]  # (1, H, W, 3)
+    rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
+    rays_o = cam2world[:, None, None, :, 3].expand_as(rays_d)
+    return rays_o, rays_d, camera_d
+
+
+def sample_poses(
+    num_poses: int, yaw: float, pitch: float, distribution: str = "gaussian", generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw camera angles from the pose prior (paper section 4).
+
+    Args:
+        num_poses: How many.
+        yaw: Standard deviation (gaussian) or half range (uniform), radians.
+        pitch: The same for pitch.
+        distribution: ``"gaussian"`` or ``"uniform"``.
+        generator: CPU source of randomness.
+
+    Returns:
+        Yaw and pitch in radians. ``(N, 2)``.
+    """
+    spread = torch.tensor([yaw, pitch])
+    if distribution == "gaussian":
+        return torch.randn(num_poses, 2, generator=generator) * spread
+    if distribution == "uniform":
+        return (torch.rand(num_poses, 2, generator=generator) * 2 - 1) * spread
+    raise ValueError(f"unknown pose distribution {distribution!r}, expected gaussian or uniform")
+
+
+def orbit_angles(num_frames: int, yaw_range: float = 0.5, pitch_range: float = 0.25) -> list[tuple[float, float]]:
+    """Return (yaw, pitch) in radians along one closed ellipse around the frontal view, for a film that loops."""
+    phases = [2 * math.pi * frame / num_frames for frame in range(num_frames)]
+    return [(yaw_range * math.sin(phase), pitch_range * math.cos(phase)) for phase in phases]

@@ -1,0 +1,1 @@
+"""Parts of the demo page that ``app.py`` arranges."""

@@ -1,0 +1,84 @@
+"""The models that a running page holds, shared by all visitors."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from stylesdf.hub import HUB_ID
+from stylesdf.pipeline import StyleSDF
+
+MAX_MODELS = 3
+
+
+class ModelShelf:
+    """Loaded models by the name that visitors type; the least recently used one goes when a new one comes.
+
+    Args:
+        root: Folder of the project; bundled models lie in ``root/checkpoints``.
+        is_public: Whether strangers can reach the page: they get the model it was started with, the bundled ones and
+            public ones of the hub, but neither other folders of this machine nor what its hub token opens.
+    """
+
+    def __init__(self, root: Path, is_public: bool = False) -> None:
+        self.root = root
+        self.is_public = is_public
+        self.default = ""
+        self._models: OrderedDict[str, StyleSDF] = OrderedDict()
+        self._lock = threading.Lock()  # of the dictionary, never held for long
+        self._load_lock = threading.Lock()  # one load at a time
+
+    def load_default(self, text: str) -> StyleSDF:
+        """Load the model the page is started with; it stays for good, and any folder will do."""
+        self.default = text
+        return self.load(text)
+
+    def load(self, text: str) -> StyleSDF:
+        """Load a model, also one that is here already: a hub repository may have changed.
+
+        Args:
+            text: A bundled folder (``toy-heads``, ``checkpoints/toy-heads``), a hub repository ``owner/name`` or
+                ``owner/name@revision``, or where the page is not public any folder.
+
+        Raises:
+            ValueError: No such model, or a checkpoint that does not fit. Errors of the hub pass unchanged.
+        """
+        name, where = self._find(text)
+        with self._load_lock:
+            model = StyleSDF.from_pretrained(where, token=False if self.is_public else None)
+            model.name_or_path = name  # what stands in the files' metadata; not a path of this machine
+        with self._lock:
+            self._models[name] = model
+            self._models.move_to_end(name)
+            for old in [old for old in self._models if old not in (self.default, name)][: -MAX_MODELS + 2 or None]:
+                del self._models[old]
+        return model
+
+    def get(self, name: str) -> StyleSDF:
+        """Return a model by its name, loading it again if it had to go."""
+        with self._lock:
+            if name in self._models:
+                self._models.move_to_end(name)
+                return self._models[name]
+        return self.load(name)
+
+    def _find(self, text: str) -> tuple[str, str]:
+        """Return the name to show and what to load."""
+        text = str(text or "").strip()
+        if not text:
+            raise ValueError("the model is empty, expected a folder or a hub repository owner/name")
+        bundled = (self.root / "checkpoints").resolve()
+        for folder in (self.root / text, bundled / text):
+            if folder.is_dir() and folder.resolve().parent == bundled:
+                return f"checkpoints/{folder.resolve().name}", str(folder)
+        is_open = text == self.default or not self.is_public
+        if Path(text).exists() and is_open:
+            return text, text
+        if not HUB_ID.fullmatch(text) or Path(text).exists():
+            offered = ", ".join(sorted(path.parent.name for path in bundled.glob("*/config.json"))) or "none"
+            raise ValueError(
+                f"{text!r} is neither a folder that can be opened here nor a hub repository (owner/name or "
+                f"owner/name@revision); bundled models: {offered}"
+            )
+        return text, text

@@ -1,0 +1,171 @@
+"""The implicit field: points, view directions and a code give signed distance, colour and features.
+
+A FiLM-SIREN (paper section 3.1, figure 3): sine layers whose frequency and phase are set by the code.
+Shapes: B batch, P points, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stylesdf.config import StyleSDFConfig
+from stylesdf.ops import SLOPE
+from stylesdf.outputs import FieldOutput
+
+
+class FilmSine(nn.Module):
+    """One layer h ← sin(γ ⊙ (W h + b) + φ), with γ = 15 (A w + a) + 30 and φ = 0.25 (C w + c)."""
+
+    def __init__(self, in_size: int, out_size: int, latent_size: int, first: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_size, out_size)
+        self.frequency = nn.Linear(latent_size, out_size)
+        self.phase = nn.Linear(latent_size, out_size)
+        if first:
+            nn.init.uniform_(self.linear.weight, -1 / 3, 1 / 3)
+        else:
+            siren_init_(self.linear)
+        for head in (self.frequency, self.phase):
+            nn.init.kaiming_normal_(head.weight, a=SLOPE, mode="fan_in", nonlinearity="leaky_relu")
+            with torch.no_grad():
+                head.weight.mul_(0.25)
+
+    def fold(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Fold frequency and phase into one matrix per code: γ ⊙ (W h + b) + φ = (γ W) h + (γ b + φ).
+
+        Returns:
+            Matrix ``(B, in, out)`` and offset ``(B, 1, out)``.
+        """
+        frequency = 15.0 * self.frequency(w) + 30.0  # (B, out)
+        phase = 0.25 * self.phase(w)
+        matrix = self.linear.weight.t()[None] * frequency[:, None]  # (B, in, out)
+        return matrix, (self.linear.bias * frequency + phase)[:, None]
+
+
+def siren_init_(linear: nn.Linear, scale: float = 1.0) -> None:
+    """Initialise weights uniformly in ±√(6/in)/25; biases keep PyTorch's ±√(1/in)."""
+    bound = scale * math.sqrt(6 / linear.in_features) / 25
+    nn.init.uniform_(linear.weight, -bound, bound)
+
+
+class Field(nn.Module):
+    """The FiLM-SIREN signed distance field."""
+
+    def __init__(self, config: StyleSDFConfig) -> None:
+        super().__init__()
+        width, latent = config.field_width, config.latent_size
+        sizes = [3] + [width] * config.field_depth
+        self.layers = nn.ModuleList(
+            FilmSine(sizes[i], sizes[i + 1], latent, first=i == 0) for i in range(config.field_depth)
+        )
+        self.view_layer = FilmSine(width + (3 if config.view_directions else 0), width, latent)
+        self.sdf_head = nn.Linear(width, 1)
+        self.rgb_head = nn.Linear(width, 3)
+        siren_init_(self.sdf_head)
+        siren_init_(self.rgb_head)
+        # x̂ = 2x / (far − near)
+        self.point_scale = 2.0 / (config.far - config.near)
+        self.view_directions = config.view_directions
+
+    def condition(self, w: Tensor) -> ConditionedField:
+        """Fix the code. ``w`` is ``(B, latent_size)``; the result is called with points."""
+        first, first_offset = self.layers[0].fold(w)
+        return ConditionedField(
+            layers=[(first * self.point_scale, first_offset)] + [layer.fold(w) for layer in self.layers[1:]],
+            view_layer=self.view_layer.fold(w),
+            sdf_head=self.sdf_head,
+            rgb_head=self.rgb_head,
+            view_directions=self.view_directions,
+        )
+
+
+@dataclass(frozen=True)
+class ConditionedField:
+    """The field of one batch of codes: one matrix product and one sine per layer."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    view_layer: tuple[Tensor, Tensor]
+    sdf_head: nn.Linear
+    rgb_head: nn.Linear
+    view_directions: bool
+
+    def sdf(self, points: Tensor) -> Tensor:
+        """Return the signed distance ``(B, P)`` at world points ``(B, P, 3)``."""
+        return self.sdf_head(self._trunk(points)).squeeze(-1)
+
+    def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:
+        """Evaluate everything.
+
+        Args:
+            points: World points. ``(B, P, 3)``.
+            viewdirs: Unit view directions, ``(B, P, 3)``; unread by a field without view directions.
+        """
+        hidden = self._trunk(points)
+        matrix, offset = self.view_layer
+        sdf = self.sdf_head(hidden).squeeze(-1)
+        before = hidden if not self.view_directions else torch.cat([hidden, viewdirs.expand(*hidden.shape[:2], 3)], -1)
+        features = _sine_layer(before, matrix, offset)
+        return FieldOutput(sdf=sdf, rgb=self.rgb_head(features), features=features)
+
+    def _trunk(self, points: Tensor) -> Tensor:
+        hidden = points
+        for matrix, offset in self.layers:
+            hidden = _sine_layer(hidden, matrix, offset)
+        return hidden
+
+
+def _sine_layer(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    x = torch.baddbmm(offset, x, matrix)
+    return torch.sin(x) if x.requires_grad else x.sin_()
+
+
+def sphere_initialize(
+    field: Field,
+    steps: int,
+    draw_codes,
+    learning_rate: float = 1e-4,
+    radius: float | None = None,
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    points_per_code: int = 512,
+    generator: torch.Generator | None = None,
+    progress=None,
+) -> float:
+    """Fit the field to a sphere before training (paper section 3.3).
+
+    Args:
+        field: Changed in place; only the field learns, codes are drawn without gradient.
+        steps: Number of Adam steps (10,000 in the paper).
+        draw_codes: Function without arguments that returns renderer codes ``(B, latent_size)``.
+        learning_rate: Adam's.
+        radius: World units; None is (far − near)/4, the paper's.
+        centre: Of the sphere, world units.
+        points_per_code: Points per code and step, uniform in the cube around the scene ball.
+        generator: CPU source of randomness.
+        progress: Called with (step, loss) now and then.
+
+    Returns:
+        The last mean absolute error, world units.
+    """
+    extent = 1.0 / field.point_scale  # (far − near) / 2
+    radius = extent / 2 if radius is None else radius
+    parameters = list(field.layers.parameters()) + list(field.sdf_head.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    device = field.sdf_head.weight.device
+    origin = torch.tensor(centre, device=device)
+    loss = torch.zeros(())
+    for step in range(steps):
+        with torch.no_grad():
+            codes = draw_codes()
+        points = (torch.rand(codes.shape[0], points_per_code, 3, generator=generator) * 2 - 1).to(device) * extent
+        target = (points - origin).norm(dim=-1) - radius
+        loss = (field.condition(codes).sdf(points) - target).abs().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if progress is not None and (step % 100 == 0 or step == steps - 1):
+            progress(step, loss.item())
+    return loss.item()

@@ -1,0 +1,310 @@
+"""The surface of the signed distance field as a coloured triangle mesh, and its files.
+
+Shapes: P points, V vertices, F faces, G grid samples per side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylesdf.field import ConditionedField
+from stylesdf.model import Generator
+from stylesdf.renderer import CHUNK_POINTS
+
+if TYPE_CHECKING:
+    import trimesh
+
+MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
+MESH_ENDINGS = (".glb", ".obj", ".ply", ".stl")
+KEEP = ("largest", "all")
+
+
+def extract_mesh(
+    model: Generator,
+    w: Tensor,
+    resolution: int = 128,
+    keep: str = "largest",
+    chunk_points: int = CHUNK_POINTS,
+    progress: Callable[[float], None] | None = None,
+) -> trimesh.Trimesh:
+    """Extract the zero level set of one identity's field.
+
+    Marching cubes (Lewiner's) on a grid that is aligned with the world and holds the scene ball. The field means
+    something inside the ball only, so the surface ends where it leaves the ball: it is cut open along the sphere,
+    never closed by a cap or by the walls of the grid. A head within the ball is one closed surface.
+
+    Vertices are in world units whatever the grid. Normals are the field's gradient. Colours are the field's own, as
+    seen by an eye that looks along the inward normal.
+
+    Args:
+        model: Whose field it is.
+        w: Renderer code of one identity, ``(1, latent_size)``.
+        resolution: Grid samples per side, from 32 to 512. The grid takes 4·G³ bytes, 512 MiB at most.
+        keep: ``"largest"`` keeps the connected piece with the largest area, since small floating ones are mostly
+            noise; ``"all"`` keeps every piece.
+        chunk_points: Points per evaluation of the field; without effect on the result.
+        progress: Called with the share that is done, in [0, 1], now and then.
+
+    Returns:
+        A mesh with outward vertex normals and vertex colours (RGBA, 8 bits); ``metadata`` holds ``resolution``,
+        ``scene_radius`` and ``pieces_dropped``.
+
+    Raises:
+        ValueError: An argument out of range, or a field whose sign is the same all over the ball.
+    """
+    if isinstance(resolution, bool) or not isinstance(resolution, int):
+        raise ValueError(f"resolution is {resolution!r}, expected an integer")
+    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+        raise ValueError(f"resolution is {resolution}, expected from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
+    if keep not in KEEP:
+        raise ValueError(f"keep is {keep!r}, expected one of {', '.join(KEEP)}")
+    if w.dim() != 2 or w.shape[0] != 1:
+        raise ValueError(f"w has shape {tuple(w.shape)}, expected the code of one identity, (1, latent_size)")
+    import trimesh
+
+    report = progress if progress is not None else lambda share: None
+    # the gradients need ordinary tensors, even for a caller in inference mode
+    with torch.inference_mode(False), torch.no_grad():
+        field = model.field.condition(w.clone())
+        radius = model.config.scene_radius
+        grid = _sample_grid(field, radius, resolution, w, chunk_points, lambda share: report(0.8 * share))
+        vertices, faces = _level_set(grid, radius)
+        del grid
+        report(0.9)
+        vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
+        vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
+        normals, colours = _surface_attributes(field, vertices, w, chunk_points)
+    mesh = trimesh.Trimesh(
+        vertices=vertices,
+        faces=faces,
+        vertex_normals=normals,
+        vertex_colors=colours,
+        metadata={"resolution": resolution, "scene_radius": radius, "pieces_dropped": pieces_dropped},
+        process=False,
+    )
+    report(1.0)
+    return mesh
+
+
+def field_normals(field: ConditionedField, points: Tensor, chunk_points: int = CHUNK_POINTS) -> Tensor:
+    """Return the unit gradient of the signed distance, which points outwards.
+
+    Args:
+        field: The field of one code.
+        points: World points. ``(P, 3)``.
+        chunk_points: Points per evaluation of the field; without effect on the result.
+
+    Returns:
+        Unit normals in world axes, ``(P, 3)``; zero where the gradient vanishes.
+    """
+    parts = []
+    for chunk in points.split(chunk_points):
+        with torch.inference_mode(False), torch.enable_grad():
+            chunk = chunk.detach().clone().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(field.sdf(chunk[None]).sum(), chunk)
+        parts.append(F.normalize(gradient, dim=-1))
+    return torch.cat(parts)
+
+
+def cut_open(vertices: np.ndarray, faces: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut away the part of a surface where a function is positive, without closing the hole.
+
+    Triangles that the cut crosses are split where the function, linear along their edges, is zero; neighbours share
+    the new vertices.
+
+    Args:
+        vertices: ``(V, 3)``.
+        faces: ``(F, 3)``.
+        outside: The function at the vertices, positive where the surface goes. ``(V,)``.
+
+    Returns:
+        Vertices and faces of what remains, with the same winding.
+    """
+    inside = outside <= 0.0
+    num_inside = inside[faces].sum(axis=1)
+    whole = faces[num_inside == 3]
+
+    def turned(crossed: np.ndarray, single_is_inside: bool) -> np.ndarray:
+        # turn each triangle until the vertex that is alone on its side comes first
+        single = np.argmax(inside[crossed] == single_is_inside, axis=1)
+        return np.take_along_axis(crossed, (single[:, None] + np.arange(3)) % 3, axis=1)
+
+    corners = turned(faces[num_inside == 1], True)  # a inside; b, c outside
+    quads = turned(faces[num_inside == 2], False)  # a outside; b, c inside
+    # edges as (inside, outside), so that both neighbours of an edge find the same new vertex
+    edges = np.concatenate([corners[:, [0, 1]], corners[:, [0, 2]], quads[:, [1, 0]], quads[:, [2, 0]]])
+    edges, which = np.unique(edges, axis=0, return_inverse=True)
+    which = which.reshape(-1) + len(vertices)
+    near, far = outside[edges[:, 0]], outside[edges[:, 1]]
+    share = (near / (near - far))[:, None]
+    new = vertices[edges[:, 0]] * (1.0 - share) + vertices[edges[:, 1]] * share
+    ab, ac, ba, ca = np.split(which, np.cumsum([len(corners), len(corners), len(quads)]))
+    faces = np.concatenate(
+        [
+            whole,
+            np.stack([corners[:, 0], ab, ac], axis=1),
+            np.stack([ba, quads[:, 1], quads[:, 2]], axis=1),
+            np.stack([ba, quads[:, 2], ca], axis=1),
+        ]
+    )
+    return _without_unused(np.concatenate([vertices, new]), faces)
+
+
+def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict | None = None) -> None:
+    """Write a mesh; the same mesh gives the same bytes, and the file appears only once it is complete.
+
+    ``.glb`` carries normals, colours and a material that is not metallic (glTF's default is, which looks dark), with
+    the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours, with the metadata as a comment; ``.stl``
+    carries the shape only.
+
+    Args:
+        mesh: The mesh.
+        path: Ends in .glb, .obj, .ply or .stl. A missing folder is made.
+        metadata: JSON-able; added to the mesh's own.
+
+    Raises:
+        ValueError: Another ending.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in MESH_ENDINGS:
+        raise ValueError(f"the file is {path.name!r}, expected an ending of {', '.join(MESH_ENDINGS)}")
+    metadata = {**mesh.metadata, **(metadata or {})}
+    comment = "stylesdf " + json.dumps(metadata, sort_keys=True)
+    if ending == ".glb":
+        data = mesh.export(
+            file_type="glb", include_normals=True, tree_postprocessor=lambda tree: _finish_gltf(tree, metadata)
+        )
+    elif ending == ".obj":
+        data = mesh.export(file_type="obj", include_normals=True, header=comment).encode()
+    elif ending == ".ply":
+        data = mesh.export(file_type="ply", vertex_normal=True)
+        format_line = b"format binary_little_endian 1.0\n"
+        data = data.replace(format_line, format_line + f"comment {comment}\n".encode("ascii"), 1)
+    else:
+        data = mesh.export(file_type="stl")
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` to write to; move it there on success, remove it on failure.
+
+    Missing folders are made, and removed again on failure.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        with contextlib.suppress(OSError):  # not ours if somebody else has put something there
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+def _sample_grid(field, radius: float, resolution: int, like: Tensor, chunk_points: int, progress) -> np.ndarray:
+    """Evaluate the field on the grid, ``(G, G, G)`` in x, y, z; unvisited corners outside of the ball are positive."""
+    axis = np.linspace(-radius, radius, resolution)
+    spacing = axis[1] - axis[0]
+    # cells that the sphere crosses need all their corners; a cell's diagonal is √3 spacings
+    reach = radius + 2.0 * spacing
+    grid = np.full((resolution,) * 3, radius, dtype=np.float32)
+    lowest, highest = np.inf, -np.inf
+    slabs = max(1, chunk_points // resolution**2)
+    for start in range(0, resolution, slabs):
+        points = np.stack(np.meshgrid(axis[start : start + slabs], axis, axis, indexing="ij"), axis=-1)
+        distance = np.sqrt(np.square(points).sum(axis=-1))
+        wanted = distance <= reach
+        values = _in_chunks(lambda x: field.sdf(x[None])[0], points[wanted], like, chunk_points)
+        grid[start : start + slabs][wanted] = values
+        in_ball = values[distance[wanted] <= radius]
+        if in_ball.size:
+            lowest, highest = np.minimum(lowest, in_ball.min()), np.maximum(highest, in_ball.max())
+        progress(min(start + slabs, resolution) / resolution)
+    if not lowest <= 0.0 <= highest or lowest == highest:
+        raise ValueError(
+            f"the field has no zero level set in the scene ball: its values lie from {lowest:.4g} to {highest:.4g}"
+        )
+    return grid
+
+
+def _level_set(grid: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    from skimage.measure import marching_cubes
+
+    # a sample that is exactly zero makes triangles without area
+    grid[grid == 0.0] = np.finfo(np.float32).tiny
+    spacing = 2.0 * radius / (grid.shape[0] - 1)
+    # "descent" winds faces so that they look towards higher values, here outwards
+    vertices, faces, _, _ = marching_cubes(grid, level=0.0, gradient_direction="descent", method="lewiner")
+    return vertices.astype(np.float64) * spacing - radius, faces.astype(np.int64)
+
+
+def _keep_pieces(vertices: np.ndarray, faces: np.ndarray, keep: str) -> tuple[np.ndarray, np.ndarray, int]:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if keep == "all":
+        return vertices, faces, 0
+    links = (np.ones(2 * len(faces), dtype=bool), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()))
+    num_pieces, labels = connected_components(coo_matrix(links, shape=(len(vertices),) * 2), directed=False)
+    if num_pieces == 1:
+        return vertices, faces, 0
+    labels = labels[faces[:, 0]]
+    corners = vertices[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    largest = np.argmax(np.bincount(labels, weights=area))
+    return *_without_unused(vertices, faces[labels == largest]), int(num_pieces) - 1
+
+
+def _without_unused(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
+def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return normals ``(V, 3)`` float and colours ``(V, 4)`` uint8."""
+    normals, colours = [], []
+    for chunk in torch.from_numpy(vertices).to(like).split(chunk_points):
+        outwards = field_normals(field, chunk, chunk_points)
+        rgb = torch.sigmoid(field(chunk[None], -outwards[None]).rgb[0].float())
+        normals.append(outwards.double().cpu().numpy())
+        colours.append(F.pad(rgb * 255.0, (0, 1), value=255.0).round().to(torch.uint8).cpu().numpy())
+    return np.concatenate(normals), np.concatenate(colours)
+
+
+def _in_chunks(function, points: np.ndarray, like: Tensor, chunk_points: int) -> np.ndarray:
+    parts = torch.from_numpy(points).to(like).split(chunk_points)
+    return torch.cat([function(part) for part in parts]).float().cpu().numpy()
+
+
+def _finish_gltf(tree: dict, metadata: dict) -> None:
+    tree["materials"] = [
+        {
+            "name": "surface",
+            "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.9},
+            "doubleSided": True,
+        }
+    ]
+    tree["asset"]["extras"] = metadata
+    for mesh in tree["meshes"]:
+        mesh["extras"] = metadata
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0

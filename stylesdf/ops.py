@@ -1,0 +1,122 @@
+"""Small operations shared by networks: FIR resampling, biased leaky ReLU, equalised layers, modulated convolution.
+
+Shapes: B batch, H W image, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def assert_shape(tensor: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Assert a shape; None stands for any size."""
+    assert tensor.dim() == len(shape) and all(want in (None, have) for want, have in zip(shape, tensor.shape)), (
+        f"shape {tuple(tensor.shape)}, expected {shape}"
+    )
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Scale each row to unit mean square: x · rsqrt(mean x² + 1e−8). ``(B, C)``."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
+    """Return leaky_relu(x + bias, 0.2) · √2, bias per channel (dimension 1). ``(B, C, ...)``."""
+    x = x + bias.view(1, -1, *[1] * (x.dim() - 2))
+    # the positive factor commutes with leaky ReLU, so it is applied where it is cheapest: in place when nothing records
+    x = F.leaky_relu(x, SLOPE) if x.requires_grad else F.leaky_relu_(x, SLOPE)
+    return x * math.sqrt(2.0) if x.requires_grad else x.mul_(math.sqrt(2.0))
+
+
+def fir_filter(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
+    """Convolve every channel with the separable [1, 3, 3, 1] low-pass, normalised to ``gain``.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        pad: Zeros before and after, on both axes.
+        gain: Sum of the filter.
+
+    Returns:
+        ``(B, C, H + sum(pad) − 3, W + sum(pad) − 3)``.
+    """
+    channels = x.shape[1]
+    taps = torch.tensor(FIR_TAPS, device=x.device, dtype=x.dtype) / sum(FIR_TAPS) * math.sqrt(gain)
+    x = F.pad(x, (*pad, *pad))
+    x = F.conv2d(x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), groups=channels)
+    return F.conv2d(x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), groups=channels)
+
+
+def fir_upsample(x: Tensor) -> Tensor:
+    """Double height and width with the [1, 3, 3, 1] low-pass (FIR × 4, padding (2, 1)). ``(B, C, H, W)``.
+
+    The zero-stuffed form multiplies mostly by zero; here each output phase reads its two inputs directly:
+    even outputs are (x[i−1] + 3 x[i]) / 4, odd ones (3 x[i] + x[i+1]) / 4.
+    """
+    return _upsample_rows(_upsample_rows(x).transpose(2, 3)).transpose(2, 3)
+
+
+def _upsample_rows(x: Tensor) -> Tensor:
+    padded = F.pad(x, (0, 0, 1, 1))
+    centre = x * 0.75
+    phases = torch.stack([centre + padded[:, :, :-2] * 0.25, centre + padded[:, :, 2:] * 0.25], dim=3)
+    return phases.reshape(x.shape[0], x.shape[1], 2 * x.shape[2], x.shape[3])  # (B, C, H, 2, W) -> (B, C, 2H, W)
+
+
+class EqualizedLinear(nn.Module):
+    """Linear layer with run-time weight scaling: y = x (W · m/√in)ᵀ + b · m, W stored as N(0, 1)/m.
+
+    Args:
+        in_size: Input channels.
+        out_size: Output channels.
+        bias_init: Initial value of the bias in use.
+        lr_multiplier: m, the learning rate relative to other layers.
+    """
+
+    def __init__(self, in_size: int, out_size: int, bias_init: float = 0.0, lr_multiplier: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_size, in_size) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_size,), bias_init / lr_multiplier))
+        self.weight_scale = lr_multiplier / math.sqrt(in_size)
+        self.bias_scale = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.weight_scale, self.bias * self.bias_scale)
+
+
+def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
+    """StyleGAN2's modulated convolution (arXiv 1912.04958, section 2.2), on activations instead of weights.
+
+    Scaling the input by the style and the output by the demodulation is the same sum as scaling the weights,
+    and leaves one ordinary convolution for the whole batch.
+
+    Args:
+        x: ``(B, in, H, W)``.
+        weight: ``(out, in, k, k)``, stored as N(0, 1), scaled here by 1/√(in·k²).
+        style: Factor per input channel. ``(B, in)``.
+        demodulate: Normalise each output channel by rsqrt(Σ w² + 1e−8).
+        up: Double height and width: transposed convolution of stride 2, then the low-pass with gain 4.
+
+    Returns:
+        ``(B, out, H, W)``, or twice that size.
+    """
+    out_size, in_size, kernel, _ = weight.shape
+    assert_shape(style, (x.shape[0], in_size))
+    weight = weight * (1.0 / math.sqrt(in_size * kernel * kernel))
+    x = x * style[:, :, None, None]
+    if up:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = fir_filter(x, pad=(1, 1), gain=4.0)
+    else:
+        x = F.conv2d(x, weight, padding=kernel // 2)
+    if demodulate:
+        # Σ over inputs and taps of (w · s)² = s² · Σ_taps w²
+        norm = F.linear(style.square(), weight.square().sum(dim=(2, 3)))  # (B, out)
+        x = x * torch.rsqrt(norm + 1e-8)[:, :, None, None]
+    return x

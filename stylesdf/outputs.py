@@ -1,0 +1,64 @@
+"""What the model returns. Shapes: B batch, P points, H W thumbnail, R image, S samples, C feature channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FieldOutput:
+    """The field at some points.
+
+    Attributes:
+        sdf: Signed distance in world units, negative inside. ``(B, P)``.
+        rgb: Colour before the sigmoid. ``(B, P, 3)``.
+        features: Channels for the decoder, in [−1, 1]. ``(B, P, C)``.
+    """
+
+    sdf: Tensor
+    rgb: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """One volume rendering.
+
+    Attributes:
+        thumbnail: Colour in [−1, 1]. ``(B, 3, H, W)``.
+        features: What the decoder reads. ``(B, C, H, W)``.
+        xyz: Expected surface point in the world. ``(B, 3, H, W)``.
+        depth: Expected z-depth along the optical axis, world units. ``(B, 1, H, W)``.
+        background: Share of the pixel that does not belong to the surface, in [0, 1]. ``(B, 1, H, W)``.
+        sdf: Signed distance at every sample, world units. ``(B, H, W, S)``.
+    """
+
+    thumbnail: Tensor
+    features: Tensor
+    xyz: Tensor
+    depth: Tensor
+    background: Tensor
+    sdf: Tensor
+
+
+@dataclass(frozen=True)
+class StyleSDFOutput:
+    """A rendering and the image decoded from it.
+
+    Attributes:
+        image: Colour, about [−1, 1]; None in a renderer-only model. ``(B, 3, R, R)``.
+        thumbnail: See ``RenderOutput``. ``(B, 3, H, W)``.
+        features: See ``RenderOutput``. ``(B, C, H, W)``.
+        xyz: See ``RenderOutput``. ``(B, 3, H, W)``.
+        depth: See ``RenderOutput``. ``(B, 1, H, W)``.
+        background: See ``RenderOutput``. ``(B, 1, H, W)``.
+    """
+
+    image: Tensor | None
+    thumbnail: Tensor
+    features: Tensor
+    xyz: Tensor
+    depth: Tensor
+    background: Tensor

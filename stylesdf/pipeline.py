@@ -1,0 +1,487 @@
+"""The model for people: seeds, truncation and angles in; pictures, films, meshes and slices out.
+
+Shapes: N seeds, H W thumbnail, R image, S samples of a ray.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylesdf import mesh as meshes
+from stylesdf.camera import Camera, orbit_angles
+from stylesdf.decoder import NOISE_MODES
+from stylesdf.field import ConditionedField
+from stylesdf.hub import HubMixin
+from stylesdf.model import Generator
+from stylesdf.volume import density_from_sdf, sample_depths
+
+if TYPE_CHECKING:
+    import trimesh
+
+__version__ = "0.1.0"  # here, so that results can tell which version made them
+
+MAX_SEED = 2**32 - 1
+MAX_SEEDS = 10_000  # that one text may ask for
+MAX_FRAMES = 10_000
+VIDEO_ENDINGS = (".mp4", ".gif", ".webp")
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What ``StyleSDF.generate`` returns, one entry per seed.
+
+    Attributes:
+        images: Pictures, R×R; in a renderer-only model the thumbnails stand in.
+        thumbnails: What the volume renderer sees, H×W.
+        depth: Expected z-depth along the optical axis, world units, float32. ``(N, H, W)``.
+        normals: Unit normals in world axes from the field's gradient at the expected surface point, float32; zero
+            where more than half of the pixel is background. ``(N, H, W, 3)``.
+        background: Share of the pixel that does not belong to the surface, in [0, 1], float32. ``(N, H, W)``.
+        seeds: The seeds.
+        truncation: The truncation, in [0, 1].
+    """
+
+    images: list[Image.Image]
+    thumbnails: list[Image.Image]
+    depth: np.ndarray
+    normals: np.ndarray
+    background: np.ndarray
+    seeds: tuple[int, ...]
+    truncation: float
+
+
+@dataclass(frozen=True)
+class SdfSlice:
+    """A cut through the field along the vertical plane that holds the camera, and the camera's central ray in it.
+
+    The plane contains the world's y axis and the camera. Its axes are *horizontal*, towards the side where the camera
+    stands (z for a frontal camera), and *vertical*, the world's y; both in world units with the scene's centre at 0.
+
+    Attributes:
+        sdf: Signed distance, world units, negative inside; rows run along ``vertical``, upwards. ``(V, H)``.
+        horizontal: Coordinates of the columns, ascending, from −scene_radius to scene_radius. ``(H,)``.
+        vertical: Coordinates of the rows, ascending. ``(V,)``.
+        ray_points: Samples of the central ray as (horizontal, vertical), near to far. ``(S, 2)``.
+        ray_depth: z-depth of the samples, world units. ``(S,)``.
+        ray_sdf: Signed distance at the samples. ``(S,)``.
+        ray_density: Volume density at the samples, 1/length. ``(S,)``.
+        ray_weights: Share of the pixel's colour owed to each sample, in [0, 1]. ``(S,)``.
+        camera_position: The camera in the plane, (horizontal, vertical); it stands outside of the picture.
+        beta: Sharpness of the density, world units.
+    """
+
+    sdf: np.ndarray
+    horizontal: np.ndarray
+    vertical: np.ndarray
+    ray_points: np.ndarray
+    ray_depth: np.ndarray
+    ray_sdf: np.ndarray
+    ray_density: np.ndarray
+    ray_weights: np.ndarray
+    camera_position: tuple[float, float]
+    beta: float
+
+
+class StyleSDF(HubMixin, Generator):
+    """A generator that people can talk to.
+
+    ``StyleSDF.from_pretrained`` loads one; called with tensors it is ``Generator.forward``. In all methods below a
+    *seed* is an integer from 0 to 2³² − 1 that names one latent on every device, *truncation* lies in [0, 1]
+    (0 is the mean head, 1 the full variety), and *yaw* and *pitch* are radians (0 is frontal; positive yaw moves the
+    camera to +x, positive pitch to +y).
+    """
+
+    def latents(self, seeds: int | Iterable[int]) -> Tensor:
+        """Draw one latent per seed, each from a generator of its own, so that company and order do not matter.
+
+        Returns:
+            z, on the model's device. ``(N, latent_size)``.
+
+        Raises:
+            ValueError: No seed, or one that is not an integer from 0 to 2³² − 1.
+        """
+        draws = [
+            torch.randn(self.config.latent_size, generator=torch.Generator("cpu").manual_seed(seed))
+            for seed in check_seeds(seeds)
+        ]
+        return torch.stack(draws).to(self.w_avg)
+
+    def generate(
+        self,
+        seeds: int | Iterable[int],
+        truncation: float = 0.7,
+        yaw: float | Sequence[float] = 0.0,
+        pitch: float | Sequence[float] = 0.0,
+        fov_deg: float | None = None,
+        noise_mode: str = "const",
+        texture_seed: int | None = None,
+    ) -> GenerateResult:
+        """Generate pictures and their geometry.
+
+        Every seed is computed on its own, so its bytes are the same alone, in company and in any order.
+
+        Args:
+            seeds: One identity each.
+            truncation: In [0, 1].
+            yaw: Radians, one for all or one per seed.
+            pitch: Radians, strictly between −π/2 and π/2, one for all or one per seed.
+            fov_deg: Full field of view in degrees; None takes the model's.
+            noise_mode: The decoder's noise: ``"const"``, ``"random"`` (drawn anew at every call) or ``"none"``.
+            texture_seed: Seed whose style all decoder layers but the first take; shape stays with ``seeds``.
+
+        Raises:
+            ValueError: An argument out of range, or a texture seed for a renderer-only model.
+        """
+        seeds = check_seeds(seeds)
+        truncation = check_truncation(truncation)
+        yaws, pitches = _one_per_seed("yaw", yaw, len(seeds)), _one_per_seed("pitch", pitch, len(seeds))
+        self._check_style(noise_mode, texture_seed)
+        cameras = [Camera.from_angles(y, p, fov_deg) for y, p in zip(yaws, pitches)]
+        results = [
+            self._generate_one(seed, truncation, camera, noise_mode, texture_seed)
+            for seed, camera in zip(seeds, cameras)
+        ]
+        images, thumbnails, depth, normals, background = zip(*results)
+        return GenerateResult(
+            images=list(images),
+            thumbnails=list(thumbnails),
+            depth=np.stack(depth),
+            normals=np.stack(normals),
+            background=np.stack(background),
+            seeds=tuple(seeds),
+            truncation=truncation,
+        )
+
+    def thumbnail(
+        self,
+        seed: int,
+        truncation: float = 0.7,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        fov_deg: float | None = None,
+    ) -> Image.Image:
+        """Render the thumbnail only, without the decoder: quick enough to follow a hand. See ``generate``."""
+        camera = Camera.from_angles(*_angles(yaw, pitch), fov_deg)
+        with torch.no_grad():
+            return to_pil(self.render(self._code(seed, truncation), camera).thumbnail)
+
+    def extract_mesh(
+        self,
+        seed: int,
+        truncation: float = 0.7,
+        resolution: int = 128,
+        progress: Callable[[float], None] | None = None,
+        keep: str = "largest",
+    ) -> trimesh.Trimesh:
+        """Extract the surface of one identity as a coloured mesh in world units.
+
+        Args:
+            seed: The identity.
+            truncation: In [0, 1].
+            resolution: Grid samples per side, from 32 to 512; time and memory grow with its cube.
+            progress: Called with the share that is done, in [0, 1], now and then.
+            keep: ``"largest"`` drops every piece of surface but the largest; ``"all"`` keeps them.
+
+        Returns:
+            The mesh; ``metadata`` tells seed, truncation, model, commit, resolution, package version and how many
+            pieces were dropped.
+
+        Raises:
+            ValueError: An argument out of range, or a field without a surface.
+        """
+        w = self._code(seed, truncation)
+        mesh = meshes.extract_mesh(self, w, resolution, keep=keep, progress=progress)
+        mesh.metadata.update(self.provenance(seed, truncation))
+        return mesh
+
+    def render_orbit(
+        self,
+        seed: int,
+        truncation: float = 0.7,
+        num_frames: int = 60,
+        yaw_range: float = 0.5,
+        pitch_range: float = 0.25,
+        fov_deg: float | None = None,
+        noise_mode: str = "const",
+        texture_seed: int | None = None,
+    ) -> Iterator[Image.Image]:
+        """Render one identity along a closed ellipse around the frontal view, frame by frame as they are asked for.
+
+        Args:
+            seed: The identity.
+            truncation: In [0, 1].
+            num_frames: Frames of one round.
+            yaw_range: Largest yaw, radians.
+            pitch_range: Largest pitch, radians, below π/2.
+            fov_deg: Full field of view in degrees; None takes the model's.
+            noise_mode: See ``generate``.
+            texture_seed: See ``generate``.
+
+        Returns:
+            Iterator of pictures, R×R. Arguments are checked at once, not at the first frame.
+
+        Raises:
+            ValueError: An argument out of range.
+        """
+        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or not 1 <= num_frames <= MAX_FRAMES:
+            raise ValueError(f"num_frames is {num_frames!r}, expected an integer from 1 to {MAX_FRAMES}")
+        self._check_style(noise_mode, texture_seed)
+        angles = orbit_angles(num_frames, *_angles(yaw_range, pitch_range, names=("yaw_range", "pitch_range")))
+        cameras = [Camera.from_angles(yaw, pitch, fov_deg) for yaw, pitch in angles]
+        with torch.no_grad():
+            field, ws = self._identity(seed, check_truncation(truncation), texture_seed)
+        return (self._frame(field, ws, camera, noise_mode) for camera in cameras)
+
+    def slice_sdf(
+        self, seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, resolution: int = 96
+    ) -> SdfSlice:
+        """Cut the field open along the vertical plane that holds the camera, and follow its central ray.
+
+        Args:
+            seed: The identity.
+            truncation: In [0, 1].
+            yaw: Radians; turns the plane.
+            pitch: Radians; tilts the ray in it.
+            resolution: Samples per side of the picture, from 8 to 1024.
+
+        Raises:
+            ValueError: An argument out of range.
+        """
+        if isinstance(resolution, bool) or not isinstance(resolution, int) or not 8 <= resolution <= 1024:
+            raise ValueError(f"resolution is {resolution!r}, expected an integer from 8 to 1024")
+        camera = Camera.from_angles(*_angles(yaw, pitch)).to(self.device, self.dtype)
+        with torch.no_grad():
+            return self._slice(self.field.condition(self._code(seed, truncation)), camera, resolution)
+
+    def provenance(self, seed: int, truncation: float) -> dict:
+        """Say where a result comes from: seed, truncation, model, commit and package version, fit for JSON."""
+        return {
+            "seed": check_seed(seed),
+            "truncation": check_truncation(truncation),
+            "model": str(getattr(self, "name_or_path", None) or "unnamed"),
+            "commit": getattr(self, "commit_hash", None) or "",
+            "version": __version__,
+        }
+
+    @torch.no_grad()
+    def _code(self, seed: int, truncation: float) -> Tensor:
+        return self.mapping(self.latents([seed]), check_truncation(truncation))  # (1, latent_size)
+
+    def _check_style(self, noise_mode: str, texture_seed: int | None) -> None:
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"noise_mode is {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
+        if texture_seed is not None:
+            check_seed(texture_seed)
+            if not self.config.has_decoder:
+                raise ValueError(f"texture_seed is {texture_seed}, but a renderer-only model has no decoder to style")
+
+    def _identity(self, seed: int, psi: float, texture_seed: int | None) -> tuple[ConditionedField, Tensor | None]:
+        w = self._code(seed, psi)
+        ws = None
+        if self.config.has_decoder:
+            mix_w = None if texture_seed is None else self._code(texture_seed, psi)
+            ws = self.decoder_codes(w, psi, mix_w, None if mix_w is None else 1)
+        return self.field.condition(w), ws
+
+    @torch.no_grad()
+    def _frame(self, field: ConditionedField, ws: Tensor | None, camera: Camera, noise_mode: str) -> Image.Image:
+        rendering = self.render(field, camera)
+        return to_pil(rendering.thumbnail if ws is None else self.synthesis(rendering.features, ws, noise_mode))
+
+    @torch.inference_mode(False)  # the normals need gradients, even for a caller in inference mode
+    @torch.no_grad()
+    def _generate_one(self, seed, psi, camera, noise_mode, texture_seed):
+        field, ws = self._identity(seed, psi, texture_seed)
+        rendering = self.render(field, camera)
+        thumbnail = to_pil(rendering.thumbnail)
+        image = thumbnail if ws is None else to_pil(self.synthesis(rendering.features, ws, noise_mode))
+        background = rendering.background[0, 0]  # (H, W)
+        normals = meshes.field_normals(field, rendering.xyz[0].permute(1, 2, 0).reshape(-1, 3))
+        normals = normals.view(*background.shape, 3) * (background <= 0.5)[..., None]
+        return image, thumbnail, _numpy(rendering.depth[0, 0]), _numpy(normals), _numpy(background)
+
+    def _slice(self, field: ConditionedField, camera: Camera, resolution: int) -> SdfSlice:
+        config, back = self.config, camera.cam2world[0, :, 2]
+        up = torch.tensor([0.0, 1.0, 0.0]).to(back)
+        aside = back * torch.tensor([1.0, 0.0, 1.0]).to(back)
+        aside = aside / aside.norm()  # the plane's horizontal axis; the pitch is below π/2, so it has a length
+        axis = torch.linspace(-config.scene_radius, config.scene_radius, resolution).to(back)
+        points = axis[:, None, None] * up + axis[None, :, None] * aside  # (V, H, 3)
+        sdf = torch.cat([field.sdf(row[None])[0] for row in points.reshape(-1, 3).split(meshes.CHUNK_POINTS)])
+
+        depth = sample_depths(config.near, config.far, config.num_samples, back)  # (1, 1, 1, S)
+        ray = (camera.cam2world[0, :, 3] - depth[..., None] * back).reshape(-1, 3)  # (S, 3)
+        ray_sdf = field.sdf(ray[None])[0]
+        density = density_from_sdf(ray_sdf, self.renderer.beta, config.density)
+        weights = self.renderer.sample_weights(ray_sdf.view_as(depth), depth, -back.expand(1, 1, 1, 3))
+        return SdfSlice(
+            sdf=_numpy(sdf.view(resolution, resolution)),
+            horizontal=_numpy(axis),
+            vertical=_numpy(axis),
+            ray_points=_numpy(torch.stack([ray @ aside, ray @ up], dim=-1)),
+            ray_depth=_numpy(depth.flatten()),
+            ray_sdf=_numpy(ray_sdf),
+            ray_density=_numpy(density),
+            ray_weights=_numpy(weights.flatten()),
+            camera_position=((back @ aside).item(), (back @ up).item()),
+            beta=self.renderer.beta.item(),
+        )
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn one image in [−1, 1], ``(3, H, W)`` or ``(1, 3, H, W)``, into a picture; values beyond are clipped."""
+    image = image.reshape(image.shape[-3:]).float()
+    levels = ((image + 1.0) * 0.5).clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def check_seed(seed: int) -> int:
+    """Return the seed as a plain integer.
+
+    Raises:
+        ValueError: It is not an integer from 0 to 2³² − 1; booleans and floats are not integers.
+    """
+    try:
+        value = None if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        value = None
+    if value is None or not 0 <= value <= MAX_SEED:
+        raise ValueError(f"seed is {seed!r}, expected an integer from 0 to {MAX_SEED}")
+    return value
+
+
+def check_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """Return one or several seeds as a list of plain integers.
+
+    Raises:
+        ValueError: There is none, or one of them is not a seed.
+    """
+    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+        return [check_seed(seeds)]
+    checked = [check_seed(seed) for seed in seeds]
+    if not checked:
+        raise ValueError("seeds is empty, expected at least one seed")
+    return checked
+
+
+def check_truncation(truncation: float) -> float:
+    """Return the truncation as a float.
+
+    Raises:
+        ValueError: It is not a number in [0, 1].
+    """
+    value = _number("truncation", truncation)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"truncation is {truncation!r}, expected a number from 0 to 1")
+    return value
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds from text: numbers and ranges with both ends, separated by commas, as in ``"0-3,7"``.
+
+    Raises:
+        ValueError: Not such a text, a seed beyond 2³² − 1, a range that runs backwards, or more than 10,000 seeds.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (_is_digits(first) and (_is_digits(last) if dash else not last)):
+            raise ValueError(f"seeds are {text!r}, expected integers from 0 to {MAX_SEED} and ranges as in 0-3,7")
+        start = check_seed(int(first))
+        stop = check_seed(int(last)) if dash else start
+        if stop < start:
+            raise ValueError(f"the range of seeds {part.strip()} runs backwards, expected {stop}-{start}")
+        if len(seeds) + stop - start + 1 > MAX_SEEDS:
+            raise ValueError(f"seeds {text!r} are more than {MAX_SEEDS}, expected no more")
+        seeds.extend(range(start, stop + 1))
+    return seeds
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
+def write_video(frames: Iterable[Image.Image], path: str | os.PathLike, fps: float = 30.0) -> None:
+    """Write frames as a film that loops where its format can; the file appears only once it is complete.
+
+    Args:
+        frames: Pictures of one size.
+        path: Ends in .mp4 (H.264), .gif or .webp (both loop forever).
+        fps: Frames per second, above 0 and at most 100.
+
+    Raises:
+        ValueError: Another ending, no frame, or frames per second out of range.
+    """
+    path = check_ending(path, VIDEO_ENDINGS)
+    fps = _number("fps", fps)
+    if not 0.0 < fps <= 100.0:
+        raise ValueError(f"fps is {fps!r}, expected frames per second above 0 and at most 100")
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("there are no frames to write")
+    with meshes.replacing(path) as temporary:
+        if path.suffix.lower() == ".mp4":
+            import imageio.v2 as imageio
+
+            # yuv420p, which every player reads, needs even sides
+            with imageio.get_writer(temporary, format="FFMPEG", fps=fps, codec="libx264", quality=8,
+                                    pixelformat="yuv420p", macro_block_size=2) as writer:  # fmt: skip
+                writer.append_data(np.asarray(first))
+                for frame in frames:
+                    writer.append_data(np.asarray(frame))
+        else:
+            options = {"quality": 90, "method": 4} if path.suffix.lower() == ".webp" else {}
+            duration = round(1000.0 / fps)
+            first.save(temporary, save_all=True, append_images=frames, duration=duration, loop=0, **options)
+
+
+def check_ending(path: str | os.PathLike, endings: Sequence[str]) -> Path:
+    """Return the path if its name ends in one of the endings, whatever the case.
+
+    Raises:
+        ValueError: It does not; the message lists them.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"the file is {path.name!r}, expected an ending of {', '.join(endings)}")
+    return path
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value!r}, expected a finite number")
+    return number
+
+
+def _angles(yaw, pitch, names=("yaw", "pitch")) -> tuple[float, float]:
+    return _number(names[0], yaw), _number(names[1], pitch)
+
+
+def _one_per_seed(name: str, value, num_seeds: int) -> list[float]:
+    if isinstance(value, (Tensor, np.ndarray)):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return [_number(name, value)] * num_seeds
+    if len(value) != num_seeds:
+        raise ValueError(f"{name} has {len(value)} values for {num_seeds} seeds, expected one for all or one per seed")
+    return [_number(name, item) for item in value]

@@ -1,0 +1,42 @@
+"""A model small enough for every test, and the same randomness in each of them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from stylesdf.config import StyleSDFConfig
+from stylesdf.model import Generator
+
+torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_config() -> StyleSDFConfig:
+    """The paper's kind of model: view directions, the last sample is the background. Image 32×32."""
+    return StyleSDFConfig(
+        latent_size=16,
+        field_width=16,
+        field_depth=2,
+        render_resolution=16,
+        num_samples=8,
+        decoder_style_size=16,
+        decoder_mapping_layers=2,
+        decoder_channels=(8, 8),
+    )
+
+
+@pytest.fixture
+def tiny_toy_config(tiny_config) -> StyleSDFConfig:
+    """The toy heads' kind of model: no view directions, a background colour that is learned."""
+    return dataclasses.replace(tiny_config, view_directions=False, background="learned")
+
+
+@pytest.fixture
+def tiny_model(tiny_config) -> Generator:
+    return Generator(tiny_config).eval()

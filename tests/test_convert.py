@@ -1,0 +1,351 @@
+"""Conversion: total, injective, nothing silent, nothing executed, nothing half-written."""
+
+import hashlib
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylesdf import convert
+from stylesdf.config import PRESETS, StyleSDFConfig
+from stylesdf.convert import convert_checkpoint, drop_reason, generator_names, rename_discriminator, rename_generator
+from stylesdf.hub import load_config, load_weights
+from stylesdf.model import Generator
+from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+
+DATA = Path(__file__).parent / "data"
+OVERRIDES = {"num_samples": 12}
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    return dict(torch.load(DATA / "small.pt", weights_only=True)["g_ema"])
+
+
+def full_size(part: str) -> dict[str, torch.Tensor]:
+    """Names and shapes of a full-size network, without the memory."""
+    tensors = json.loads((DATA / "seeded_1024.json").read_text())[part]
+    return {tensor["name"]: torch.zeros(()).expand(tensor["shape"]) for tensor in tensors}
+
+
+def save(path: Path, state: dict, **others) -> Path:
+    torch.save({"g_ema": state, **others}, path)
+    return path
+
+
+def assert_refused(src: Path, dst: Path, match: str, **options) -> None:
+    """One sentence that names the trouble, and nothing left behind."""
+    before = sorted(dst.parent.iterdir())
+    with pytest.raises(ValueError, match=match) as caught:
+        convert_checkpoint(src, dst, **options)
+    assert "\n" not in str(caught.value)
+    assert sorted(dst.parent.iterdir()) == before
+
+
+def test_full_file(tmp_path, state):
+    config = convert_checkpoint(DATA / "small.pt", tmp_path / "model", "ffhq", OVERRIDES)
+    assert config == StyleSDFConfig(
+        latent_size=32,
+        field_width=32,
+        field_depth=3,
+        num_samples=12,
+        decoder_style_size=64,
+        decoder_mapping_layers=5,
+        decoder_channels=(16, 8),
+    )
+    assert load_config(tmp_path / "model") == config
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    assert set(tensors) == set(Generator(config).state_dict())
+    assert torch.equal(tensors["renderer.log_beta"].exp(), state["renderer.sigmoid_beta"].squeeze())
+    assert torch.equal(tensors["decoder.blocks.0.up_conv.weight"], state["decoder.convs.0.conv.weight"][0])
+    assert torch.equal(tensors["decoder.blocks.0.conv.noise"], state["decoder.noises.noise_2"])
+
+
+def test_means_are_those_of_ten_thousand_draws(tmp_path):
+    config = convert_checkpoint(DATA / "small.pt", tmp_path / "model", "ffhq", OVERRIDES)
+    model = Generator(config)
+    load_weights(model, tmp_path / "model" / "model.safetensors")
+    w_avg, ws_avg = model.w_avg.clone(), model.ws_avg.clone()
+    model.update_means(num_draws=10_000, seed=0)
+    torch.testing.assert_close(model.w_avg, w_avg)
+    torch.testing.assert_close(model.ws_avg, ws_avg)
+    model.update_means(num_draws=10_000, seed=1)
+    assert 0 < (model.w_avg - w_avg).abs().max() < 0.1
+
+
+def test_conversion_is_deterministic(tmp_path):
+    for name in ("a", "b"):
+        convert_checkpoint(DATA / "small.pt", tmp_path / name / "model", "ffhq", OVERRIDES)
+    for file in ("config.json", "model.safetensors", "README.md"):
+        assert (tmp_path / "a/model" / file).read_bytes() == (tmp_path / "b/model" / file).read_bytes()
+
+
+def test_stage_1_file_gives_a_renderer_only_model(tmp_path):
+    src = DATA / "small_vol_renderer.pt"
+    config = convert_checkpoint(src, tmp_path / "model", "afhq", {"fov_deg": 14, **OVERRIDES})
+    assert not config.has_decoder
+    assert (config.pose_yaw, config.fov_deg) == (0.15, 14.0)
+    load_weights(Generator(config), tmp_path / "model" / "model.safetensors")
+    assert "renderer only" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_card_states_licence_source_and_settings(tmp_path):
+    convert_checkpoint(DATA / "small.pt", tmp_path / "model", "ffhq", OVERRIDES)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "license: cc-by-nc-sa-4.0" in card
+    assert "inherit" in card and "Or-El" in card
+    assert hashlib.md5((DATA / "small.pt").read_bytes()).hexdigest() in card
+    assert "none of the files released" in card
+    assert "num_samples = 12" in card
+
+
+def test_card_recognises_a_released_file(tmp_path, monkeypatch):
+    md5 = hashlib.md5((DATA / "small.pt").read_bytes()).hexdigest()
+    monkeypatch.setitem(convert.RELEASED, md5, "ffhq1024x1024.pt")
+    convert_checkpoint(DATA / "small.pt", tmp_path / "model", "ffhq", OVERRIDES)
+    assert "the released file `ffhq1024x1024.pt`" in (tmp_path / "model" / "README.md").read_text()
+
+
+# The table
+
+
+@pytest.mark.parametrize("name", ["ffhq", "afhq"])
+def test_table_is_injective_and_covers_the_model(name):
+    config = PRESETS[name]
+    table = generator_names(config)
+    with torch.device("meta"):
+        ours = set(Generator(config).state_dict()) - {"w_avg", "ws_avg"}
+    assert sorted(table.values()) == sorted(ours)
+
+
+def test_table_is_total_on_the_original_names(state):
+    names = {
+        "small": (StyleSDFConfig(field_depth=3, decoder_channels=(16, 8)), set(state)),
+        "full size": (PRESETS["ffhq"], set(full_size("generator"))),
+    }
+    for config, originals in names.values():
+        table = generator_names(config)
+        reasons = {name: drop_reason(name, config) for name in originals - set(table)}
+        assert all(reasons.values())
+        assert not any(drop_reason(name, config) for name in table)
+        assert set(table) <= originals
+
+
+@pytest.mark.parametrize("kind", ["thumbnail", "image"])
+def test_discriminator_tables(kind):
+    originals = full_size("volume_discriminator" if kind == "thumbnail" else "image_discriminator")
+    with torch.device("meta"):
+        discriminator = ThumbnailDiscriminator() if kind == "thumbnail" else ImageDiscriminator(resolution=256)
+    renamed = rename_discriminator(originals, kind)
+    assert len(renamed) == len(originals)
+    assert {name: tensor.shape for name, tensor in renamed.items()} == {
+        name: tensor.shape for name, tensor in discriminator.state_dict().items()
+    }
+    with pytest.raises(ValueError, match=r"convs\.7\.extra"):
+        rename_discriminator({**originals, "convs.7.extra": torch.zeros(1)}, kind)
+    for name in list(originals)[::9]:
+        with pytest.raises(ValueError, match=r"missing|unknown"):
+            rename_discriminator({key: value for key, value in originals.items() if key != name}, kind)
+
+
+# What does not fit
+
+
+def test_every_missing_tensor_is_named(state):
+    config = convert.read_config(state, PRESETS["ffhq"])
+    for name in generator_names(config):
+        rest = {key: value for key, value in state.items() if key != name}
+        with pytest.raises(ValueError, match=f"tensor {name} is missing"):
+            rename_generator(rest, convert.read_config(rest, PRESETS["ffhq"]))
+
+
+def test_every_wrong_shape_is_named(state):
+    config = convert.read_config(state, PRESETS["ffhq"])
+    for name in generator_names(config):
+        changed = {**state, name: torch.zeros(*state[name].shape, 2)}
+        with pytest.raises(ValueError, match=f"tensor {name} has shape"):
+            rename_generator(changed, config)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["decoder.extra", "style.3.weight", "renderer.network.pts_linears.7.foo", "decoder.convs.99.conv.foo", "optim"],
+)
+def test_unknown_tensor(name, tmp_path, state):
+    assert_refused(save(tmp_path / "x.pt", {**state, name: torch.zeros(1)}), tmp_path / "out", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("renderer.sigmoid_beta", torch.tensor([0.0]), "positive"),
+        ("renderer.sigmoid_beta", torch.tensor([-0.1]), "positive"),
+        ("renderer.sigmoid_beta", torch.tensor([float("nan")]), "finite"),
+        ("style.0.bias", torch.full((32,), float("inf")), "finite"),
+        ("style.0.bias", torch.zeros(32, dtype=torch.int64), "floating"),
+        ("style.0.bias", [1.0, 2.0], "not a plain tensor"),
+        ("style.0.weight", torch.zeros(()), "style.0.weight has shape"),
+        ("decoder.convs.0.conv.weight", torch.zeros(1, 5000, 16, 3, 3), "decoder.convs.0.conv.weight"),
+    ],
+)
+def test_bad_values(name, value, match, tmp_path, state):
+    assert_refused(save(tmp_path / "x.pt", {**state, name: value}), tmp_path / "out", match)
+
+
+def test_noise_that_does_not_fit_is_replaced_with_a_warning(tmp_path, state, caplog):
+    state["decoder.noises.noise_1"] = torch.zeros(1, 1, 8, 8)
+    src = save(tmp_path / "x.pt", state)
+    with caplog.at_level(logging.WARNING):
+        convert_checkpoint(src, tmp_path / "a", "ffhq", OVERRIDES)
+        convert_checkpoint(src, tmp_path / "b", "ffhq", OVERRIDES)
+    assert "decoder.noises.noise_1" in caplog.text and "noise_2" not in caplog.text
+    a, b = (load_file(tmp_path / name / "model.safetensors")["decoder.blocks.0.up_conv.noise"] for name in "ab")
+    assert a.shape == (1, 1, 128, 128) and 0.9 < a.std() < 1.1
+    assert torch.equal(a, b)
+    assert "decoder.noises.noise_1" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_spare_noise_and_foreign_kernels_are_dropped_with_a_warning(tmp_path, state, caplog):
+    state["decoder.noises.noise_3"] = torch.zeros(1, 1, 256, 256)
+    state["decoder.convs.0.conv.blur.kernel"] = torch.ones(4, 4)
+    with caplog.at_level(logging.WARNING):
+        convert_checkpoint(save(tmp_path / "x.pt", state), tmp_path / "out", "ffhq", OVERRIDES)
+    assert "decoder.noises.noise_3" in caplog.text
+    assert "decoder.convs.0.conv.blur.kernel is not the low-pass" in caplog.text
+
+
+def test_no_warning_for_a_clean_file(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        convert_checkpoint(DATA / "small.pt", tmp_path / "out", "ffhq", OVERRIDES)
+    assert not caplog.records
+
+
+def test_file_without_averaged_weights_names_what_is_there(tmp_path, state):
+    torch.save({"g": state, "d": {}}, tmp_path / "x.pt")
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "no dictionary of tensors 'g_ema', it holds 'g', 'd'")
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {}])
+def test_other_torch_files(content, tmp_path):
+    torch.save(content, tmp_path / "x.pt")
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "g_ema")
+
+
+class Payload:
+    """Creates a file when it is unpickled by a careless loader."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_file_is_not_run(legacy, tmp_path, state):
+    (tmp_path / "in").mkdir()
+    trap = tmp_path / "in" / "trapped"
+    src = tmp_path / "in" / "x.pt"
+    if legacy:
+        src.write_bytes(pickle.dumps({"g_ema": Payload(trap)}, protocol=2))
+    else:
+        torch.save({"g_ema": {**state, "x": Payload(trap)}}, src)
+    assert_refused(src, tmp_path / "out", "plain tensors")
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Payload(trap))).close()
+    assert trap.exists()  # the payload does work
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_cut_file(share, tmp_path):
+    whole = (DATA / "small.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[: int(len(whole) * share)])
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "x.pt is not a complete torch file")
+
+
+@pytest.mark.parametrize("content", [b"hello", b"PK\x03\x04 not a zip", b"\x80\x02.", bytes(range(256))])
+def test_files_that_are_not_torch_files(content, tmp_path):
+    (tmp_path / "x.pt").write_bytes(content)
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "x.pt is not a complete torch file")
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert_refused(tmp_path / "none.pt", tmp_path / "out", "no file")
+    assert_refused(tmp_path, tmp_path / "out", "no file")
+
+
+# Options and the destination
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"preset": "cats"}, "'cats'"),
+        ({"preset": "toy"}, "'toy'"),
+        ({"overrides": {"field_width": 3}}, "field_width"),
+        ({"overrides": {"fov_deg": 0.0}}, "fov_deg"),
+        ({"overrides": {"density": "gauss"}}, "density"),
+        ({"overrides": {"num_samples": 1}}, "num_samples"),
+        ({"with_discriminators": True}, "'d'"),
+    ],
+)
+def test_bad_options(options, match, tmp_path):
+    assert_refused(DATA / "small.pt", tmp_path / "out", match, **options)
+
+
+def test_overrides_of_none_are_the_presets(tmp_path):
+    config = convert_checkpoint(DATA / "small.pt", tmp_path / "out", "ffhq", {"fov_deg": None, "density": "laplace"})
+    assert (config.fov_deg, config.density, config.num_samples) == (12.0, "laplace", 24)
+
+
+def test_destination_in_use_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    assert_refused(DATA / "small.pt", tmp_path / "out", "exists already")
+    assert_refused(DATA / "small.pt", tmp_path / "out" / "mine.txt", "exists already")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_empty_destination_is_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    convert_checkpoint(DATA / "small.pt", tmp_path / "out", "ffhq", OVERRIDES)
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
+    def fail(model, folder, card):
+        folder.mkdir()
+        (folder / "config.json").write_text("{")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(convert, "save_model", fail)
+    with pytest.raises(OSError, match="no space left"):
+        convert_checkpoint(DATA / "small.pt", tmp_path / "out", "ffhq", OVERRIDES)
+    assert not list(tmp_path.iterdir())
+
+
+# Discriminators
+
+
+def test_discriminators_are_written_beside_the_model(tmp_path, state):
+    small_renderer = dict(torch.load(DATA / "small_vol_renderer.pt", weights_only=True)["g_ema"])
+    cases = {
+        "thumbnail": (small_renderer, full_size("volume_discriminator"), ThumbnailDiscriminator()),
+        "image": (state, full_size("image_discriminator"), ImageDiscriminator(resolution=256)),
+    }
+    for kind, (generator, originals, discriminator) in cases.items():
+        src = save(tmp_path / f"{kind}.pt", generator, d=originals)
+        convert_checkpoint(src, tmp_path / kind, "ffhq", OVERRIDES, with_discriminators=True)
+        discriminator.load_state_dict(load_file(tmp_path / kind / f"discriminator_{kind}.safetensors"))
+        convert_checkpoint(src, tmp_path / f"{kind}-without", "ffhq", OVERRIDES)
+        assert not list((tmp_path / f"{kind}-without").glob("discriminator*"))

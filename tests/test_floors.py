@@ -1,0 +1,141 @@
+"""The house: a module imports only from floors below it, and `import stylesdf` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = {
+    "stylesdf.allocator": 0,
+    "stylesdf.camera": 0,
+    "stylesdf.config": 0,
+    "stylesdf.ops": 0,
+    "stylesdf.outputs": 0,
+    "stylesdf.volume": 0,
+    "stylesdf.decoder": 1,
+    "stylesdf.field": 1,
+    "stylesdf.mapping": 1,
+    "stylesdf.renderer": 1,
+    "stylesdf.checkpoint": 2,
+    "stylesdf.model": 2,
+    "stylesdf.convert": 3,
+    "stylesdf.hub": 3,
+    "stylesdf.mesh": 3,
+    "stylesdf.pipeline": 4,
+    "stylesdf": 4,
+    "stylesdf.__main__": 4,
+    "app": 5,
+}
+# the face and the command line are doors of floor 4: they may open onto it
+DOORS = {"stylesdf": {"stylesdf.pipeline"}, "stylesdf.__main__": {"stylesdf", "stylesdf.pipeline"}}
+# whole trees that stand on one floor and arrange themselves
+TREES = {"train": 5, "stylesdf.demo": 5}
+HIGHEST_BELOW = {"train": 3}
+OURS = ("stylesdf", "train", "app", "tests", "scripts")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def tree_of(module: str) -> str | None:
+    return next((tree for tree in TREES if module == tree or module.startswith(tree + ".")), None)
+
+
+def floor_of(module: str) -> int | None:
+    return TREES.get(tree_of(module), FLOORS.get(module))
+
+
+def imports(source: str, module: str, is_package: bool = False) -> set[str]:
+    """Names of our own modules that ``source`` imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: len(module.split(".")) - node.level + is_package]
+                base = ".".join(package + ([node.module] if node.module else []))
+            # "from stylesdf import mesh" is the module mesh, "from stylesdf import Camera" is the face
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(base if floor_of(inner) is None else inner)
+    return {name for name in found if name.split(".")[0] in OURS}
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    wrong = []
+    for target in sorted(imports(source, module, is_package)):
+        if target in DOORS.get(module, ()) or (tree_of(module) and tree_of(target) == tree_of(module)):
+            continue
+        floor = floor_of(target)
+        if module == "app" and target.startswith("stylesdf.demo"):
+            continue  # the page's own parts
+        highest = HIGHEST_BELOW.get(tree_of(module), floor_of(module) - 1)
+        if floor is None or floor > highest:
+            wrong.append(f"{module} (floor {floor_of(module)}) imports {target} (floor {floor})")
+    return wrong
+
+
+def sources() -> list[Path]:
+    paths = [*ROOT.glob("stylesdf/**/*.py"), *ROOT.glob("train/**/*.py"), *ROOT.glob("app.py")]
+    return sorted(path for path in paths if "__pycache__" not in path.parts)
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_imports_go_down(path):
+    module = module_name(path)
+    assert floor_of(module) is not None, f"{module} has no floor: enter it in FLOORS, see the house rules"
+    assert violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    "source, module",
+    [
+        ("from stylesdf.model import Generator", "stylesdf.ops"),
+        ("def f():\n    import stylesdf.mapping", "stylesdf.field"),
+        ("from stylesdf import mesh", "stylesdf.model"),
+        ("from . import mesh", "stylesdf.model"),
+        ("from .pipeline import StyleSDF", "stylesdf.hub"),
+        ("from stylesdf import StyleSDF", "stylesdf.mesh"),
+        ("from stylesdf import StyleSDF", "train.loop"),
+        ("from stylesdf.pipeline import StyleSDF", "train.loop"),
+        ("import train.losses", "stylesdf.pipeline"),
+        ("import app", "train.loop"),
+        ("from stylesdf.nowhere import thing", "stylesdf.pipeline"),
+    ],
+)
+def test_an_import_upwards_is_seen(source, module):
+    assert violations(source, module)
+
+
+@pytest.mark.parametrize(
+    "source, module",
+    [
+        ("from stylesdf.ops import SLOPE", "stylesdf.field"),
+        ("from stylesdf import mesh as meshes", "stylesdf.pipeline"),
+        ("from stylesdf import StyleSDF", "stylesdf.__main__"),
+        ("from stylesdf import StyleSDF", "app"),
+        ("import torch\nfrom train.losses import r1\nfrom stylesdf.hub import save", "train.loop"),
+    ],
+)
+def test_an_import_downwards_is_fine(source, module):
+    assert violations(source, module) == []
+
+
+def test_importing_the_package_is_light():
+    heavy = ["gradio", "plotly", "trimesh", "skimage", "huggingface_hub"]
+    code = f"import sys, stylesdf; print([name for name in {heavy} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_file_says_what_it_is():
+    vague = {"utils.py", "util.py", "math.py", "misc.py", "helpers.py", "common.py"}
+    assert [str(path) for path in sources() if path.name in vague] == []

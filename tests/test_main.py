@@ -1,0 +1,317 @@
+"""The command line, called as a function and as a program."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+import stylesdf
+from stylesdf import StyleSDF, StyleSDFConfig
+from stylesdf.__main__ import default_model, main
+
+ROOT = Path(__file__).parents[1]
+ORIGINAL = ROOT / "tests" / "data" / "small.pt"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = StyleSDFConfig(
+        latent_size=16,
+        field_width=16,
+        field_depth=2,
+        render_resolution=16,
+        num_samples=8,
+        decoder_style_size=16,
+        decoder_mapping_layers=2,
+        decoder_channels=(8, 8),
+    )
+    model = StyleSDF(config)
+    with torch.no_grad():  # the origin of the mean head lies on the surface
+        model.field.layers[0].linear.weight *= 0.2
+        model.update_means(100)
+        model.field.sdf_head.bias -= model.sdf(torch.zeros(1, 3), model.w_avg)
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fails(capsys, *argv) -> str:
+    """Run a command that must fail: status 2, one line of error, nothing else; returns the line."""
+    try:
+        status = main([str(argument) for argument in argv])
+    except SystemExit as error:
+        status = error.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.startswith("stylesdf: error: ") and captured.err.endswith("\n")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+def program(*argv, **options) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    command = [sys.executable, "-m", "stylesdf", *map(str, argv)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, **options)
+
+
+# ---- success
+
+
+def test_generate_writes_the_pictures_of_the_python_interface(folder, out, capsys):
+    argv = ["generate", "--model", str(folder), "--seeds", "3,12345", "--truncation", "0.6", "--yaw", "-0.3"]
+    assert main([*argv, "--pitch", "0.1", "--out", "new/pictures", "--device", "cpu"]) == 0
+    names = ["seed0003.png", "seed12345.png"]
+    assert sorted(os.listdir("new/pictures")) == names
+    assert capsys.readouterr().out.split() == [os.path.join("new", "pictures", name) for name in names]
+    expected = StyleSDF.from_pretrained(folder).generate([3, 12345], truncation=0.6, yaw=-0.3, pitch=0.1)
+    for name, seed, image in zip(names, (3, 12345), expected.images, strict=True):
+        with Image.open(Path("new/pictures", name)) as picture:
+            assert picture.tobytes() == image.tobytes()
+            about = picture.text
+        assert about["seed"] == str(seed) and about["model"] == str(folder)
+        assert (about["truncation"], about["yaw"], about["pitch"]) == ("0.6", "-0.3", "0.1")
+
+
+def test_generate_can_save_everything(folder, out):
+    main(["generate", "--model", str(folder), "--seeds", "3", "--save-all", "--texture-seed", "4", "--out", "p"])
+    expected = StyleSDF.from_pretrained(folder).generate([3], texture_seed=4)
+    kinds = {"": "RGB", "_thumbnail": "RGB", "_normals": "RGB", "_depth": "I;16"}
+    pictures = {kind: Image.open(f"p/seed0003{kind}.png") for kind in kinds}
+    assert {kind: picture.mode for kind, picture in pictures.items()} == kinds
+    assert len(os.listdir("p")) == 4
+    assert pictures[""].text["texture_seed"] == "4"
+    assert pictures[""].tobytes() == expected.images[0].tobytes()
+    assert pictures["_thumbnail"].tobytes() == expected.thumbnails[0].tobytes()
+    about = pictures["_depth"].text
+    near, far = float(about["depth_at_0"]), float(about["depth_at_65535"])
+    depth = near + np.asarray(pictures["_depth"], dtype=float) / 65535 * (far - near)
+    assert np.abs(depth - expected.depth[0]).max() < 4e-6
+    normals = np.asarray(pictures["_normals"], dtype=float) / 127.5 - 1
+    assert np.abs(normals - expected.normals[0]).max() < 0.005
+
+
+def test_the_same_command_writes_the_same_bytes(folder, out):
+    for name in ("a", "b"):
+        assert main(["generate", "--model", str(folder), "--seeds", "3", "--out", name]) == 0
+        assert main(["mesh", "--model", str(folder), "--seed", "3", "--resolution", "32", "--out", f"{name}.glb"]) == 0
+        assert main(["video", "--model", str(folder), "--seed", "3", "--frames", "3", "--out", f"{name}.webp"]) == 0
+    assert Path("a/seed0003.png").read_bytes() == Path("b/seed0003.png").read_bytes()
+    assert Path("a.glb").read_bytes() == Path("b.glb").read_bytes()
+    assert Path("a.webp").read_bytes() == Path("b.webp").read_bytes()
+
+
+def test_mesh_writes_the_mesh_of_the_python_interface(folder, out, capsys):
+    argv = ["mesh", "--model", str(folder), "--seed", "3", "--truncation", "0", "--resolution", "32"]
+    assert main([*argv, "--keep", "all", "--out", "new/head.ply"]) == 0
+    expected = StyleSDF.from_pretrained(folder).extract_mesh(3, 0.0, 32, keep="all")
+    assert np.allclose(trimesh.load("new/head.ply").bounds, expected.bounds, atol=1e-6)
+    assert f"{len(expected.faces)} triangles" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif"])
+def test_video_writes_a_film(folder, out, ending):
+    argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "3", "--fps", "10", "--yaw-range", "0.2"]
+    assert main([*argv, "--out", f"orbit.{ending}"]) == 0
+    assert os.listdir() == [f"orbit.{ending}"]
+    assert Path(f"orbit.{ending}").stat().st_size > 200
+
+
+def test_convert_passes_the_overrides_on(out, capsys):
+    argv = ["convert", str(ORIGINAL), "converted", "--preset", "afhq", "--fov-deg", "14", "--num-samples", "12"]
+    more = ["--scene-radius", "0.13", "--density", "laplace", "--pose-yaw-std", "0.2", "--pose-pitch-std", "0.1"]
+    assert main([*argv, *more]) == 0
+    config = json.loads(Path("converted/config.json").read_text())
+    names = ("fov_deg", "num_samples", "scene_radius", "density", "pose_yaw", "pose_pitch")
+    assert tuple(config[name] for name in names) == (14.0, 12, 0.13, "laplace", 0.2, 0.1)
+    assert capsys.readouterr().out == "converted\n"
+    assert main(["info", "converted"]) == 0
+    assert "cc-by-nc-sa-4.0" in capsys.readouterr().out
+
+
+def test_info_tells_the_facts(folder, capsys):
+    assert main(["info", str(folder)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line]
+    facts = {words[0]: words[-1] for words in lines}
+    model = StyleSDF.from_pretrained(folder)
+    assert facts["model"] == str(folder)
+    assert (facts["image"], facts["thumbnail"], facts["licence"]) == ("32x32", "16x16", "apache-2.0")
+    assert facts["beta"].startswith("0.1 ")
+    assert facts["total"] == f"{sum(parameter.numel() for parameter in model.parameters()):,}"
+    assert facts["field_depth"] == "2"
+
+
+def test_the_model_of_the_environment_is_the_default(folder, out, monkeypatch, capsys):
+    monkeypatch.setenv("STYLESDF_MODEL", str(folder))
+    assert default_model() == str(folder)
+    assert main(["info"]) == 0
+    monkeypatch.delenv("STYLESDF_MODEL")
+    assert default_model().endswith(os.path.join("checkpoints", "toy-heads"))
+
+
+def test_help_shows_units_defaults_and_examples(capsys):
+    for command, words in (
+        (["--help"], ["examples:", "radians", "generate", "convert"]),
+        (["generate", "--help"], ["radians", "default: 0.7", "degrees", "example:", "0-3,7"]),
+        (["mesh", "--help"], ["from 32 to 512", "default: 128", ".glb, .obj, .ply, .stl"]),
+        (["video", "--help"], ["default: 60", "frames per second", ".mp4, .gif, .webp"]),
+        (["convert", "--help"], ["--pose-yaw-std", "--with-discriminators", "SRC", "DST"]),
+        (["--version"], [stylesdf.__version__]),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert [word for word in words if word not in text] == []
+
+
+def test_the_version_is_the_one_of_the_package():
+    stated = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert stated[1] == stylesdf.__version__
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--yaw", "abc"], "'abc' is not a finite number of radians"),
+        (["--yaw", "nan"], "'nan' is not a finite number of radians"),
+        (["--yaw", "-inf"], "--yaw"),
+        (["--pitch", "1.6"], "'1.6' is not a number of radians between"),
+        (["--seeds", "-1"], "'-1', expected integers from 0"),
+        (["--seeds", "4294967296"], "seed is 4294967296"),
+        (["--seeds", "0-99999999"], "more than 10000"),
+        (["--seeds", ""], "expected integers"),
+        (["--truncation", "3"], "truncation is 3.0, expected a number from 0 to 1"),
+        (["--fov-deg", "0"], "'0' is not a number of degrees"),
+        (["--noise-mode", "loud"], "invalid choice: 'loud'"),
+        (["--device", "gpu"], "device 'gpu' is not there"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+        (["--texture-seed", "x"], "'x' is not an integer"),
+        (["--model", "/no/such/folder"], "there is no model folder /no/such/folder"),
+        (["--model", "checkpoints/nothing"], "there is no model folder checkpoints/nothing"),
+        (["--model", "not a model"], "'not a model' is neither a folder nor"),
+        (["--model", "."], "has no config.json"),
+        (["--unknown"], "unrecognized arguments: --unknown"),
+    ],
+)
+def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message):
+    argv = ["generate", "--model", folder, "--seeds", "3", "--out", "new/pictures", *options]
+    assert message in fails(capsys, *argv)
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["mesh", "--seed", "-1", "--out", "a.glb"], "seed is -1"),
+        (["mesh", "--seed", "3", "--resolution", "100000", "--out", "a.glb"], "'100000' is not an integer from 32"),
+        (["mesh", "--seed", "3", "--resolution", "64.5", "--out", "a.glb"], "'64.5' is not an integer"),
+        (["mesh", "--seed", "3", "--out", "a.fbx"], "'a.fbx', expected an ending of .glb, .obj, .ply, .stl"),
+        (["mesh", "--seed", "3", "--out", "a"], "expected an ending"),
+        (["mesh", "--seed", "3"], "the following arguments are required: --out"),
+        (["video", "--seed", "3", "--out", "a.avi"], "'a.avi', expected an ending of .mp4, .gif, .webp"),
+        (["video", "--seed", "3", "--frames", "0", "--out", "a.mp4"], "'0' is not an integer from 1"),
+        (["video", "--seed", "3", "--fps", "nan", "--out", "a.mp4"], "'nan' is not a number of frames"),
+        (["video", "--seed", "1e3", "--out", "a.mp4"], "'1e3' is not an integer"),
+        (["convert", "none.pt", "new", "--preset", "ffhq"], "none.pt is not a file"),
+        (["convert", ORIGINAL, "new", "--preset", "cats"], "invalid choice: 'cats'"),
+        (["convert", ORIGINAL, "new", "--preset", "ffhq", "--fov-deg", "500"], "fov_deg is 500.0"),
+        (["convert", __file__, "new", "--preset", "ffhq"], "test_main.py"),
+        (["info", "/no/such/folder"], "there is no model folder"),
+        (["paint"], "invalid choice: 'paint'"),
+        ([], "required"),
+    ],
+)
+def test_bad_input_to_the_others_is_one_line(folder, out, capsys, monkeypatch, argv, message):
+    monkeypatch.setenv("STYLESDF_MODEL", str(folder))
+    assert message in fails(capsys, *argv)
+    assert os.listdir() == []
+
+
+def test_an_output_that_cannot_be_written_is_one_line(folder, out, capsys, monkeypatch):
+    monkeypatch.setenv("STYLESDF_MODEL", str(folder))
+    Path("file").write_text("mine")
+    Path("head.glb").mkdir()
+    for argv in (
+        ["generate", "--seeds", "3", "--out", "file"],
+        ["generate", "--seeds", "3", "--out", "file/deeper/still"],
+        ["mesh", "--seed", "3", "--resolution", "32", "--out", "file/head.glb"],
+        ["mesh", "--seed", "3", "--resolution", "32", "--out", "head.glb"],
+        ["video", "--seed", "3", "--frames", "2", "--out", "file/orbit.gif"],
+        ["convert", ORIGINAL, "file/converted", "--preset", "ffhq"],
+    ):
+        assert "cannot write to" in fails(capsys, *argv)
+    assert sorted(os.listdir()) == ["file", "head.glb"]
+    assert Path("file").read_text() == "mine"
+
+
+def test_a_field_without_a_surface_is_one_line(folder, out, capsys):
+    model = StyleSDF.from_pretrained(folder)
+    with torch.no_grad():
+        model.field.sdf_head.weight.zero_()
+        model.field.sdf_head.bias.fill_(0.5)
+    model.save_pretrained("flat")
+    line = fails(capsys, "mesh", "--model", "flat", "--seed", "3", "--resolution", "32", "--out", "new/head.glb")
+    assert "no zero level set" in line
+    assert os.listdir() == ["flat"]
+
+
+def test_a_failure_half_way_leaves_no_new_folder(folder, out, capsys, monkeypatch):
+    generate = StyleSDF.generate
+
+    def full_disk(self, seeds, **options):
+        if seeds == [5]:
+            raise OSError(28, "No space left on device", "seed0005.png")
+        return generate(self, seeds, **options)
+
+    monkeypatch.setattr(StyleSDF, "generate", full_disk)
+    assert main(["generate", "--model", str(folder), "--seeds", "3,5", "--out", "new/pictures"]) == 2
+    assert capsys.readouterr().err == "stylesdf: error: seed0005.png: No space left on device\n"
+    assert os.listdir() == []
+
+
+def test_an_interruption_is_quiet(folder, out, capsys, monkeypatch):
+    def interrupted(self, *args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StyleSDF, "_frame", interrupted)
+    assert main(["video", "--model", str(folder), "--seed", "3", "--out", "new/orbit.mp4"]) == 130
+    assert capsys.readouterr().err == "stylesdf: interrupted\n"
+    assert os.listdir() == []
+
+
+# ---- as a program
+
+
+def test_the_program_answers_with_its_status(folder, out):
+    done = program("generate", "--model", folder, "--seeds", "3", "--out", "p", cwd=out)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{Path('p/seed0003.png')}\n", "")
+    bad = program("mesh", "--model", out / "missing", "--seed", "3", "--out", "a.glb", cwd=out)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == f"stylesdf: error: there is no model folder {out / 'missing'}\n"
+
+
+def test_a_hub_that_does_not_answer_is_one_line(out):
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(out / "hub"), "HF_HUB_OFFLINE": "1"}
+    bad = program("info", "nobody/nothing", cwd=out, env=env)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("stylesdf: error: no model folder nobody/nothing, and the hub gives none: ")
+    assert bad.stderr.count("\n") == 1

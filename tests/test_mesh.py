@@ -1,0 +1,306 @@
+"""Meshes of fields whose surface is known exactly."""
+
+import dataclasses
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from stylesdf.config import StyleSDFConfig
+from stylesdf.field import Field
+from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals, replacing
+from stylesdf.outputs import FieldOutput
+
+RADIUS = 0.12  # of the scene ball
+W = torch.zeros(1, 4)
+
+
+@dataclasses.dataclass
+class KnownField:
+    """A field made of two functions of points; ``rgb`` also gets the view directions."""
+
+    function: callable
+    colour: callable = lambda points, viewdirs: torch.zeros_like(points)
+
+    def condition(self, w):
+        return self
+
+    def sdf(self, points):
+        return self.function(points)
+
+    def __call__(self, points, viewdirs):
+        return FieldOutput(self.sdf(points), self.colour(points, viewdirs), points)
+
+
+def model_of(function, **options) -> SimpleNamespace:
+    return SimpleNamespace(field=KnownField(function, **options), config=SimpleNamespace(scene_radius=RADIUS))
+
+
+def sphere(radius, centre=(0.0, 0.0, 0.0)):
+    return lambda points: (points - torch.tensor(centre).to(points)).norm(dim=-1) - radius
+
+
+def boundary_vertices(mesh) -> np.ndarray:
+    edges = np.sort(mesh.edges, axis=1)
+    edges, counts = np.unique(edges, axis=0, return_counts=True)
+    assert counts.max() <= 2
+    return np.unique(edges[counts == 1])
+
+
+def glb_json(path) -> dict:
+    data = path.read_bytes()
+    return json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+
+
+@pytest.fixture(scope="module")
+def ball() -> trimesh.Trimesh:
+    return extract_mesh(model_of(sphere(0.07)), W, 32)
+
+
+# ---- the surface
+
+
+@pytest.mark.parametrize("resolution", [32, 33, 64])
+@pytest.mark.parametrize("centre", [(0.0, 0.0, 0.0), (0.02, -0.03, 0.01)])
+def test_a_sphere_is_closed_and_has_its_radius(resolution, centre):
+    mesh = extract_mesh(model_of(sphere(0.07, centre)), W, resolution)
+    voxel = 2 * RADIUS / (resolution - 1)
+    distance = np.linalg.norm(mesh.vertices - centre, axis=1)
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.euler_number == 2
+    assert np.abs(distance - 0.07).max() < 0.1 * voxel
+    assert mesh.volume == pytest.approx(4 / 3 * math.pi * 0.07**3, rel=0.02)  # positive: faces look outwards
+    assert mesh.metadata["pieces_dropped"] == 0
+
+
+def test_normals_point_outwards_and_are_the_fields():
+    mesh = extract_mesh(model_of(sphere(0.07)), W, 32)
+    radial = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
+    assert np.abs(mesh.vertex_normals - radial).max() < 1e-4
+    assert (mesh.face_normals * mesh.triangles_center).sum(axis=1).min() > 0
+
+
+def test_the_world_size_does_not_depend_on_the_grid():
+    coarse, fine = (extract_mesh(model_of(sphere(0.07, (0.02, 0.0, -0.03))), W, n) for n in (32, 64))
+    assert np.abs(coarse.bounds - fine.bounds).max() < 0.5 * 2 * RADIUS / 31
+
+
+def test_axes_are_not_swapped():
+    def ellipsoid(points):
+        return (points / torch.tensor([0.03, 0.06, 0.09])).norm(dim=-1) * 0.03 - 0.03
+
+    mesh = extract_mesh(model_of(ellipsoid), W, 64)
+    assert np.allclose(mesh.extents, [0.06, 0.12, 0.18], atol=0.002)
+
+
+def test_a_vertex_has_the_colour_seen_along_its_inward_normal():
+    mesh = extract_mesh(model_of(sphere(0.07), colour=lambda points, viewdirs: 3.0 * viewdirs), W, 32)
+    expected = 255.0 / (1.0 + np.exp(3.0 * mesh.vertex_normals))
+    assert mesh.visual.vertex_colors.dtype == np.uint8
+    assert np.abs(mesh.visual.vertex_colors[:, :3] - expected).max() < 0.6
+    assert (mesh.visual.vertex_colors[:, 3] == 255).all()
+
+
+@pytest.mark.parametrize("function", [lambda x: x[..., 0] * 0 + 0.5, lambda x: x.norm(dim=-1) - 0.9])
+def test_a_field_without_a_surface_is_an_error(function):
+    with pytest.raises(ValueError, match="no zero level set.*from"):
+        extract_mesh(model_of(function), W, 32)
+
+
+def test_a_field_that_is_not_finite_is_an_error():
+    with pytest.raises(ValueError, match="nan"):
+        extract_mesh(model_of(lambda x: x[..., 0] / 0.0 * 0.0), W, 32)
+
+
+def test_a_surface_only_outside_of_the_ball_is_an_error():
+    with pytest.raises(ValueError, match="no zero level set"):
+        extract_mesh(model_of(sphere(0.02, (RADIUS, RADIUS, RADIUS))), W, 32)
+
+
+# ---- where the surface leaves the scene ball
+
+
+def test_a_surface_that_leaves_the_ball_is_cut_open():
+    centre = (0.0, -0.1, 0.0)
+    mesh = extract_mesh(model_of(sphere(0.08, centre)), W, 48)
+    distance = np.linalg.norm(mesh.vertices, axis=1)
+    rim = boundary_vertices(mesh)
+    assert not mesh.is_watertight
+    assert distance.max() <= RADIUS + 1e-6
+    assert np.abs(np.linalg.norm(mesh.vertices - centre, axis=1) - 0.08).max() < 0.002  # no cap, no wall
+    assert len(rim) > 20 and np.abs(distance[rim] - RADIUS).max() < 0.0005  # one clean rim on the sphere
+    assert mesh.euler_number == 1
+    assert (mesh.face_normals * (mesh.triangles_center - centre)).sum(axis=1).min() > 0
+    degenerate = mesh.area_faces <= 0
+    assert degenerate.sum() == 0
+
+
+def test_a_plane_through_the_ball_is_a_disc():
+    mesh = extract_mesh(model_of(lambda points: points[..., 1] - 0.0123), W, 64)
+    assert mesh.euler_number == 1
+    assert mesh.area == pytest.approx(math.pi * (RADIUS**2 - 0.0123**2), rel=0.005)
+    assert np.allclose(mesh.face_normals, [0, 1, 0], atol=1e-3)
+
+
+def test_a_tube_through_the_ball_is_open_at_both_ends():
+    mesh = extract_mesh(model_of(lambda points: points[..., 1:].norm(dim=-1) - 0.05), W, 64)
+    assert mesh.euler_number == 0
+    assert len(boundary_vertices(mesh)) > 0
+
+
+def test_what_lies_outside_of_the_ball_does_not_matter():
+    def noisy(points):
+        distance = points.norm(dim=-1)
+        return torch.where(distance > RADIUS + 0.005, torch.sin(500 * points.sum(dim=-1)), distance - 0.07)
+
+    for resolution in (64, 65):
+        mesh = extract_mesh(model_of(noisy), W, resolution, keep="all")
+        assert mesh.is_watertight and mesh.euler_number == 2
+
+
+def test_the_inside_of_the_ball_may_be_the_solid():
+    # a room: negative near the walls, so that the surface looks inwards and nothing is closed around it
+    mesh = extract_mesh(model_of(lambda points: 0.07 - points.norm(dim=-1)), W, 32, keep="all")
+    assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.07).max() < 0.002
+    assert mesh.volume < 0
+
+
+def test_cut_open_keeps_whole_triangles_and_splits_the_others():
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0], [3, 3, 0]])
+    faces = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [3, 5, 4]])
+    new_vertices, new_faces = cut_open(vertices, faces, vertices[:, 0] - 1.5)
+    cut = trimesh.Trimesh(new_vertices, new_faces, process=False)
+    assert new_vertices[:, 0].max() == 1.5
+    assert cut.area == pytest.approx(0.5 + 0.4375 + 0.5625)  # first whole, then what lies left of x = 1.5
+    assert (cut.face_normals[:, 2] > 0.99).all()  # the winding stays
+    assert len(np.unique(new_vertices, axis=0)) == len(new_vertices)  # neighbours share the new vertices
+
+
+def test_cut_open_of_nothing_is_nothing_and_of_all_is_all():
+    vertices, faces = np.eye(3), np.array([[0, 1, 2]])
+    assert np.array_equal(cut_open(vertices, faces, np.full(3, -1.0))[1], faces)
+    assert len(cut_open(vertices, faces, np.ones(3))[1]) == 0
+
+
+# ---- pieces, chunks, bounds
+
+
+def test_only_the_largest_piece_is_kept_unless_all_are_wanted():
+    def two(points):
+        return torch.minimum(sphere(0.05)(points), sphere(0.01, (0.08, 0.0, 0.0))(points))
+
+    largest = extract_mesh(model_of(two), W, 64)
+    everything = extract_mesh(model_of(two), W, 64, keep="all")
+    assert largest.body_count == 1 and largest.metadata["pieces_dropped"] == 1
+    assert everything.body_count == 2 and everything.metadata["pieces_dropped"] == 0
+    assert largest.bounds[1, 0] == pytest.approx(0.05, abs=0.002)
+    assert len(largest.vertices) == len(largest.visual.vertex_colors) == len(largest.vertex_normals)
+
+
+def test_the_chunk_size_does_not_change_the_mesh():
+    torch.manual_seed(3)
+    config = StyleSDFConfig(latent_size=4, field_width=16, field_depth=2, decoder_channels=())
+    field = Field(config)
+    with torch.no_grad():
+        field.layers[0].linear.weight *= 0.2  # a smooth field
+        w = torch.randn(1, 4)
+        field.sdf_head.bias -= field.condition(w).sdf(torch.zeros(1, 1, 3)).item()  # the origin is on the surface
+    model = SimpleNamespace(field=field, config=config)
+    one, other = (extract_mesh(model, w, 32, keep="all", chunk_points=n) for n in (1000, 1 << 20))
+    assert np.array_equal(one.faces, other.faces)
+    assert np.allclose(one.vertices, other.vertices, atol=1e-6)
+    assert np.abs(one.visual.vertex_colors.astype(int) - other.visual.vertex_colors).max() <= 1
+
+
+def test_it_works_in_inference_mode_and_leaves_no_gradients():
+    torch.manual_seed(3)
+    config = StyleSDFConfig(latent_size=4, field_width=8, field_depth=1, decoder_channels=())
+    field = Field(config)
+    field.sdf_head.weight.data.copy_(torch.randn(1, 8) * 0.1)
+    field.sdf_head.bias.data.zero_()
+    model = SimpleNamespace(field=field, config=config)
+    with torch.inference_mode():
+        mesh = extract_mesh(model, torch.randn(1, 4), 32)
+    assert len(mesh.faces) > 0
+    assert all(parameter.grad is None for parameter in field.parameters())
+
+
+def test_progress_rises_to_one():
+    seen = []
+    extract_mesh(model_of(sphere(0.07)), W, 32, progress=seen.append)
+    assert seen == sorted(seen) and seen[-1] == 1.0 and len(seen) > 2
+
+
+@pytest.mark.parametrize("resolution", [31, 513, 100_000, 64.0, True, "64"])
+def test_a_resolution_out_of_range_is_an_error(resolution):
+    with pytest.raises(ValueError, match="resolution is"):
+        extract_mesh(model_of(sphere(0.07)), W, resolution)
+
+
+def test_other_arguments_are_checked():
+    with pytest.raises(ValueError, match="keep is 'some', expected one of largest, all"):
+        extract_mesh(model_of(sphere(0.07)), W, 32, keep="some")
+    with pytest.raises(ValueError, match=r"w has shape \(2, 4\)"):
+        extract_mesh(model_of(sphere(0.07)), W.expand(2, 4), 32)
+
+
+def test_field_normals_are_the_unit_gradient():
+    points = torch.randn(100, 3) * 0.1
+    normals = field_normals(KnownField(lambda x: 5.0 * x.norm(dim=-1)), points, chunk_points=30)
+    assert torch.allclose(normals, points / points.norm(dim=-1, keepdim=True), atol=1e-5)
+    assert not normals.requires_grad
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("ending", MESH_ENDINGS)
+def test_a_file_round_trips_and_has_the_same_bytes_each_time(ball, ending, tmp_path):
+    first, second = tmp_path / f"a{ending}", tmp_path / "new" / "folder" / f"b{ending.upper()}"
+    export_mesh(ball, first, {"seed": 3})
+    export_mesh(extract_mesh(model_of(sphere(0.07)), W, 32), second, {"seed": 3})
+    assert first.read_bytes() == second.read_bytes()
+    loaded = trimesh.load(first, force="mesh")
+    assert len(loaded.faces) == len(ball.faces)
+    assert np.allclose(loaded.bounds, ball.bounds, atol=1e-6)
+    assert loaded.volume == pytest.approx(ball.volume, rel=1e-4)
+    if ending in (".obj", ".ply"):
+        assert (loaded.visual.vertex_colors[:, :3] == 128).all()
+        assert b'"seed": 3' in first.read_bytes()[:1000]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.name, "new"])
+
+
+def test_a_glb_holds_normals_colours_a_dull_material_and_its_origin(ball, tmp_path):
+    export_mesh(ball, tmp_path / "head.glb", {"seed": 3, "truncation": 0.7})
+    tree = glb_json(tmp_path / "head.glb")
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "COLOR_0"}
+    material = tree["materials"][primitive["material"]]
+    assert material["pbrMetallicRoughness"]["metallicFactor"] == 0
+    assert material["pbrMetallicRoughness"]["roughnessFactor"] == 0.9
+    assert material["doubleSided"] is True
+    assert tree["asset"]["extras"] == tree["meshes"][0]["extras"]
+    assert tree["asset"]["extras"]["seed"] == 3
+    assert tree["asset"]["extras"]["resolution"] == 32
+    assert "seed" not in ball.metadata
+
+
+def test_an_unknown_ending_is_an_error_that_lists_the_known_ones(ball, tmp_path):
+    with pytest.raises(ValueError, match=r"'head.fbx', expected an ending of .glb, .obj, .ply, .stl"):
+        export_mesh(ball, tmp_path / "head.fbx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_new_folder(tmp_path):
+    old, new = tmp_path / "old.txt", tmp_path / "a" / "b" / "new.txt"
+    old.write_text("old")
+    for path in (old, new):
+        with pytest.raises(RuntimeError), replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
+    assert old.read_text() == "old"

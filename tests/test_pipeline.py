@@ -1,0 +1,439 @@
+"""What people call: seeds in, pictures, films, meshes and slices out."""
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stylesdf
+from stylesdf import Camera, StyleSDF, StyleSDFConfig
+from stylesdf.field import sphere_initialize
+from stylesdf.pipeline import (
+    MAX_SEED,
+    check_seed,
+    check_seeds,
+    check_truncation,
+    parse_seeds,
+    to_pil,
+    write_video,
+)
+
+CONFIG = StyleSDFConfig(
+    latent_size=16,
+    field_width=16,
+    field_depth=2,
+    render_resolution=16,
+    num_samples=12,
+    decoder_style_size=16,
+    decoder_mapping_layers=2,
+    decoder_channels=(8, 8),
+)
+
+
+def make_model(config: StyleSDFConfig) -> StyleSDF:
+    """A model whose field is roughly a sphere, with sharp density and visible noise."""
+    torch.manual_seed(0)
+    model = StyleSDF(config).eval()
+    codes = lambda: model.renderer_mapping(torch.randn(4, config.latent_size))  # noqa: E731
+    sphere_initialize(model.field, 150, codes, learning_rate=4e-3, points_per_code=128)
+    with torch.no_grad():
+        model.renderer.log_beta.fill_(math.log(0.003))
+        if config.has_decoder:
+            model.decoder.conv.noise_strength.fill_(0.5)
+    model.update_means(500)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> StyleSDF:
+    return make_model(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def toy() -> StyleSDF:
+    """The toy heads' kind of background, without a decoder."""
+    return make_model(dataclasses.replace(CONFIG, background="learned", view_directions=False, decoder_channels=()))
+
+
+def pixels(picture: Image.Image) -> bytes:
+    return picture.tobytes()
+
+
+# ---- seeds
+
+
+def test_a_seed_gives_the_same_latent_in_any_company(model):
+    together = model.latents([3, 7, 3])
+    assert together.shape == (3, 16)
+    assert torch.equal(together[0], together[2])
+    assert torch.equal(together[1:2], model.latents(7))
+    assert torch.equal(together[0], torch.randn(16, generator=torch.Generator("cpu").manual_seed(3)))
+
+
+def test_latents_do_not_touch_the_global_generator(model):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model.generate([1], truncation=0.5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("seed", [0, MAX_SEED, np.int64(4), np.uint32(4)])
+def test_a_seed_is_an_integer_of_32_bits(seed):
+    assert check_seed(seed) == int(seed) and type(check_seed(seed)) is int
+
+
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, True, False, np.True_, 1.0, "3", None, math.nan, [3]])
+def test_anything_else_is_not_a_seed(seed, model):
+    with pytest.raises(ValueError, match=re.escape(f"seed is {seed!r}, expected an integer from 0 to 4294967295")):
+        check_seed(seed)
+    with pytest.raises(ValueError, match="seed is"):
+        model.extract_mesh(seed)
+
+
+def test_seeds_come_alone_or_in_any_iterable():
+    assert check_seeds(3) == [3]
+    assert check_seeds(range(2)) == check_seeds(np.arange(2)) == check_seeds(torch.arange(2)) == [0, 1]
+    with pytest.raises(ValueError, match="at least one"):
+        check_seeds([])
+    with pytest.raises(ValueError, match="'0-3'"):
+        check_seeds("0-3")
+
+
+@pytest.mark.parametrize(
+    "text, seeds",
+    [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), (" 3 , 1 - 2 ", [3, 1, 2]), ("4-4", [4]), ("4294967295", [MAX_SEED])],
+)
+def test_seeds_are_read_from_text(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "expected integers"),
+        ("-1", "expected integers"),
+        ("1,,2", "expected integers"),
+        ("1-", "expected integers"),
+        ("1-2-3", "expected integers"),
+        ("1.5", "expected integers"),
+        ("٣", "expected integers"),
+        ("9" * 5000, "expected integers"),
+        ("3-1", "runs backwards, expected 1-3"),
+        ("4294967296", "seed is 4294967296"),
+        ("0-10000", "more than 10000"),
+        ("0-9998,1,2", "more than 10000"),
+        ("0-4294967295", "more than 10000"),
+    ],
+)
+def test_a_text_without_seeds_is_an_error(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_seeds(text)
+
+
+# ---- pictures
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+def test_bytes_are_the_same_alone_in_company_and_in_any_order(which, request):
+    model = request.getfixturevalue(which)
+    views = {"truncation": 0.8, "yaw": 0.3, "pitch": -0.1}
+    batch = model.generate([3, 7, 11], **views)
+    turned = model.generate([11, 3], **views)
+    for seed, one in ((3, turned), (11, turned), (7, model.generate([7], **views))):
+        here, there = batch.seeds.index(seed), one.seeds.index(seed)
+        for name in ("images", "thumbnails"):
+            assert pixels(getattr(batch, name)[here]) == pixels(getattr(one, name)[there])
+        for name in ("depth", "normals", "background"):
+            assert getattr(batch, name)[here].tobytes() == getattr(one, name)[there].tobytes()
+    assert pixels(batch.images[0]) != pixels(batch.images[1])
+
+
+def test_a_result_has_the_stated_shapes(model):
+    result = model.generate((3, 7), truncation=0.6)
+    assert [image.size for image in result.images] == [(32, 32)] * 2
+    assert [image.mode for image in result.images + result.thumbnails] == ["RGB"] * 4
+    assert [image.size for image in result.thumbnails] == [(16, 16)] * 2
+    assert result.depth.shape == result.background.shape == (2, 16, 16)
+    assert result.normals.shape == (2, 16, 16, 3)
+    assert {result.depth.dtype, result.normals.dtype, result.background.dtype} == {np.dtype(np.float32)}
+    assert (result.seeds, result.truncation) == ((3, 7), 0.6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.seeds = ()
+
+
+def test_people_and_machines_see_the_same(model):
+    result = model.generate([3], truncation=0.7, yaw=0.2, pitch=0.1)
+    with torch.no_grad():
+        out = model(model.latents([3]), Camera.from_angles(0.2, 0.1), psi=0.7)
+    assert pixels(result.images[0]) == pixels(to_pil(out.image))
+    assert pixels(result.thumbnails[0]) == pixels(to_pil(out.thumbnail))
+    assert np.array_equal(result.depth[0], out.depth[0, 0].numpy())
+    assert np.array_equal(result.background[0], out.background[0, 0].numpy())
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+def test_normals_are_unit_in_world_axes_and_zero_on_the_background(which, request):
+    model = request.getfixturevalue(which)
+    result = model.generate([3], yaw=0.5)
+    length = np.linalg.norm(result.normals, axis=-1)
+    background = result.background > 0.5
+    assert background.any() and not background.all()
+    assert (length[background] == 0).all()
+    assert np.allclose(length[~background], 1.0, atol=1e-5)
+    with torch.no_grad():
+        w = model.mapping(model.latents(3), 0.7)
+        xyz = model.render(w, Camera.from_angles(0.5, 0.0)).xyz[0].permute(1, 2, 0)[~background[0]]
+        step = 1e-3 * torch.from_numpy(result.normals[~background])
+        slope = (model.sdf(xyz + step, w) - model.sdf(xyz - step, w)) / 2e-3
+        across = (model.sdf(xyz + step.roll(1, -1), w) - model.sdf(xyz - step.roll(1, -1), w)) / 2e-3
+    assert (slope > 0).all() and (slope >= across - 1e-2).all()  # outwards, and the steepest way
+    assert 0.88 <= result.depth.min() < 1.0 < result.depth.max() <= 1.12 + 1e-5
+
+
+def test_angles_are_one_for_all_or_one_per_seed(model):
+    both = model.generate([3, 3], yaw=[0.3, -0.3], pitch=torch.tensor([0.1, 0.0]))
+    assert pixels(both.images[0]) == pixels(model.generate(3, yaw=0.3, pitch=torch.tensor(0.1).item()).images[0])
+    assert pixels(both.images[0]) != pixels(both.images[1])
+    with pytest.raises(ValueError, match="yaw has 3 values for 2 seeds"):
+        model.generate([1, 2], yaw=[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"truncation": 1.5}, "truncation is 1.5, expected a number from 0 to 1"),
+        ({"truncation": math.nan}, "truncation is nan"),
+        ({"truncation": "0.7"}, "truncation is '0.7'"),
+        ({"truncation": True}, "truncation is True"),
+        ({"yaw": math.nan}, "yaw is nan, expected a finite number"),
+        ({"yaw": "left"}, "yaw is 'left'"),
+        ({"yaw": None}, "yaw is None"),
+        ({"pitch": math.inf}, "pitch is inf"),
+        ({"pitch": 1.6}, "pitch is 1.6, expected radians between"),
+        ({"fov_deg": 0.0}, "fov_deg is 0.0"),
+        ({"noise_mode": "loud"}, "noise_mode is 'loud', expected one of"),
+        ({"texture_seed": -3}, "seed is -3"),
+        ({"seeds": [1, 2.5]}, "seed is 2.5"),
+    ],
+)
+def test_bad_arguments_are_named(model, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.generate(**{"seeds": [1], **options})
+
+
+def test_truncation_reaches_from_the_mean_head_to_the_full_one(model):
+    assert check_truncation(np.float32(1)) == 1.0
+    mean = model.generate([1, 2], truncation=0)
+    assert pixels(mean.images[0]) == pixels(mean.images[1])
+    full = model.generate([1], truncation=1)
+    with torch.no_grad():
+        assert pixels(full.images[0]) == pixels(to_pil(model(model.latents(1), Camera.from_angles(0, 0)).image))
+
+
+def test_a_texture_seed_changes_the_picture_but_not_the_shape(model, toy):
+    plain, own, other = (model.generate([3], texture_seed=seed) for seed in (None, 3, 9))
+    assert pixels(plain.images[0]) == pixels(own.images[0]) != pixels(other.images[0])
+    assert np.array_equal(plain.depth, other.depth)
+    with torch.no_grad():
+        z, mix_z = model.latents([3, 9]).split(1)
+        mixed = model(z, Camera.from_angles(0, 0), psi=0.7, mix_z=mix_z, inject_index=1)
+    assert pixels(other.images[0]) == pixels(to_pil(mixed.image))
+    with pytest.raises(ValueError, match="renderer-only"):
+        toy.generate([3], texture_seed=9)
+
+
+def test_noise_modes_differ(model):
+    const, none, random = (
+        pixels(model.generate([3], noise_mode=mode).images[0]) for mode in ("const", "none", "random")
+    )
+    assert len({const, none, random}) == 3
+
+
+def test_in_a_renderer_only_model_the_thumbnails_stand_in(toy):
+    result = toy.generate([3])
+    assert pixels(result.images[0]) == pixels(result.thumbnails[0])
+    assert result.images[0].size == (16, 16)
+    assert next(toy.render_orbit(3, num_frames=2)).size == (16, 16)
+
+
+def test_the_thumbnail_is_the_one_of_generate(model):
+    expected = model.generate([3], 0.6, 0.3, 0.1, fov_deg=14.0).thumbnails[0]
+    assert pixels(model.thumbnail(3, 0.6, 0.3, 0.1, fov_deg=14.0)) == pixels(expected)
+    assert pixels(model.thumbnail(3, 0.6, 0.3, 0.1)) != pixels(expected)
+
+
+def test_nothing_records_gradients_and_inference_mode_is_fine(model):
+    expected = model.generate([3])
+    with torch.inference_mode():
+        result = model.generate([3])
+        mesh = model.extract_mesh(3, resolution=32)
+    assert result.normals.tobytes() == expected.normals.tobytes()
+    assert len(mesh.vertices) == len(model.extract_mesh(3, resolution=32).vertices)
+    assert all(parameter.grad is None for parameter in model.decoder.parameters())
+
+
+def test_pictures_are_rounded_and_clipped():
+    values = torch.tensor([-3.0, -1.0, 0.0, 1.0, 7.0, 1 / 255]).repeat(3, 1)[:, None]
+    assert np.asarray(to_pil(values))[0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
+
+
+# ---- films
+
+
+def test_an_orbit_is_lazy_closed_and_made_of_the_same_pictures(model, monkeypatch):
+    folded = []
+    condition = model.field.condition
+    monkeypatch.setattr(model.field, "condition", lambda w: folded.append(w) or condition(w))
+    frames = model.render_orbit(3, truncation=0.6, num_frames=4, yaw_range=0.4, pitch_range=0.2)
+    assert iter(frames) is frames
+    frames = list(frames)
+    assert len(frames) == 4 and len(folded) == 1  # the field is conditioned once per identity
+    for frame, (yaw, pitch) in zip(frames, [(0, 0.2), (0.4, 0), (0, -0.2), (-0.4, 0)], strict=True):
+        expected = np.asarray(model.generate([3], truncation=0.6, yaw=yaw, pitch=pitch).images[0], dtype=int)
+        assert np.abs(np.asarray(frame) - expected).max() <= 1  # the angles differ by rounding
+
+
+def test_a_frame_leaves_gradients_on_for_the_caller(model):
+    frames = model.render_orbit(3, num_frames=2)
+    next(frames)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"num_frames": 2.5}, "num_frames is 2.5"),
+        ({"num_frames": 10**6}, "num_frames is 1000000"),
+        ({"pitch_range": 1.6}, "pitch"),
+        ({"yaw_range": math.nan}, "yaw_range is nan"),
+        ({"truncation": 2}, "truncation is 2"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_an_orbit_checks_its_arguments_at_once(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        model.render_orbit(**{"seed": 3, **options})
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif", ".webp"])
+def test_films_hold_their_frames(ending, tmp_path):
+    import imageio.v3 as iio
+
+    frames = [Image.fromarray(np.full((32, 32, 3), level, dtype=np.uint8)) for level in (0, 120, 250)]
+    path = tmp_path / f"film{ending}"
+    write_video(iter(frames), path, fps=10)
+    levels = [frame[..., :3].mean() for frame in iio.imiter(path)]
+    assert levels == pytest.approx([0, 120, 250], abs=6)
+    if ending != ".mp4":
+        with Image.open(path) as film:
+            assert (film.n_frames, film.info["loop"], film.size) == (3, 0, (32, 32))
+            film.load()
+            assert film.info["duration"] == 100
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_film_that_fails_leaves_nothing(tmp_path):
+    def frames():
+        yield Image.new("RGB", (16, 16))
+        raise RuntimeError
+
+    for ending in (".mp4", ".gif", ".webp"):
+        with pytest.raises(RuntimeError):
+            write_video(frames(), tmp_path / "new" / f"film{ending}")
+    with pytest.raises(ValueError, match="no frames"):
+        write_video([], tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match=r"'film.avi', expected an ending of .mp4, .gif, .webp"):
+        write_video(frames(), tmp_path / "film.avi")
+    with pytest.raises(ValueError, match="fps is 0"):
+        write_video(frames(), tmp_path / "film.mp4", fps=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- geometry
+
+
+def test_a_mesh_knows_where_it_comes_from(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    loaded = StyleSDF.from_pretrained(tmp_path / "model")
+    seen = []
+    mesh = loaded.extract_mesh(np.int64(3), truncation=0.5, resolution=32, progress=seen.append)
+    assert mesh.metadata == {
+        "seed": 3,
+        "truncation": 0.5,
+        "model": str(tmp_path / "model"),
+        "commit": "",
+        "version": stylesdf.__version__,
+        "resolution": 32,
+        "scene_radius": 0.12,
+        "pieces_dropped": mesh.metadata["pieces_dropped"],
+    }
+    json.dumps(mesh.metadata)
+    assert seen[-1] == 1.0
+    points = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32)
+    with torch.no_grad():
+        assert loaded.sdf(points, loaded.mapping(loaded.latents(3), 0.5)).abs().max() < 0.005
+    with pytest.raises(ValueError, match="resolution is 16"):
+        loaded.extract_mesh(3, resolution=16)
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+def test_a_slice_shows_the_plane_of_the_camera(which, request):
+    model = request.getfixturevalue(which)
+    yaw, pitch = 0.4, 0.2
+    cut = model.slice_sdf(3, truncation=0.6, yaw=yaw, pitch=pitch, resolution=17)
+    assert cut.sdf.shape == (17, 17)
+    assert cut.horizontal[[0, 8, -1]] == pytest.approx([-0.12, 0, 0.12], abs=1e-7)
+    with torch.no_grad():
+        w = model.mapping(model.latents(3), 0.6)
+        h, v = cut.horizontal[12], cut.vertical[3]
+        point = torch.tensor([[h * math.sin(yaw), v, h * math.cos(yaw)]], dtype=torch.float32)
+        assert cut.sdf[3, 12] == pytest.approx(model.sdf(point, w).item(), abs=1e-5)  # rows are vertical
+        h, v = cut.ray_points[5]
+        point = torch.tensor([[h * math.sin(yaw), v, h * math.cos(yaw)]], dtype=torch.float32)
+        assert cut.ray_sdf[5] == pytest.approx(model.sdf(point, w).item(), abs=1e-5)
+    assert cut.camera_position == pytest.approx((math.cos(pitch), math.sin(pitch)))
+    # the samples run from the camera's side through the scene's centre, one depth step apart
+    away = np.linalg.norm(cut.ray_points - cut.camera_position, axis=1)
+    assert np.allclose(away, cut.ray_depth, atol=1e-6)
+    assert cut.ray_depth[0] == pytest.approx(0.88)
+    assert cut.ray_depth.shape == cut.ray_sdf.shape == cut.ray_density.shape == cut.ray_weights.shape == (12,)
+    assert cut.beta == pytest.approx(0.003)
+    assert (cut.ray_weights >= -1e-6).all() and cut.ray_weights.sum() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+def test_the_ray_of_a_slice_is_the_one_that_is_rendered(which, request):
+    model = request.getfixturevalue(which)
+    cut = model.slice_sdf(3, yaw=0.3, pitch=0.1)
+    with torch.no_grad():  # four pixels around the centre of a picture with a tiny field of view
+        code = model.mapping(model.latents(3), 0.7)
+        rendering = model.render(code, Camera.from_angles(0.3, 0.1, fov_deg=0.001))
+    assert np.allclose(cut.ray_sdf, rendering.sdf[0, 8, 8], atol=1e-4)
+    behind = 1 - cut.ray_weights.sum() if model.config.background == "learned" else 0.0
+    depth = cut.ray_weights @ cut.ray_depth + behind * model.config.far
+    assert depth == pytest.approx(rendering.depth[0, 0, 8, 8].item(), abs=1e-4)
+
+
+def test_a_slice_checks_its_arguments(model):
+    for options, message in (
+        ({"resolution": 4}, "resolution is 4"),
+        ({"resolution": 32.0}, "resolution is 32.0"),
+        ({"yaw": math.inf}, "yaw is inf"),
+        ({"pitch": 2.0}, "pitch is 2"),
+        ({"truncation": -1}, "truncation is -1"),
+        ({"seed": 1.0}, "seed is 1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.slice_sdf(**{"seed": 3, **options})
+
+
+def test_the_face_has_about_five_names():
+    assert set(stylesdf.__all__) == {"Camera", "StyleSDF", "StyleSDFConfig", "__version__", "preset"}
+    assert all(hasattr(stylesdf, name) for name in stylesdf.__all__)

@@ -1,0 +1,1 @@
+"""Training of StyleSDF: data, losses, stages and the loop around them."""

@@ -1,0 +1,278 @@
+"""Settings of the two training stages; every constant of a run has a name here."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of stage 1 at one resolution.
+
+    Attributes:
+        resolution: Height and width of the thumbnails.
+        steps: How many.
+        batch_size: Images per step.
+        num_samples: Samples per ray.
+        r1_gamma: Gradient penalty γ; γ/2 · ‖∇D‖².
+        learning_rate_scale: On all learning rates of the stage.
+        fade_steps: Steps over which the discriminator's new input layer is faded in.
+    """
+
+    resolution: int = 64
+    steps: int = 200_000
+    batch_size: int = 24
+    num_samples: int = 24
+    r1_gamma: float = 10.0
+    learning_rate_scale: float = 1.0
+    fade_steps: int = 0
+
+
+@dataclass(frozen=True)
+class RendererConfig:
+    """Stage 1: field, mapping and sharpness against the thumbnail discriminator. Defaults are the paper's.
+
+    Attributes:
+        phases: Stretches at rising resolution.
+        sphere_steps: Steps of sphere initialisation before the first phase.
+        sphere_learning_rate: Adam's, there.
+        sphere_radius: World units; None is half the scene radius.
+        sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides
+            on which side a model without pose labels grows its relief: put it on the side of the data's bulk.
+        generator_learning_rate: Adam's for the field.
+        mapping_learning_rate_multiplier: On top, for the mapping.
+        scalar_learning_rate: For log β and the background colour.
+        final_learning_rate: Share of the generator's learning rate that is left at the end; it falls linearly.
+        discriminator_learning_rate: Adam's.
+        adam_beta1, adam_beta2: Both optimisers'.
+        beta_start: Sharpness at the start, world units.
+        beta_floor: Smallest sharpness, world units; 0 sets no limit.
+        sdf_head_scale: Factor on the sdf head's weights after sphere initialisation.
+        r1_every: Gradient penalty every so many steps, × as many.
+        reuse_renderings: Show both players the same renderings in a step; a quarter less work (the paper draws anew).
+        pose_weight: Weight of the view-consistency loss, for both players.
+        use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).
+        use_alpha: Judge the alpha channel beside the colours (needs data with one; the paper does not).
+        eikonal_weight: Weight of the eikonal loss.
+        eikonal_points: Random samples per image it is measured on; 0 takes all.
+        minimal_surface_weight: Weight of the minimal-surface loss.
+        sphere_anchor_weight: Pull towards the initial sphere, decaying as exp(−step / sphere_anchor_steps).
+        sphere_anchor_steps: Decay time of that pull.
+        bounds_weight: Weight of the hinge that keeps the level set between two spheres.
+        bounds_outer, bounds_inner: Their radii, as shares of the scene radius.
+        horizontal_flip: Show half of the pictures mirrored (with mirrored yaw).
+        ema_decay: Of the published average, per step.
+        discriminator_channels: At the full thumbnail resolution, half of it, ... down to 2×2.
+        use_minibatch_std: Show the discriminator the variety of its batch.
+        seed: Of everything random.
+    """
+
+    phases: tuple[Phase, ...] = (Phase(),)
+    sphere_steps: int = 10_000
+    sphere_learning_rate: float = 1e-4
+    sphere_radius: float | None = None
+    sphere_centre_z: float = 0.0
+    generator_learning_rate: float = 2e-5
+    mapping_learning_rate_multiplier: float = 1.0
+    scalar_learning_rate: float = 2e-4
+    final_learning_rate: float = 1.0
+    discriminator_learning_rate: float = 2e-4
+    adam_beta1: float = 0.0
+    adam_beta2: float = 0.9
+    beta_start: float = 0.1
+    beta_floor: float = 0.0
+    sdf_head_scale: float = 1.0
+    r1_every: int = 1
+    reuse_renderings: bool = False
+    pose_weight: float = 15.0
+    use_pose_labels: bool = False
+    use_alpha: bool = False
+    eikonal_weight: float = 0.1
+    eikonal_points: int = 0
+    minimal_surface_weight: float = 0.05
+    sphere_anchor_weight: float = 0.0
+    sphere_anchor_steps: float = 100.0
+    bounds_weight: float = 0.0
+    bounds_outer: float = 0.94
+    bounds_inner: float = 0.1
+    horizontal_flip: bool = True
+    ema_decay: float = 0.5 ** (32 / 10_000)
+    discriminator_channels: tuple[int, ...] = (128, 256, 400, 400, 400, 400)
+    use_minibatch_std: bool = False
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[Phase, int]:
+        """Return the phase that a step belongs to, and the step within it."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase, step
+            step -= phase.steps
+        return self.phases[-1], self.phases[-1].steps + step
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Stage 2: the decoder against the image discriminator, the renderer frozen. Defaults are the paper's (FFHQ).
+
+    Attributes:
+        steps: How many.
+        batch_size: Images per step.
+        learning_rate: Adam's, both players', before the lazy ratio n/(n+1) of each.
+        adam_beta1, adam_beta2: Likewise.
+        final_learning_rate: Share of the learning rate that is left at the end; it falls linearly.
+        r1_gamma: Gradient penalty γ; γ/2 · ‖∇D‖².
+        r1_every: Every so many steps, × as many.
+        path_length_weight: Weight of the path-length penalty; 0 is off.
+        path_length_every: Every so many steps, × as many.
+        path_length_decay: Of the running mean.
+        mixing_probability: Share of batches in which later layers take a second latent's style.
+        thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
+            starts from the renderer's picture instead of from nothing. 0 in the paper.
+        num_renderings: Renderings kept and shown again, one of them exchanged every step: a short run on a small
+            machine is spared most of the rendering. 0 renders every batch anew, as the paper does.
+        horizontal_flip: Show half of the pictures mirrored.
+        ema_decay: Of the published average, per step.
+        discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
+        seed: Of everything random.
+    """
+
+    steps: int = 300_000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    adam_beta1: float = 0.0
+    adam_beta2: float = 0.99
+    final_learning_rate: float = 1.0
+    r1_gamma: float = 10.0
+    r1_every: int = 16
+    path_length_weight: float = 2.0
+    path_length_every: int = 4
+    path_length_decay: float = 0.01
+    mixing_probability: float = 0.9
+    thumbnail_weight: float = 0.0
+    num_renderings: int = 0
+    horizontal_flip: bool = True
+    ema_decay: float = 0.5 ** (32 / 10_000)
+    discriminator_channels: tuple[int, ...] | None = None
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+
+RENDERER_PRESETS = {
+    "ffhq": RendererConfig(),
+    "afhq": RendererConfig(),
+    # For two CPU cores and the toy heads, whose pictures come with poses and masks; both are used here.
+    "toy": RendererConfig(
+        phases=(
+            Phase(resolution=16, steps=1200, batch_size=16, num_samples=12, r1_gamma=1.0),
+            Phase(resolution=32, steps=2000, batch_size=8, num_samples=16, r1_gamma=0.6, fade_steps=300),
+            Phase(
+                resolution=64, steps=1000, batch_size=4, num_samples=20, r1_gamma=0.6,
+                learning_rate_scale=0.5, fade_steps=300,
+            ),
+        ),
+        sphere_steps=600,
+        sphere_learning_rate=1e-3,
+        sphere_radius=0.055,
+        sphere_centre_z=-0.015,
+        generator_learning_rate=3e-4,
+        mapping_learning_rate_multiplier=2.0,
+        scalar_learning_rate=1e-3,
+        final_learning_rate=0.4,
+        discriminator_learning_rate=4e-4,
+        beta_start=0.015,
+        beta_floor=0.0015,
+        sdf_head_scale=0.1,
+        r1_every=4,
+        reuse_renderings=True,
+        use_pose_labels=True,
+        use_alpha=True,
+        eikonal_weight=0.7,
+        eikonal_points=300,
+        sphere_anchor_weight=20.0,
+        bounds_weight=10.0,
+        horizontal_flip=False,
+        ema_decay=0.998,
+        discriminator_channels=(24, 40, 64, 96, 128, 128),
+        use_minibatch_std=True,
+    ),
+}  # fmt: skip
+
+DECODER_PRESETS = {
+    "ffhq": DecoderConfig(),
+    "afhq": DecoderConfig(r1_gamma=50.0),
+    "toy": DecoderConfig(
+        steps=1800,
+        batch_size=8,
+        final_learning_rate=0.3,
+        r1_gamma=1.0,
+        r1_every=8,
+        path_length_weight=0.0,
+        mixing_probability=0.5,
+        thumbnail_weight=2.0,
+        num_renderings=2000,
+        horizontal_flip=False,
+        ema_decay=0.998,
+        discriminator_channels=(16, 32, 64, 96, 128, 128),
+    ),
+}
+
+
+def to_dict(config) -> dict:
+    """Return a JSON-able dictionary of a stage's settings."""
+    return dataclasses.asdict(config)
+
+
+def override(config, assignments: list[str]):
+    """Return a config with ``name=value`` texts applied; ``phases.N.name=value`` reaches into a phase.
+
+    Raises:
+        ValueError: An unknown name, or a value of another type than the one it replaces.
+    """
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"setting {assignment!r} is not of the form name=value")
+        config = _replace(config, name.split("."), name, text)
+    return config
+
+
+def _replace(config, path: list[str], name: str, text: str):
+    head, rest = path[0], path[1:]
+    if head not in {field.name for field in dataclasses.fields(config)}:
+        raise ValueError(
+            f"unknown setting {name!r}, expected one of {', '.join(f.name for f in dataclasses.fields(config))}"
+        )
+    value = getattr(config, head)
+    if rest:
+        if head != "phases" or len(rest) != 2 or not rest[0].isdigit() or int(rest[0]) >= len(value):
+            raise ValueError(
+                f"unknown setting {name!r}, phases are phases.0.NAME to phases.{len(config.phases) - 1}.NAME"
+            )
+        phases = list(value)
+        phases[int(rest[0])] = _replace(phases[int(rest[0])], rest[1:], name, text)
+        return dataclasses.replace(config, phases=tuple(phases))
+    return dataclasses.replace(config, **{head: _parse(name, value, text)})
+
+
+def _parse(name: str, old, text: str):
+    try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(old, int):
+            return int(text)
+        if isinstance(old, float):
+            return float(text)
+        if old is None or isinstance(old, tuple):
+            items = tuple(float(item) if "." in item else int(item) for item in text.split(","))
+            return items if isinstance(old, tuple) or len(items) > 1 else items[0]
+    except (ValueError, KeyError):
+        pass
+    raise ValueError(f"setting {name} is {text!r}, expected a value like {old!r}")

@@ -1,0 +1,69 @@
+"""Sample grids: a row of identities for each yaw, with depth and normals beside the colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from stylesdf.camera import Camera
+from stylesdf.model import Generator
+
+
+@torch.no_grad()
+def sample_grid(
+    model: Generator,
+    num_identities: int = 8,
+    yaws=(-0.5, 0.0, 0.5),
+    psi: float = 1.0,
+    resolution: int | None = None,
+    **options,
+) -> Image.Image:
+    """Draw identities × yaws from fixed latents.
+
+    Args:
+        model: Generator.
+        num_identities: Columns.
+        yaws: Radians; one row of colours each, then one of normals for the last but one.
+        psi: Truncation in [0, 1].
+        resolution: Of the rendering; None takes the config's, where the decoder's image is shown too.
+        **options: For ``Generator.render``.
+    """
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(num_identities, model.config.latent_size, generator=generator)
+    w = model.mapping(z, psi)
+    rows = []
+    for yaw in yaws:
+        colours, depths = [], []
+        for index in range(num_identities):
+            rendering = model.render(
+                w[index : index + 1], Camera.from_angles(yaw, 0.0), resolution=resolution, **options
+            )
+            picture = rendering.thumbnail
+            if model.config.has_decoder and resolution is None:
+                picture = model.synthesis(rendering.features, model.decoder_codes(w[index : index + 1], psi))
+            colours.append(_to_pixels(picture[0]))
+            depths.append(_shade(rendering.xyz[0], rendering.background[0, 0]))
+        rows.append(np.concatenate(colours, axis=1))
+        rows.append(np.concatenate([_enlarge(depth, colours[0].shape[0]) for depth in depths], axis=1))
+    grid = Image.fromarray(np.concatenate(rows, axis=0))
+    scale = max(1, 1024 // grid.width)
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
+
+
+def _to_pixels(picture: torch.Tensor) -> np.ndarray:
+    return picture.add(1).mul(127.5).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _shade(xyz: torch.Tensor, background: torch.Tensor) -> np.ndarray:
+    """Normals of the surface as colours, from differences of the expected surface points."""
+    dx = xyz[:, :, 1:] - xyz[:, :, :-1]
+    dy = xyz[:, 1:] - xyz[:, :-1]
+    normal = torch.linalg.cross(dx[:, 1:], -dy[:, :, 1:], dim=0)
+    normal = torch.nn.functional.pad(torch.nn.functional.normalize(normal, dim=0), (1, 0, 1, 0))
+    normal = torch.where(background[None] > 0.5, torch.ones_like(normal), normal)
+    return _to_pixels(normal)
+
+
+def _enlarge(pixels: np.ndarray, size: int) -> np.ndarray:
+    return pixels.repeat(size // pixels.shape[0], axis=0).repeat(size // pixels.shape[0], axis=1)

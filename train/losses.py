@@ -1,0 +1,92 @@
+"""Every loss of the two stages, as pure functions (paper sections 3.3 and 3.4). Unweighted unless a weight is named.
+
+Shapes: B batch, H W image, P points, L decoder codes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def d_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Return mean softplus(−D(real)) + mean softplus(D(fake))."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def g_nonsaturating_loss(fake_logits: Tensor) -> Tensor:
+    """Return mean softplus(−D(fake))."""
+    return F.softplus(-fake_logits).mean()
+
+
+def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
+    """Return mean ‖∇D(real)‖², to be weighted γ/2 (arXiv 1801.04406). Images ``(B, C, H, W)`` require a gradient."""
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def view_loss(predicted: Tensor, pose: Tensor) -> Tensor:
+    """Return the smooth-L1 distance of predicted and true (yaw, pitch), radians. ``(B, 2)`` each (paper eq. 8)."""
+    return F.smooth_l1_loss(predicted, pose)
+
+
+def sdf_gradient(sdf: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """Return ∇ₓ sdf at world points ``(B, P, 3)``, differentiable once more."""
+    points = points.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(sdf(points).sum(), points, create_graph=True)
+    return gradient
+
+
+def eikonal_loss(gradient: Tensor) -> Tensor:
+    """Return mean (‖∇ₓ sdf‖ − 1)² (paper eq. 9). ``(..., 3)``."""
+    return (gradient.norm(dim=-1) - 1.0).square().mean()
+
+
+def minimal_surface_loss(sdf: Tensor, sharpness: float = 100.0) -> Tensor:
+    """Return mean exp(−100·|sdf|), which keeps spurious surfaces away (paper eq. 10)."""
+    return torch.exp(-sharpness * sdf.abs()).mean()
+
+
+def scene_bounds_loss(sdf: Tensor, points: Tensor, outer_radius: float, inner_radius: float) -> Tensor:
+    """Hinge that keeps the level set between two spheres.
+
+    sdf > 0.02 outside ``outer_radius`` and < −0.01 within ``inner_radius``, world units. It ends the two ways in which
+    a young field loses its surface: everything solid, and everything empty.
+
+    Args:
+        sdf: Signed distance. ``(B, P)``.
+        points: World points. ``(B, P, 3)``.
+        outer_radius: Nothing is solid farther from the origin.
+        inner_radius: Nothing is empty nearer to the origin.
+    """
+    distance = points.norm(dim=-1)
+    outside = F.relu(0.02 - sdf) * (distance > outer_radius)
+    inside = F.relu(sdf + 0.01) * (distance < inner_radius)
+    return (outside + inside).mean()
+
+
+def path_lengths(image: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+    """Length of the image's response to the codes, per sample (arXiv 1912.04958, section 3.2).
+
+    Args:
+        image: Decoded from ``ws``. ``(B, 3, H, W)``.
+        ws: Codes, part of the image's graph. ``(B, L, C)``.
+        noise: Standard normal over √(H·W). ``(B, 3, H, W)``.
+
+    Returns:
+        √(mean over layers of ‖∂(image · noise)/∂ws‖²), ``(B,)``.
+    """
+    (gradient,) = torch.autograd.grad((image * noise).sum(), ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(image: Tensor, ws: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Return mean (length − running mean)² and the new running mean."""
+    noise = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
+    lengths = path_lengths(image, ws, noise)
+    new_mean = torch.lerp(mean, lengths.mean().detach(), decay)
+    return (lengths - new_mean).square().mean(), new_mean

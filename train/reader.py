@@ -1,0 +1,163 @@
+"""A small network that reads yaw, pitch and species off a picture of a toy head: the eye of the metrics.
+
+It never sees the training set: it learns from heads of another seed, drawn for it with uniform poses, so that it knows
+the whole range as well as the middle. Shapes: N pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from train.data.toy_heads import SPECIES, render_heads, sample_head
+
+log = logging.getLogger(__name__)
+RESOLUTION = 64
+YAW_RANGE, PITCH_RANGE = math.radians(35.0), math.radians(20.0)
+SCHOOL_SEED = 20_240_601  # no data set should have it
+RECIPE = {"version": 1, "pictures": 5000, "epochs": 24, "batch": 50, "rate": 3e-3, "seed": SCHOOL_SEED}
+_CHUNK = 100
+
+
+class HeadReader(nn.Module):
+    """Strided convolutions; row and column coordinates beside the colours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers, channels = [], 5
+        for index, width in enumerate((24, 48, 96, 128)):  # 64 -> 32 -> 16 -> 8 -> 4
+            size = 5 if index == 0 else 3
+            layers += [nn.Conv2d(channels, width, size, stride=2, padding=size // 2, bias=False), nn.BatchNorm2d(width)]
+            layers += [nn.ReLU(inplace=True)]
+            channels = width
+        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4 * 4, 128), nn.ReLU(inplace=True))
+        self.pose = nn.Linear(128, 2)
+        self.species = nn.Linear(128, len(SPECIES))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as shares of the range ``(N, 2)``, logits ``(N, 4)``."""
+        axis = torch.linspace(-1.0, 1.0, RESOLUTION, device=pictures.device)
+        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+        places = torch.stack([rows, columns]).expand(pictures.shape[0], -1, -1, -1)
+        hidden = self.trunk(torch.cat([pictures, places], dim=1))
+        return self.pose(hidden), self.species(hidden)
+
+    @torch.no_grad()
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (yaw, pitch) in radians ``(N, 2)`` and the species' numbers ``(N,)``."""
+        poses, species = zip(*(self(chunk) for chunk in pictures.split(_CHUNK)))
+        return torch.cat(poses) * torch.tensor([YAW_RANGE, PITCH_RANGE]), torch.cat(species).argmax(dim=1)
+
+
+def to_reader_size(pictures: Tensor) -> Tensor:
+    """Average pictures ``(N, C, R, R)`` down to 64×64; smaller ones are enlarged."""
+    if pictures.shape[-1] < RESOLUTION:
+        return F.interpolate(pictures, RESOLUTION, mode="bilinear", align_corners=False)
+    return F.adaptive_avg_pool2d(pictures, RESOLUTION)
+
+
+def draw_heads(
+    seed: int, yaw: Tensor, pitch: Tensor, report: Callable[[float], None] = lambda share: None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw as many new toy heads as there are angles.
+
+    Returns:
+        Pictures in [−1, 1] ``(N, 3, 64, 64)``, z-depth with NaN in the background ``(N, 64, 64)``, and the species'
+        numbers ``(N,)``.
+    """
+    pictures, depths, species = [], [], []
+    for start in range(0, len(yaw), _CHUNK):
+        stop = min(start + _CHUNK, len(yaw))
+        heads = [sample_head(index, seed) for index in range(start, stop)]
+        drawn = render_heads(heads, yaw[start:stop], pitch[start:stop], RESOLUTION, supersample=2)
+        pictures.append(drawn.rgb.permute(0, 3, 1, 2) * 2.0 - 1.0)
+        depths.append(drawn.depth)
+        species += [SPECIES.index(head.species) for head in heads]
+        report(stop / len(yaw))
+    return torch.cat(pictures), torch.cat(depths), torch.tensor(species)
+
+
+def uniform_poses(count: int, yaw_range: float, pitch_range: float) -> Tensor:
+    """Return (yaw, pitch) that fill ±range evenly, the same at every call. ``(N, 2)``.
+
+    The additive recurrence of the plastic number, x_i = frac(i / φ₂), y_i = frac(i / φ₂²): of low discrepancy in two
+    dimensions.
+    """
+    plastic = 1.324717957244746
+    steps = torch.tensor([1.0 / plastic, 1.0 / plastic**2], dtype=torch.float64)
+    unit = (0.5 + torch.arange(count, dtype=torch.float64)[:, None] * steps) % 1.0
+    return ((unit * 2.0 - 1.0) * torch.tensor([yaw_range, pitch_range], dtype=torch.float64)).float()
+
+
+def load_reader(path: str | Path, report: Callable[[float], None] = lambda share: None) -> HeadReader:
+    """Load the reader from a file, or train it and write the file; one of another recipe is replaced.
+
+    Args:
+        path: safetensors.
+        report: Called with the share of the training that is done, in [0, 1].
+    """
+    path = Path(path)
+    recipe = json.dumps(RECIPE, sort_keys=True)
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            known = (file.metadata() or {}).get("recipe")
+        if known == recipe:
+            reader = HeadReader()
+            reader.load_state_dict(safetensors.torch.load_file(path))
+            return reader.eval()
+        log.info("%s holds a reader of another recipe: a new one is trained", path)
+    reader = train_reader(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(reader.state_dict(), path, metadata={"recipe": recipe})
+    return reader
+
+
+def train_reader(report: Callable[[float], None] = lambda share: None, **recipe) -> HeadReader:
+    """Draw heads and train a reader on them; ``recipe`` overrides entries of ``RECIPE``."""
+    recipe = {**RECIPE, **recipe}
+    count, batch_size = recipe["pictures"], recipe["batch"]
+    random = torch.Generator().manual_seed(recipe["seed"])
+    poses = (torch.rand(count, 2, generator=random) * 2 - 1) * torch.tensor([YAW_RANGE, PITCH_RANGE])
+    pictures, _, species = draw_heads(recipe["seed"], poses[:, 0], poses[:, 1], lambda share: report(0.4 * share))
+    targets = poses / torch.tensor([YAW_RANGE, PITCH_RANGE])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe["seed"])
+        reader = HeadReader()
+    optimizer = torch.optim.AdamW(reader.parameters(), lr=recipe["rate"], weight_decay=1e-3)
+    total = recipe["epochs"] * (count // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["rate"], total_steps=total)
+    step = 0
+    for _ in range(recipe["epochs"]):
+        order = torch.randperm(count, generator=random)
+        for index in order.split(batch_size)[: count // batch_size]:
+            seen_poses, logits = reader(_worn(pictures[index], random))
+            pose_loss = F.smooth_l1_loss(seen_poses, targets[index], beta=0.1)
+            loss = pose_loss + 0.1 * F.cross_entropy(logits, species[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            if step % 25 == 0 or step == total:
+                report(0.4 + 0.6 * step / total)
+    return reader.eval()
+
+
+def _worn(pictures: Tensor, random: torch.Generator) -> Tensor:
+    """Pictures as a generator may draw them: half of them blurred, all a little noisy, brighter or darker."""
+    count = pictures.shape[0]
+    blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    share = (torch.rand(count, 1, 1, 1, generator=random) * 2.0 - 1.0).clamp(min=0.0)
+    noise = torch.randn(pictures.shape, generator=random) * 0.05 * torch.rand(count, 1, 1, 1, generator=random)
+    gain = 1.0 + 0.1 * torch.randn(count, 1, 1, 1, generator=random)
+    shift = 0.05 * torch.randn(count, 3, 1, 1, generator=random)
+    return torch.lerp(pictures, blurred, share) * gain + shift + noise
