@@ -73,6 +73,8 @@ class StyleSDFConfig:
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+        if self.cull_to_ball and self.background != "learned":
+            raise ValueError(f"cull_to_ball needs a learned background, this one is {self.background!r}")
         if self.render_resolution & (self.render_resolution - 1):
             raise ValueError(f"render_resolution is {self.render_resolution}, expected a power of two")
         if self.decoder_channels and self.image_resolution > 1024:

@@ -100,3 +100,8 @@ def test_a_wild_value_is_refused_by_name(name, value):
 def test_unknown_preset_lists_the_known():
     with pytest.raises(ValueError, match="ffhq, afhq"):
         preset("lsun")
+
+
+def test_culling_needs_a_background_of_its_own():
+    with pytest.raises(ValueError, match="cull_to_ball needs a learned background"):
+        StyleSDFConfig(cull_to_ball=True)

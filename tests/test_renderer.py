@@ -196,7 +196,7 @@ def test_culling_a_scene_inside_the_ball_changes_nothing(tiny_toy_config, record
         torch.testing.assert_close(getattr(part, name), getattr(whole, name), atol=1e-5, rtol=0)
 
 
-def test_culling_asks_the_field_inside_the_ball_only(config):
+def test_culling_asks_the_field_inside_the_ball_only(tiny_toy_config):
     asked = []
 
     def solid(points, viewdirs):
@@ -204,8 +204,8 @@ def test_culling_asks_the_field_inside_the_ball_only(config):
         shape = points.shape[:-1]
         return FieldOutput(sdf=torch.full(shape, -0.05), rgb=torch.zeros(*shape, 3), features=torch.ones(*shape, 1))
 
-    out = sharp(culled(config))(solid, Camera.from_angles(0.3, 0.1, fov_deg=16.0))
-    assert (asked[0] < config.scene_radius).all()
+    out = sharp(culled(tiny_toy_config))(solid, Camera.from_angles(0.3, 0.1, fov_deg=16.0))
+    assert (asked[0] < tiny_toy_config.scene_radius).all()
     # what is solid everywhere is seen as the ball, and past its rim there is nothing
     assert out.background[0, 0, 8, 8] < 1e-3 and out.background[0, 0, 0, 0] > 0.999
     torch.testing.assert_close(out.features[0, 0, 8, 8], torch.tensor(1.0), atol=1e-3, rtol=0)
@@ -213,12 +213,12 @@ def test_culling_asks_the_field_inside_the_ball_only(config):
     assert (out.sdf[0, 0, 0] > 0).all()  # there, the distance to the ball
 
 
-def test_culling_works_with_a_learned_field_that_sees_nothing(config, monkeypatch):
+def test_culling_works_with_a_learned_field_that_sees_nothing(tiny_toy_config, monkeypatch):
     monkeypatch.setattr(renderer_module, "CHUNK_POINTS", 1)
-    field = Field(config).condition(torch.randn(2, 16))
+    field = Field(tiny_toy_config).condition(torch.randn(2, 16))
     away = Camera.from_angles([0.0, 0.1], 0.0).cam2world.clone()
     away[:, :, 3] *= 5  # so far off that no sample reaches the ball
     with torch.no_grad():
-        out = VolumeRenderer(culled(config))(field, Camera(away))
+        out = VolumeRenderer(culled(tiny_toy_config))(field, Camera(away))
     assert out.features.abs().max() == 0 and out.thumbnail.isfinite().all()
     torch.testing.assert_close(out.background, torch.ones(2, 1, 16, 16))

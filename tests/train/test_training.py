@@ -1,0 +1,241 @@
+"""Both stages on a tiny model: they learn what they should, resume bit for bit, and refuse what does not fit."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stylesdf.checkpoint import load_config, load_weights
+from stylesdf.model import Generator
+from train.config import DECODER_PRESETS, RENDERER_PRESETS, DecoderConfig, Phase, RendererConfig, override
+from train.data.images import ImageSet
+from train.discriminators import ThumbnailDiscriminator, minibatch_std
+from train.ema import update_ema
+from train.loop import train
+from train.stages import DecoderStage, RendererStage
+from train.state import saved_steps
+
+RENDERER = RendererConfig(
+    phases=(
+        Phase(resolution=8, steps=3, batch_size=4, num_samples=4, r1_gamma=1.0),
+        Phase(resolution=16, steps=3, batch_size=2, num_samples=6, r1_gamma=1.0, fade_steps=2),
+    ),
+    sphere_steps=5,
+    eikonal_points=16,
+    sphere_anchor_weight=1.0,
+    bounds_weight=1.0,
+    r1_every=2,
+    use_alpha=True,
+    use_pose_labels=True,
+    use_minibatch_std=True,
+    discriminator_channels=(4, 4, 8, 8),
+)
+DECODER = DecoderConfig(
+    steps=5, batch_size=4, r1_every=2, path_length_every=2, thumbnail_weight=1.0, discriminator_channels=(4, 4, 8, 8)
+)
+
+
+@pytest.fixture
+def data() -> ImageSet:
+    random = np.random.RandomState(0)
+    return ImageSet(
+        images=random.randint(0, 256, (10, 4, 32, 32), dtype=np.uint8),
+        thumbnails=random.randint(0, 256, (10, 4, 16, 16), dtype=np.uint8),
+        poses=torch.from_numpy(random.randn(10, 2).astype(np.float32) * 0.2),
+    )
+
+
+@pytest.fixture
+def renderer_config(tiny_toy_config):
+    return dataclasses.replace(tiny_toy_config, decoder_channels=(), cull_to_ball=True)
+
+
+def snapshot(stage) -> dict:
+    return {name: tensor.clone() for name, tensor in stage.state._named_tensors()}
+
+
+def assert_same(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_renderer_stage_moves_every_parameter_of_both_players(renderer_config, data):
+    stage = RendererStage(renderer_config, RENDERER, data)
+    stage.prepare()
+    before = snapshot(stage)
+    for _ in range(stage.config.total_steps):
+        record = stage.step()
+    assert all(np.isfinite(value) for value in record.values())
+    assert {"d_loss", "g_loss", "d_view", "g_view", "eikonal", "minimal_surface", "beta", "inside"} <= record.keys()
+    after = snapshot(stage)
+    for name, _ in stage.generator.named_parameters():
+        assert not torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]), name
+    for name, _ in stage.discriminator.named_parameters():
+        assert not torch.equal(before[f"discriminator.{name}"], after[f"discriminator.{name}"]), name
+
+
+def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):
+    stage = DecoderStage(tiny_toy_config, DECODER, data, Generator(tiny_toy_config))
+    before = snapshot(stage)
+    records = [stage.step() for _ in range(4)]
+    assert "path_length" in records[0] and "path_length" not in records[1]
+    assert "r1" in records[0] and "r1" not in records[1]
+    after = snapshot(stage)
+    for name, _ in stage.generator.named_parameters():
+        frozen = name.split(".")[0] in ("renderer_mapping", "field", "renderer")
+        assert torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]) == frozen, name
+
+
+def test_beta_stays_above_its_floor(renderer_config, data):
+    config = dataclasses.replace(RENDERER, beta_start=0.0016, beta_floor=0.0015, scalar_learning_rate=1.0)
+    stage = RendererStage(renderer_config, config, data)
+    for _ in range(3):
+        assert stage.step()["beta"] >= 0.0015 * (1 - 1e-6)
+
+
+def test_reused_renderings_give_the_players_the_same_pictures(renderer_config, data, monkeypatch):
+    stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, reuse_renderings=True), data)
+    calls = []
+    render = stage._render
+    monkeypatch.setattr(stage, "_render", lambda phase: calls.append(1) or render(phase))
+    stage.step()
+    assert len(calls) == 1
+    stage.config = RENDERER
+    stage.step()
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("pool", [0, 3])
+def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool):
+    config = dataclasses.replace(DECODER, num_renderings=pool)
+    renderer = Generator(tiny_toy_config)
+
+    def new_stage():
+        return DecoderStage(tiny_toy_config, config, data, renderer)
+
+    whole = new_stage()
+    train(whole, tmp_path / "whole", save_every=100, grid_every=100, log_every=1)
+    interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=3)
+
+
+def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path):
+    def new_stage():
+        return RendererStage(renderer_config, RENDERER, data)
+
+    whole = new_stage()
+    train(whole, tmp_path / "whole", save_every=100, grid_every=3, log_every=1)
+    interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=4)
+
+
+def interrupt_and_resume(new_stage, out, whole, stop_at):
+    broken = new_stage()
+    step = broken.step
+
+    def step_or_die():
+        if broken.state.step == stop_at:
+            raise RuntimeError("the machine went away")
+        return step()
+
+    broken.step = step_or_die
+    with pytest.raises(RuntimeError):
+        train(broken, out, save_every=2, grid_every=100, log_every=1)
+    resumed = new_stage()
+    train(resumed, out, save_every=2, grid_every=100, log_every=1)
+    assert_same(snapshot(whole), snapshot(resumed))
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, whole.config.total_steps + 1))
+    assert len(saved_steps(out / "state")) == 2
+    assert (out / "model" / "model.safetensors").read_bytes() == (
+        out.parent / "whole" / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_run_writes_a_loadable_model_with_means(renderer_config, data, tmp_path):
+    stage = RendererStage(renderer_config, RENDERER, data)
+    folder = train(stage, tmp_path, save_every=100, grid_every=100)
+    model = Generator(load_config(folder))
+    load_weights(model, folder / "model.safetensors")
+    assert model.config == renderer_config
+    assert model.w_avg.abs().sum() > 0
+    assert list((tmp_path / "grids").iterdir())
+
+
+def test_other_settings_in_the_same_folder_are_refused(renderer_config, data, tmp_path):
+    train(RendererStage(renderer_config, RENDERER, data), tmp_path)
+    other = RendererStage(renderer_config, dataclasses.replace(RENDERER, pose_weight=1.0), data)
+    with pytest.raises(ValueError, match="other settings"):
+        train(other, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(renderer_config, data, tmp_path):
+    stage = RendererStage(renderer_config, RENDERER, data)
+    step = stage.step
+    stage.step = lambda: step() | ({"g_loss": float("nan")} if stage.state.step == 3 else {})
+    with pytest.raises(FloatingPointError, match="g_loss is nan at step 3"):
+        train(stage, tmp_path, save_every=1, grid_every=100)
+    assert [folder.name for folder in saved_steps(tmp_path / "state")] == ["step-00000001", "step-00000002"]
+
+
+def test_data_without_alpha_or_poses_is_refused_where_they_are_needed(renderer_config, data):
+    with pytest.raises(ValueError, match="alpha"):
+        RendererStage(renderer_config, RENDERER, dataclasses.replace(data, thumbnails=data.thumbnails[:, :3]))
+    with pytest.raises(ValueError, match="yaw and pitch"):
+        RendererStage(renderer_config, RENDERER, dataclasses.replace(data, poses=None))
+
+
+def test_ema_moves_by_one_minus_decay(tiny_toy_config):
+    average, model = Generator(tiny_toy_config), Generator(tiny_toy_config)
+    expected = 0.75 * average.field.sdf_head.weight + 0.25 * model.field.sdf_head.weight
+    update_ema(average, model, decay=0.75)
+    torch.testing.assert_close(average.field.sdf_head.weight, expected)
+    assert torch.equal(average.decoder.conv.noise, model.decoder.conv.noise)
+
+
+def test_minibatch_std_is_the_mean_deviation_of_the_group():
+    x = torch.zeros(4, 1, 2, 2)
+    x[2:] = 2.0
+    feature = minibatch_std(x)[:, 1]
+    torch.testing.assert_close(feature, torch.ones(4, 2, 2))
+    assert minibatch_std(torch.randn(3, 5, 2, 2)).shape == (3, 6, 2, 2)
+
+
+def test_fade_blends_two_input_layers():
+    discriminator = ThumbnailDiscriminator((4, 4, 4, 4), resolution=16, low_resolutions=(8,))
+    x = torch.randn(2, 3, 16, 16)
+    low = discriminator(torch.nn.functional.avg_pool2d(x, 2))[0]
+    torch.testing.assert_close(discriminator(x, fade=0.0)[0], low)
+    assert not torch.allclose(discriminator(x, fade=1.0)[0], low)
+
+
+@pytest.mark.parametrize("presets", [RENDERER_PRESETS, DECODER_PRESETS])
+def test_presets_can_be_overridden(presets):
+    config = presets["toy"]
+    assert override(config, ["seed=7", "ema_decay=0.5"]).seed == 7
+    with pytest.raises(ValueError, match="unknown setting 'sede'"):
+        override(config, ["sede=7"])
+    with pytest.raises(ValueError, match="seed is 'x'"):
+        override(config, ["seed=x"])
+    with pytest.raises(ValueError, match="name=value"):
+        override(config, ["seed"])
+
+
+def test_phases_can_be_overridden():
+    config = override(RENDERER_PRESETS["toy"], ["phases.1.steps=5", "use_alpha=false", "discriminator_channels=1,2"])
+    assert config.phases[1].steps == 5 and config.phases[0] == RENDERER_PRESETS["toy"].phases[0]
+    assert config.use_alpha is False and config.discriminator_channels == (1, 2)
+    with pytest.raises(ValueError, match="phases.0.NAME"):
+        override(config, ["phases.9.steps=5"])
+    assert config.phase_at(config.phases[0].steps) == (config.phases[1], 0)
+
+
+def test_paper_constants_are_the_defaults():
+    renderer, decoder = RENDERER_PRESETS["ffhq"], DECODER_PRESETS["ffhq"]
+    assert (renderer.pose_weight, renderer.eikonal_weight, renderer.minimal_surface_weight) == (15.0, 0.1, 0.05)
+    assert (renderer.generator_learning_rate, renderer.discriminator_learning_rate) == (2e-5, 2e-4)
+    assert (renderer.phases[0].r1_gamma, renderer.r1_every, renderer.sphere_steps) == (10.0, 1, 10_000)
+    assert (decoder.learning_rate, decoder.r1_every, decoder.path_length_weight) == (2e-3, 16, 2.0)
+    assert DECODER_PRESETS["afhq"].r1_gamma == 50.0
+    assert not (renderer.use_alpha or renderer.use_pose_labels or renderer.bounds_weight or decoder.thumbnail_weight)
