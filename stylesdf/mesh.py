@@ -164,7 +164,7 @@ def cut_open(vertices: np.ndarray, faces: np.ndarray, outside: np.ndarray) -> tu
 def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict | None = None) -> None:
     """Write a mesh; the same mesh gives the same bytes, and the file appears only once it is complete.
 
-    ``.glb`` carries normals, colours and a material that is not metallic (glTF's default is, which looks dark), with
+    ``.glb`` carries normals, colours (linear, as glTF wants them) and a material that is not metallic (glTF's default is, which looks dark), with
     the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours, with the metadata as a comment; ``.stl``
     carries the shape only.
 
@@ -183,7 +183,7 @@ def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict |
     metadata = {**mesh.metadata, **(metadata or {})}
     comment = "stylesdf " + json.dumps(metadata, sort_keys=True)
     if ending == ".glb":
-        data = mesh.export(
+        data = _with_linear_colours(mesh).export(
             file_type="glb", include_normals=True, tree_postprocessor=lambda tree: _finish_gltf(tree, metadata)
         )
     elif ending == ".obj":
@@ -293,6 +293,16 @@ def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points:
 def _in_chunks(function, points: np.ndarray, like: Tensor, chunk_points: int) -> np.ndarray:
     parts = torch.from_numpy(points).to(like).split(chunk_points)
     return torch.cat([function(part) for part in parts]).float().cpu().numpy()
+
+
+def _with_linear_colours(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Return a copy whose colours are linear light: glTF reads vertex colours so, and sRGB ones look washed out."""
+    copy = mesh.copy(include_cache=True)  # with the field's normals
+    colours = np.asarray(mesh.visual.vertex_colors)
+    srgb = colours[:, :3] / 255.0
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+    copy.visual.vertex_colors = np.concatenate([np.rint(linear * 255.0).astype(np.uint8), colours[:, 3:]], axis=1)
+    return copy
 
 
 def _finish_gltf(tree: dict, metadata: dict) -> None:

@@ -274,6 +274,28 @@ def test_a_file_round_trips_and_has_the_same_bytes_each_time(ball, ending, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.name, "new"])
 
 
+def glb_accessor(path, name: str, dtype) -> np.ndarray:
+    data, tree = path.read_bytes(), glb_json(path)
+    start = 20 + int.from_bytes(data[12:16], "little") + 8  # header, JSON chunk, header of the binary chunk
+    accessor = tree["accessors"][tree["meshes"][0]["primitives"][0]["attributes"][name]]
+    view = tree["bufferViews"][accessor["bufferView"]]
+    values = np.frombuffer(
+        data, dtype, offset=start + view["byteOffset"], count=view["byteLength"] // np.dtype(dtype).itemsize
+    )
+    return values.reshape(accessor["count"], -1)
+
+
+def test_a_glb_holds_linear_colours_and_the_fields_normals(ball, tmp_path):
+    grey = ball.copy(include_cache=True)
+    grey.visual.vertex_colors = np.tile(np.array([0, 128, 255, 255], dtype=np.uint8), (len(grey.vertices), 1))
+    export_mesh(grey, tmp_path / "head.glb")
+    colours = glb_accessor(tmp_path / "head.glb", "COLOR_0", np.uint8)
+    assert (colours == [0, 55, 255, 255]).all()  # half of sRGB's range is a fifth of the light
+    normals = glb_accessor(tmp_path / "head.glb", "NORMAL", np.float32)
+    np.testing.assert_allclose(normals, ball.vertex_normals, atol=1e-6)
+    assert (grey.visual.vertex_colors == [0, 128, 255, 255]).all()
+
+
 def test_a_glb_holds_normals_colours_a_dull_material_and_its_origin(ball, tmp_path):
     export_mesh(ball, tmp_path / "head.glb", {"seed": 3, "truncation": 0.7})
     tree = glb_json(tmp_path / "head.glb")

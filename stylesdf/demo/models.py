@@ -32,7 +32,9 @@ class ModelShelf:
     def load_default(self, text: str) -> StyleSDF:
         """Load the model the page is started with; it stays for good, and any folder will do."""
         self.default = text
-        return self.load(text)
+        model = self.load(text)
+        self.default = model.name_or_path
+        return model
 
     def load(self, text: str) -> StyleSDF:
         """Load a model, also one that is here already: a hub repository may have changed.
@@ -51,7 +53,8 @@ class ModelShelf:
         with self._lock:
             self._models[name] = model
             self._models.move_to_end(name)
-            for old in [old for old in self._models if old not in (self.default, name)][: -MAX_MODELS + 2 or None]:
+            removable = [old for old in self._models if old not in (self.default, name)]
+            for old in removable[: max(0, len(self._models) - MAX_MODELS)]:
                 del self._models[old]
         return model
 
@@ -75,7 +78,7 @@ class ModelShelf:
         is_open = text == self.default or not self.is_public
         if Path(text).exists() and is_open:
             return text, text
-        if not HUB_ID.fullmatch(text) or Path(text).exists():
+        if not HUB_ID.fullmatch(text) or Path(text).exists() or text.startswith("checkpoints/"):
             offered = ", ".join(sorted(path.parent.name for path in bundled.glob("*/config.json"))) or "none"
             raise ValueError(
                 f"{text!r} is neither a folder that can be opened here nor a hub repository (owner/name or "
