@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from stylesdf.allocator import keep_large_blocks
 from stylesdf.config import DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
@@ -60,6 +61,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 on bad input, 130 when interrupted."""
     args = _parser().parse_args(argv)
+    keep_large_blocks()
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     try:
         args.run(args)

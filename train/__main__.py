@@ -16,6 +16,8 @@ EPILOG = """examples:
   python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
 the same command goes on where a stopped run was last saved; RUN/model is a folder for StyleSDF.from_pretrained"""
 
+DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_channels")
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -78,13 +80,18 @@ def _train(args: argparse.Namespace) -> int:
     from train.loop import train
     from train.stages import DecoderStage, PretrainedGenerator, RendererStage
 
+    if args.command == "decoder":
+        renderer = PretrainedGenerator.from_pretrained(args.init_from)
+        decoder = {name: getattr(model_config, name) for name in DECODER_FIELDS}
+        model_config = dataclasses.replace(renderer.config, **decoder)
     data = load_folder(args.data, model_config.image_resolution, model_config.render_resolution)
     if args.command == "renderer":
+        card = None
         stage = RendererStage(dataclasses.replace(model_config, decoder_channels=()), stage_config, data, args.device)
     else:
-        renderer = PretrainedGenerator.from_pretrained(args.init_from)
+        card = renderer.card  # its licence goes with it
         stage = DecoderStage(model_config, stage_config, data, renderer, args.device)
-    train(stage, args.out, save_every=args.save_every, grid_every=args.grid_every)
+    train(stage, args.out, save_every=args.save_every, grid_every=args.grid_every, card=card)
     return 0
 
 

@@ -171,10 +171,10 @@ RENDERER_PRESETS = {
     # For two CPU cores and the toy heads, whose pictures come with poses and masks; both are used here.
     "toy": RendererConfig(
         phases=(
-            Phase(resolution=16, steps=1200, batch_size=16, num_samples=12, r1_gamma=1.0),
-            Phase(resolution=32, steps=2000, batch_size=8, num_samples=16, r1_gamma=0.6, fade_steps=300),
+            Phase(resolution=16, steps=1600, batch_size=16, num_samples=12, r1_gamma=1.0),
+            Phase(resolution=32, steps=3000, batch_size=8, num_samples=16, r1_gamma=0.6, fade_steps=300),
             Phase(
-                resolution=64, steps=1000, batch_size=4, num_samples=20, r1_gamma=0.6,
+                resolution=64, steps=1500, batch_size=4, num_samples=20, r1_gamma=0.6,
                 learning_rate_scale=0.5, fade_steps=300,
             ),
         ),
