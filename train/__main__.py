@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from stylesdf.allocator import keep_large_blocks
+from train import evaluate
 
 EPILOG = """examples:
   python -m train toy-heads --out data/toy-heads
   python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
   python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
+  python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
 the same command goes on where a stopped run was last saved; RUN/model is a folder for StyleSDF.from_pretrained"""
 
 DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_channels")
@@ -43,10 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         stage.add_argument("--grid-every", type=int, default=500, help="steps between sample grids")
         if name == "decoder":
             stage.add_argument("--init-from", required=True, help="model of stage 1: a folder or hub id")
+    measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
+    evaluate.add_arguments(measure)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return _draw(args) if args.command == "toy-heads" else _train(args)
+        return {"toy-heads": _draw, "evaluate": _evaluate}.get(args.command, _train)(args)
     except (ValueError, FloatingPointError) as error:
         print(f"python -m train: error: {error}", file=sys.stderr)
         return 2
@@ -60,6 +64,11 @@ def _draw(args: argparse.Namespace) -> int:
 
     write_toy_heads(args.out, ToyHeadsConfig(count=args.count, image_size=args.size, seed=args.seed))
     return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    keep_large_blocks()
+    return evaluate.run(args)
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -22,9 +22,9 @@ from train.data.toy_heads import SPECIES, render_heads, sample_head
 
 log = logging.getLogger(__name__)
 RESOLUTION = 64
-YAW_RANGE, PITCH_RANGE = math.radians(35.0), math.radians(20.0)
+MAX_YAW, MAX_PITCH = math.radians(35.0), math.radians(20.0)
 SCHOOL_SEED = 20_240_601  # no data set should have it
-RECIPE = {"version": 1, "pictures": 5000, "epochs": 24, "batch": 50, "rate": 3e-3, "seed": SCHOOL_SEED}
+RECIPE = {"version": 1, "pictures": 4000, "epochs": 12, "batch": 50, "rate": 3e-3, "seed": SCHOOL_SEED}
 _CHUNK = 100
 
 
@@ -55,7 +55,7 @@ class HeadReader(nn.Module):
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return (yaw, pitch) in radians ``(N, 2)`` and the species' numbers ``(N,)``."""
         poses, species = zip(*(self(chunk) for chunk in pictures.split(_CHUNK)))
-        return torch.cat(poses) * torch.tensor([YAW_RANGE, PITCH_RANGE]), torch.cat(species).argmax(dim=1)
+        return torch.cat(poses) * torch.tensor([MAX_YAW, MAX_PITCH]), torch.cat(species).argmax(dim=1)
 
 
 def to_reader_size(pictures: Tensor) -> Tensor:
@@ -121,14 +121,15 @@ def load_reader(path: str | Path, report: Callable[[float], None] = lambda share
     return reader
 
 
+@torch.enable_grad()
 def train_reader(report: Callable[[float], None] = lambda share: None, **recipe) -> HeadReader:
     """Draw heads and train a reader on them; ``recipe`` overrides entries of ``RECIPE``."""
     recipe = {**RECIPE, **recipe}
     count, batch_size = recipe["pictures"], recipe["batch"]
     random = torch.Generator().manual_seed(recipe["seed"])
-    poses = (torch.rand(count, 2, generator=random) * 2 - 1) * torch.tensor([YAW_RANGE, PITCH_RANGE])
+    poses = (torch.rand(count, 2, generator=random) * 2 - 1) * torch.tensor([MAX_YAW, MAX_PITCH])
     pictures, _, species = draw_heads(recipe["seed"], poses[:, 0], poses[:, 1], lambda share: report(0.4 * share))
-    targets = poses / torch.tensor([YAW_RANGE, PITCH_RANGE])
+    targets = poses / torch.tensor([MAX_YAW, MAX_PITCH])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["seed"])
         reader = HeadReader()

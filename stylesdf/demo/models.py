@@ -31,8 +31,7 @@ class ModelShelf:
 
     def load_default(self, text: str) -> StyleSDF:
         """Load the model the page is started with; it stays for good, and any folder will do."""
-        self.default = text
-        model = self.load(text)
+        model = self._load(text, is_trusted=True)
         self.default = model.name_or_path
         return model
 
@@ -46,9 +45,12 @@ class ModelShelf:
         Raises:
             ValueError: No such model, or a checkpoint that does not fit. Errors of the hub pass unchanged.
         """
-        name, where = self._find(text)
+        return self._load(text, is_trusted=not self.is_public or text == self.default)
+
+    def _load(self, text: str, is_trusted: bool) -> StyleSDF:
+        name, where = self._find(text, is_trusted)
         with self._load_lock:
-            model = StyleSDF.from_pretrained(where, token=False if self.is_public else None)
+            model = StyleSDF.from_pretrained(where, token=None if is_trusted else False)
             model.name_or_path = name  # what stands in the files' metadata; not a path of this machine
         with self._lock:
             self._models[name] = model
@@ -66,7 +68,7 @@ class ModelShelf:
                 return self._models[name]
         return self.load(name)
 
-    def _find(self, text: str) -> tuple[str, str]:
+    def _find(self, text: str, is_trusted: bool) -> tuple[str, str]:
         """Return the name to show and what to load."""
         text = str(text or "").strip()
         if not text:
@@ -75,8 +77,7 @@ class ModelShelf:
         for folder in (self.root / text, bundled / text):
             if folder.is_dir() and folder.resolve().parent == bundled:
                 return f"checkpoints/{folder.resolve().name}", str(folder)
-        is_open = text == self.default or not self.is_public
-        if Path(text).exists() and is_open:
+        if Path(text).exists() and is_trusted:
             return text, text
         if not HUB_ID.fullmatch(text) or Path(text).exists() or text.startswith("checkpoints/"):
             offered = ", ".join(sorted(path.parent.name for path in bundled.glob("*/config.json"))) or "none"

@@ -1,0 +1,156 @@
+"""Draw the README's pictures with the public API: the same model gives the same files.
+
+python scripts/pictures.py --model checkpoints/toy-heads --out docs/pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from stylesdf import Camera, StyleSDF  # noqa: E402
+
+PAPER = 255  # background and gaps
+GAP = 4  # pixels between two pictures
+TILE, MESH_TILE = 128, 192  # height and width of a picture in a sheet
+MAX_BYTES = 600_000
+MESH_RESOLUTION = 160
+MESH_SEEDS = (0, 2, 3, 7)
+TURN_SEEDS = (0, 1, 2, 3)
+TRUNCATION = 0.7
+SUPERSAMPLE = 3  # rays per pixel and axis when a mesh is drawn
+CLAY = np.array([0.83, 0.80, 0.76])
+LIGHT = np.array([-0.45, 0.60, 0.66]) / np.linalg.norm([-0.45, 0.60, 0.66])
+
+
+def draw_seeds(model: StyleSDF) -> Image.Image:
+    """24 identities from the front."""
+    images = model.generate(range(24), truncation=TRUNCATION).images
+    return sheet([images[start : start + 6] for start in range(0, 24, 6)])
+
+
+def draw_turn(model: StyleSDF) -> Image.Image:
+    """Four identities from the left to the right, and the first of them from below to above."""
+    yaws = [math.radians(angle) for angle in range(-30, 31, 10)]
+    pitches = [math.radians(angle) for angle in (-24, -16, -8, 0, 8, 16, 24)]
+    rows = [[model.generate([seed], truncation=TRUNCATION, yaw=yaw).images[0] for yaw in yaws] for seed in TURN_SEEDS]
+    rows.append([model.generate([TURN_SEEDS[0]], truncation=TRUNCATION, pitch=pitch).images[0] for pitch in pitches])
+    return sheet(rows)
+
+
+def draw_mesh(model: StyleSDF) -> Image.Image:
+    """Four identities: the picture, the surface as clay, and the coloured mesh from a three-quarter view."""
+    cells = []
+    for seed in MESH_SEEDS:
+        image = model.generate([seed], truncation=TRUNCATION).images[0]
+        mesh = model.extract_mesh(seed, truncation=TRUNCATION, resolution=MESH_RESOLUTION)
+        light = mesh.vertex_normals @ LIGHT
+        clay = CLAY * (0.42 + 0.58 * np.clip(light, 0.0, 1.0))[:, None]
+        colours = mesh.visual.vertex_colors[:, :3] / 255.0
+        fov = model.config.fov_deg
+        drawn = [
+            draw_surface(mesh.vertices, mesh.faces, values, yaw, pitch, fov, MESH_TILE)
+            for values, yaw, pitch in ((clay, 0.0, 0.0), (colours, 0.75, 0.2))
+        ]
+        cells.append([image, *drawn])
+    return sheet([[*cells[0], *cells[1]], [*cells[2], *cells[3]]], MESH_TILE, group=3)
+
+
+def draw_truncation(model: StyleSDF) -> Image.Image:
+    """Two identities from the mean head (truncation 0) to the full variety (1)."""
+    steps = [index / 5 for index in range(6)]
+    return sheet([[model.generate([seed], truncation=psi).images[0] for psi in steps] for seed in MESH_SEEDS[:2]])
+
+
+PICTURES = {"seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation}
+
+
+def sheet(rows: list[list[Image.Image]], size: int = TILE, group: int | None = None) -> Image.Image:
+    """Lay square pictures in rows with thin gaps, a wider one after every ``group`` of them."""
+    columns = len(rows[0])
+    lefts = [column * (size + GAP) + (3 * GAP * (column // group) if group else 0) for column in range(columns)]
+    page = Image.new("RGB", (lefts[-1] + size, len(rows) * (size + GAP) - GAP), (PAPER,) * 3)
+    for row, pictures in enumerate(rows):
+        for left, picture in zip(lefts, pictures, strict=True):
+            page.paste(picture.resize((size, size), Image.Resampling.LANCZOS), (left, row * (size + GAP)))
+    return page
+
+
+def draw_surface(
+    vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, yaw: float, pitch: float, fov_deg: float, size: int
+) -> Image.Image:
+    """Draw a triangle mesh with a z-buffer, antialiased, on paper.
+
+    Args:
+        vertices: World units. ``(V, 3)``.
+        faces: ``(F, 3)``.
+        colours: Of the vertices, in [0, 1]; straight between them. ``(V, 3)``.
+        yaw: Radians.
+        pitch: Radians.
+        fov_deg: Full field of view in degrees.
+        size: Height and width in pixels.
+    """
+    side = size * SUPERSAMPLE
+    cam2world = Camera.from_angles(yaw, pitch).cam2world[0].double().numpy()
+    in_camera = (np.asarray(vertices) - cam2world[:, 3]) @ cam2world[:, :3]  # right, up, back
+    depth = -in_camera[:, 2]
+    scale = 0.5 * side / math.tan(math.radians(fov_deg) / 2)
+    x = 0.5 * side + scale * in_camera[:, 0] / depth
+    y = 0.5 * side - scale * in_camera[:, 1] / depth
+    corners = np.stack([x, y], axis=1)[faces]  # (F, 3, 2)
+    edge_a, edge_b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]
+    first = np.floor(corners.min(axis=1)).astype(int)  # pixel in the upper left of each triangle's box
+    extent = np.floor(corners.max(axis=1)).astype(int) - first
+    fragments = []
+    for down in range(extent[:, 1].max() + 1):
+        for right in range(extent[:, 0].max() + 1):
+            index = np.flatnonzero((area != 0) & (extent[:, 0] >= right) & (extent[:, 1] >= down))
+            pixel = first[index] + (right, down)
+            offset = pixel + 0.5 - corners[index, 0]
+            # barycentric coordinates from signed areas
+            b = (offset[:, 0] * edge_b[index, 1] - offset[:, 1] * edge_b[index, 0]) / area[index]
+            c = (edge_a[index, 0] * offset[:, 1] - edge_a[index, 1] * offset[:, 0]) / area[index]
+            shares = np.stack([1.0 - b - c, b, c], axis=1)
+            hit = (shares >= -1e-9).all(axis=1) & (pixel >= 0).all(axis=1) & (pixel < side).all(axis=1)
+            fragments.append((index[hit], pixel[hit] @ (1, side), shares[hit]))
+    index, pixel, shares = (np.concatenate(column) for column in zip(*fragments))
+    corner_colours, corner_depth = colours[faces[index]], depth[faces[index]]  # (N, 3, 3), (N, 3)
+    from_back = np.argsort(-(shares * corner_depth).sum(axis=1), kind="stable")
+    canvas = np.full((side * side, 3), PAPER / 255.0)
+    canvas[pixel[from_back]] = (shares[..., None] * corner_colours).sum(axis=1)[from_back]  # the nearest one stays
+    canvas = canvas.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
+    return Image.fromarray((canvas * 255.0).round().clip(0, 255).astype(np.uint8))
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, with a palette where it would be too large without."""
+    picture.save(path, optimize=True)
+    if path.stat().st_size > MAX_BYTES:
+        picture.quantize(256).save(path, optimize=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="checkpoints/toy-heads", help="folder or hub id (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default: %(default)s)")
+    parser.add_argument("--only", nargs="*", choices=PICTURES, default=list(PICTURES), help="some of them")
+    args = parser.parse_args(argv)
+    model = StyleSDF.from_pretrained(args.model)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        path = args.out / f"{name}.png"
+        save(PICTURES[name](model), path)
+        print(f"{path}: {path.stat().st_size // 1000} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Run metrics on a model: one JSON report, one Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from stylesdf.checkpoint import WEIGHTS_FILE
+from stylesdf.model import Generator
+from train.data.images import ImageSet, load_folder
+from train.metrics import METRICS, READER_PATH, Context, Quantity
+from train.stages import PretrainedGenerator
+
+FORMAT = 1
+NUM_SEEDS, NUM_QUICK_SEEDS = 500, 50
+
+
+@torch.no_grad()
+def evaluate(
+    model: Generator,
+    data: ImageSet | None = None,
+    metrics: list[str] | None = None,
+    num_seeds: int = NUM_SEEDS,
+    truncation: float = 1.0,
+    progress: Callable[[str, float], None] | None = None,
+    reader_path: str | Path = READER_PATH,
+) -> dict:
+    """Measure a model.
+
+    Args:
+        model: Generator; one that was loaded with ``from_pretrained`` has its file's hash in the report.
+        data: Pictures of the data set, for what is measured on them too.
+        metrics: Names of ``METRICS``; None takes all.
+        num_seeds: Seeds 0 to ``num_seeds`` − 1.
+        truncation: In [0, 1]; 1 is none.
+        progress: Called with a metric's name and the share of it that is done, in [0, 1].
+        reader_path: Where the pose reader is kept; trained and written where absent.
+
+    Returns:
+        A report that fits JSON; the same model gives the same report.
+
+    Raises:
+        ValueError: An unknown metric, fewer than 2 seeds, or a truncation out of range.
+    """
+    names = list(METRICS) if metrics is None else list(dict.fromkeys(metrics))
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name!r}, expected of {', '.join(METRICS)}")
+    if isinstance(num_seeds, bool) or not isinstance(num_seeds, int) or num_seeds < 2:
+        raise ValueError(f"num_seeds is {num_seeds!r}, expected an integer of at least 2")
+    if not 0.0 <= truncation <= 1.0:
+        raise ValueError(f"truncation is {truncation!r}, expected a number in [0, 1]")
+    progress = progress or (lambda name, share: None)
+    context = Context(data, reader_path)
+    results = {}
+    for name in names:
+        context.report = lambda share, name=name: progress(name, share)
+        results[name] = METRICS[name].measure(model, range(num_seeds), truncation, context)
+    return {
+        "format": FORMAT,
+        "model": {
+            "name": str(getattr(model, "name_or_path", None) or "unnamed"),
+            "sha256": _weights_hash(model),
+            "commit": getattr(model, "commit_hash", None),
+            "config": model.config.to_dict(),
+        },
+        "seeds": f"0-{num_seeds - 1}",
+        "num_seeds": num_seeds,
+        "truncation": truncation,
+        "pictures": "image" if model.config.has_decoder else "thumbnail",
+        "metrics": results,
+    }
+
+
+def _weights_hash(model: Generator) -> str | None:
+    """Return the SHA-256 of the file that the model was loaded from."""
+    name = getattr(model, "name_or_path", None)
+    if not name:
+        return None
+    path = Path(name) / WEIGHTS_FILE
+    if not path.is_file():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(str(name).partition("@")[0], WEIGHTS_FILE, revision=model.commit_hash)
+        if not isinstance(cached, str):
+            return None
+        path = Path(cached)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def markdown_table(report: dict) -> str:
+    """Return a report as Markdown: one line about the model and one table."""
+    model = report["model"]
+    digest = f", sha256 `{model['sha256'][:16]}…`" if model["sha256"] else ""
+    lines = [
+        f"Model `{model['name']}`{digest}; seeds {report['seeds']}, truncation {report['truncation']:g}, "
+        f"pictures: the {report['pictures']} at 64×64.",
+        "",
+        "| metric | | model | toy heads | better |",
+        "|---|---|---:|---:|---|",
+    ]
+    for name, result in report["metrics"].items():
+        for quantity in METRICS[name].quantities:
+            reference = quantity.reference
+            if isinstance(reference, str):
+                reference = result[reference]
+            shown = "–" if reference is None else _show(quantity, reference)
+            value = _show(quantity, result[quantity.name])
+            lines.append(f"| {name} | {quantity.text} | {value} | {shown} | {quantity.better} |")
+    return "\n".join(lines) + "\n"
+
+
+def _show(quantity: Quantity, value: float) -> str:
+    if quantity.unit == "share":
+        return f"{100 * value:.1f} %"
+    if quantity.unit == "degrees":
+        return f"{value:.1f}°"
+    return f"{value:.3f}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
+    parser.add_argument("--data", type=Path, help="folder of the data set, to test the pose reader on it too")
+    parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
+    parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(METRICS)} (default: all)")
+    parser.add_argument("--num-seeds", type=int, metavar="N", help=f"seeds 0 to N − 1 (default: {NUM_SEEDS})")
+    parser.add_argument("--quick", action="store_true", help=f"{NUM_QUICK_SEEDS} seeds instead of {NUM_SEEDS}")
+    parser.add_argument(
+        "--truncation", type=float, default=1.0, help="from 0 to 1, no truncation (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--reader", type=Path, default=READER_PATH,
+        help="where the network that reads poses is kept; trained where absent, some minutes (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate as the command line says; the table goes to standard output, progress to standard error."""
+    model = PretrainedGenerator.from_pretrained(args.model, device=args.device)
+    config, data = model.config, None
+    if args.data is not None:
+        data = load_folder(args.data, config.image_resolution, config.render_resolution)
+    num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else NUM_SEEDS
+    show = _Progress()
+    report = evaluate(model, data, args.metrics or None, num_seeds, args.truncation, show, args.reader)
+    show.end()
+    table = markdown_table(report)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (args.out / "metrics.md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    return 0
+
+
+class _Progress:
+    """A line on standard error for each metric, renewed every two seconds on a terminal."""
+
+    def __init__(self) -> None:
+        self.name, self.started, self.shown = None, 0.0, 0.0
+
+    def __call__(self, name: str, share: float) -> None:
+        now = time.monotonic()
+        if name != self.name:
+            self.end()
+            self.name, self.started, self.shown = name, now, 0.0
+        if sys.stderr.isatty() and (now - self.shown > 2.0 or share == 1.0):
+            self.shown = now
+            print(f"\r{name}: {100 * share:3.0f} %", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.name is not None:
+            start = "\r" if sys.stderr.isatty() else ""
+            print(f"{start}{self.name}: {time.monotonic() - self.started:.0f} s", file=sys.stderr, flush=True)
+            self.name = None
