@@ -47,6 +47,8 @@ class RendererConfig:
         discriminator_learning_rate: Adam's.
         adam_beta1, adam_beta2: Both optimisers'.
         beta_start: Sharpness at the start, world units.
+        beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
+            Render and level set agree only once it is far below the sample spacing.
         beta_floor: Smallest sharpness, world units; 0 sets no limit.
         sdf_head_scale: Factor on the sdf head's weights after sphere initialisation.
         r1_every: Gradient penalty every so many steps, × as many.
@@ -81,6 +83,7 @@ class RendererConfig:
     adam_beta1: float = 0.0
     adam_beta2: float = 0.9
     beta_start: float = 0.1
+    beta_end: float = 0.0
     beta_floor: float = 0.0
     sdf_head_scale: float = 1.0
     r1_every: int = 1
@@ -188,6 +191,7 @@ RENDERER_PRESETS = {
         final_learning_rate=0.4,
         discriminator_learning_rate=4e-4,
         beta_start=0.015,
+        beta_end=0.0016,
         beta_floor=0.0015,
         sdf_head_scale=0.1,
         r1_every=4,

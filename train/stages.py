@@ -227,8 +227,7 @@ class RendererStage:
         self.discriminator.requires_grad_(True)
         renderer = self.generator.renderer
         with torch.no_grad():
-            if config.beta_floor:
-                renderer.log_beta.clamp_(min=math.log(config.beta_floor))
+            self._bound_beta(renderer.log_beta)
             record |= {
                 "beta": renderer.beta,
                 "inside": (rendering.sdf < 0).float().mean(),
@@ -236,6 +235,14 @@ class RendererStage:
                 "variety": rendering.thumbnail.std(dim=0).mean(),
             }
         return {name: value.item() for name, value in record.items()}
+
+    def _bound_beta(self, log_beta: Tensor) -> None:
+        config = self.config
+        if config.beta_end:
+            share = (self.state.step + 1) / config.total_steps
+            log_beta.clamp_(max=math.log(config.beta_start) * (1 - share) + math.log(config.beta_end) * share)
+        if config.beta_floor:
+            log_beta.clamp_(min=math.log(config.beta_floor))
 
     def _eikonal_points(self, phase: Phase) -> Tensor:
         """World points in the volume the rays cross. ``(B, P, 3)``."""

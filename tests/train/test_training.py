@@ -96,6 +96,13 @@ def test_beta_stays_above_its_floor(renderer_config, data):
         assert stage.step()["beta"] >= 0.0015 * (1 - 1e-6)
 
 
+def test_beta_stays_below_its_falling_bound(renderer_config, data):
+    config = dataclasses.replace(RENDERER, beta_start=0.1, beta_end=0.001, scalar_learning_rate=0.0)
+    stage = RendererStage(renderer_config, config, data)
+    betas = [stage.step()["beta"] for _ in range(config.total_steps)]
+    np.testing.assert_allclose(betas, [0.1 * 0.01 ** ((step + 1) / 6) for step in range(6)], rtol=1e-5)
+
+
 def test_reused_renderings_give_the_players_the_same_pictures(renderer_config, data, monkeypatch):
     stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, reuse_renderings=True), data)
     calls = []
