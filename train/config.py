@@ -213,7 +213,7 @@ DECODER_PRESETS = {
     "ffhq": DecoderConfig(),
     "afhq": DecoderConfig(r1_gamma=50.0),
     "toy": DecoderConfig(
-        steps=1800,
+        steps=1500,
         batch_size=8,
         final_learning_rate=0.3,
         r1_gamma=1.0,
@@ -221,7 +221,7 @@ DECODER_PRESETS = {
         path_length_weight=0.0,
         mixing_probability=0.5,
         thumbnail_weight=2.0,
-        num_renderings=2000,
+        num_renderings=1500,
         horizontal_flip=False,
         ema_decay=0.998,
         discriminator_channels=(16, 32, 64, 96, 128, 128),
