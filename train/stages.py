@@ -351,11 +351,12 @@ class DecoderStage:
         config = self.config
         self.discriminator.requires_grad_(False)
         features, thumbnail, ws = self._scenes(config.batch_size)
+        is_mixed = not torch.equal(ws[:, 0], ws[:, -1])
         image = self.generator.synthesis(features, ws, noise_mode="random")
         adversarial = losses.g_nonsaturating_loss(self.discriminator(image))
         loss = adversarial
         record = {"g_loss": adversarial, "variety": image.detach().std(dim=0).mean()}
-        if config.thumbnail_weight:
+        if config.thumbnail_weight and not is_mixed:  # a second style has other colours than the thumbnail
             agreement = F.l1_loss(F.adaptive_avg_pool2d(image, thumbnail.shape[-1]), thumbnail)
             loss = loss + config.thumbnail_weight * agreement
             record["thumbnail_l1"] = agreement
