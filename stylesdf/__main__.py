@@ -1,14 +1,16 @@
-"""The command line: ``python -m stylesdf generate | mesh | video | convert | info``."""
+"""The command line: ``python -m stylesdf generate | mesh | video | export | convert | info``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import math
 import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +23,14 @@ from stylesdf.allocator import keep_large_blocks
 from stylesdf.config import DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
-from stylesdf.mesh import KEEP, MAX_RESOLUTION, MESH_ENDINGS, MIN_RESOLUTION, export_mesh, replacing
+from stylesdf.export import ONNX_ENDINGS, export_onnx
+from stylesdf.files import check_ending, replacing
+from stylesdf.mesh import KEEP, MAX_RESOLUTION, MESH_ENDINGS, MIN_RESOLUTION, export_mesh
 from stylesdf.pipeline import (
     MAX_FRAMES,
     VIDEO_ENDINGS,
     StyleSDF,
     __version__,
-    check_ending,
     check_seed,
     check_truncation,
     parse_seeds,
@@ -40,6 +43,7 @@ EXAMPLES = """examples:
   python -m stylesdf generate --seeds 0-3,7 --truncation 0.7 --yaw 0.3 --pitch 0.1 --out pictures
   python -m stylesdf mesh --seed 3 --resolution 256 --out head.glb
   python -m stylesdf video --seed 3 --frames 120 --fps 30 --out orbit.mp4
+  python -m stylesdf export --out model.onnx
   python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq
   python -m stylesdf info checkpoints/ffhq
 
@@ -152,6 +156,16 @@ def _parser() -> _Parser:
     _add_style(video)
     video.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(VIDEO_ENDINGS)}")
 
+    export = command(
+        "export",
+        _export,
+        "write renderer and decoder as one ONNX file: latent, camera and truncation in, image and geometry out",
+        "python -m stylesdf export --model checkpoints/toy-heads --out model.onnx",
+    )
+    _add_model(export)
+    _add_fov(export)
+    export.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(ONNX_ENDINGS)}")
+
     convert = command(
         "convert",
         _convert,
@@ -204,8 +218,12 @@ def _add_truncation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", type=_typed(_truncation), default=0.7, help=about)
 
 
-def _add_style(parser: argparse.ArgumentParser) -> None:
+def _add_fov(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fov-deg", type=_typed(_fov_deg), help="full field of view, degrees; None is the model's")
+
+
+def _add_style(parser: argparse.ArgumentParser) -> None:
+    _add_fov(parser)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
     parser.add_argument("--texture-seed", type=_typed(_seed), help="take the texture from another seed")
 
@@ -332,6 +350,16 @@ def _video(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def _export(args: argparse.Namespace) -> None:
+    _check_file(args.out, ONNX_ENDINGS)
+    model = _load(args)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of packages that nothing here needs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its own
+        export_onnx(model, args.out, args.fov_deg)
+    print(f"{args.out}: {args.out.stat().st_size:,} bytes")
+
+
 def _convert(args: argparse.Namespace) -> None:
     from stylesdf.convert import convert_checkpoint
 
@@ -369,7 +397,7 @@ def _info(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> StyleSDF:
     name = args.model
-    if not Path(name).is_dir() and name.split("/")[0] in ("checkpoints", "", ".", "..", "~"):
+    if not Path(name).exists() and name.split("/")[0] in ("checkpoints", "", ".", "..", "~"):
         raise ValueError(f"there is no model folder {name}")
     device = args.device
     if device == "auto":

@@ -6,10 +6,13 @@ Shapes: B batch, H W image, N poses.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Angles = float | Sequence[float] | Tensor
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Camera:
         object.__setattr__(self, "cam2world", self.cam2world[:, :3])
 
     @classmethod
-    def from_angles(cls, yaw, pitch, fov_deg: float | None = None, roll=0.0) -> Camera:
+    def from_angles(cls, yaw: Angles, pitch: Angles, fov_deg: float | None = None, roll: Angles = 0.0) -> Camera:
         """Place cameras on the unit sphere, looking at the origin.
 
         Args:
@@ -41,6 +44,9 @@ class Camera:
             pitch: Radians, positive moves the camera to +y; strictly between −π/2 and π/2.
             fov_deg: Full field of view in degrees; None takes the model's.
             roll: Radians, positive turns the camera counter-clockwise, as seen by itself.
+
+        Returns:
+            As many cameras as there are angles.
 
         Raises:
             ValueError: Angles that are not finite, a pitch at or over a pole, or batch sizes that do not fit.
@@ -66,11 +72,20 @@ class Camera:
     def batch_size(self) -> int:
         return self.cam2world.shape[0]
 
-    def to(self, device, dtype=None) -> Camera:
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Camera:
+        """Return the same cameras elsewhere.
+
+        Args:
+            device: Where they go; None leaves them.
+            dtype: Floating point type; None leaves it.
+        """
         return Camera(self.cam2world.to(device=device, dtype=dtype), self.fov_deg)
 
     def expand(self, batch_size: int) -> Camera:
         """Repeat a single camera, or check that there are ``batch_size`` of them.
+
+        Args:
+            batch_size: How many cameras are wanted.
 
         Raises:
             ValueError: There are more than one and not ``batch_size`` cameras.

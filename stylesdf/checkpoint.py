@@ -1,27 +1,70 @@
-"""The checkpoint folder: ``config.json``, ``model.safetensors`` and a card, strict both ways.
+"""The checkpoint folder: ``config.json``, weights and a card, strict both ways.
 
-All tensors of a loaded model come from its file; whatever does not fit is an error that names it.
+All tensors of a loaded model come from its file; whatever does not fit is an error that names it. Files come from
+strangers: sizes are compared with bounds, names and shapes with the config, before memory is taken for them.
+
+Weights are ``model.safetensors``, or with a variant ``model.fp16.safetensors``; large ones lie in shards,
+``model-00001-of-00002.safetensors`` and so on, with an index ``model.safetensors.index.json``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from stylesdf.config import StyleSDFConfig
+from stylesdf.card import model_card
+from stylesdf.config import StyleSDFConfig, shown
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
+VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved
+
+MAX_CONFIG_BYTES = 1 << 18
+MAX_HEADER_BYTES = 1 << 20  # of a weights file or an index; the paper's model has 25 kB
+MAX_CARD_BYTES = 1 << 20
+MAX_MODEL_BYTES = 1 << 31  # as float32; the paper's model has 0.1 GB
 
 logger = logging.getLogger(__name__)
+
+
+# Names
+
+
+def weights_file(variant: str | None = None) -> str:
+    """Return the name of the weights file of a variant."""
+    return WEIGHTS_FILE if variant is None else f"model.{variant}.safetensors"
+
+
+def index_file(variant: str | None = None) -> str:
+    """Return the name of the index of sharded weights."""
+    return f"{WEIGHTS_FILE}.index{'' if variant is None else f'.{variant}'}.json"
+
+
+def stale_weights(names: Iterable[str], contents: Iterable[str], variant: str | None = None) -> list[str]:
+    """Return those of ``names`` that hold older weights of a variant, now that it is stored as ``contents``."""
+    stem = weights_file(variant).removesuffix(".safetensors")
+    pattern = rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.safetensors|{re.escape(index_file(variant))}"
+    return sorted(name for name in set(names) - set(contents) if re.fullmatch(pattern, name))
+
+
+def tensor_name(name: object) -> str:
+    """Return a tensor's name as it stands in an error message; one from a stranger's file may be anything."""
+    is_plain = isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name)
+    return name if is_plain else shown(name)
+
+
+# Reading
 
 
 def load_config(folder: str | Path) -> StyleSDFConfig:
@@ -36,26 +79,36 @@ def load_config(folder: str | Path) -> StyleSDFConfig:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{folder} has no {CONFIG_FILE}, expected a checkpoint folder")
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    values = _parse_json(_read_small(path, MAX_CONFIG_BYTES), path)
     try:
         return StyleSDFConfig.from_dict(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> None:
-    """Fill a model from a safetensors file; names, shapes and types are compared before anything is read.
+def load_card(path: str | Path) -> str | None:
+    """Read a model card; None where there is none.
+
+    Raises:
+        ValueError: The file is far too large for a card.
+    """
+    path = Path(path)
+    return _read_small(path, MAX_CARD_BYTES).decode("utf-8", errors="replace") if path.is_file() else None
+
+
+def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> list[str]:
+    """Fill a model from safetensors; names, shapes and types are compared before any tensor is read.
 
     Args:
         model: Changed in place; may lie on the ``meta`` device, then it takes the tensors over.
-        path: The file.
+        path: A ``.safetensors`` file, or the ``.json`` index of a sharded one.
         strict: Missing and unexpected tensors are errors; otherwise warnings, and what is missing keeps its value.
 
+    Returns:
+        Names of the tensors that are missing; none where ``strict``.
+
     Raises:
-        ValueError: The file is missing, is not a complete safetensors file, or a tensor does not fit.
+        ValueError: A file is missing or is not complete, a tensor does not fit, or hardly any is there.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -63,32 +116,132 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> Non
     expected = model.state_dict()
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {path.name}, expected a checkpoint folder")
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            names = set(file.keys())
-            _check_names(path, names, set(expected), strict)
-            names &= set(expected)
-            for name in sorted(names):
-                header = file.get_slice(name)
-                shape, want = tuple(header.get_shape()), tuple(expected[name].shape)
-                if shape != want:
-                    raise ValueError(f"tensor {name} in {path} has shape {shape}, expected {want}")
-                if (dtype := header.get_dtype()) not in FLOAT_DTYPES:
-                    raise ValueError(f"tensor {name} in {path} is {dtype}, expected floating point numbers")
-            tensors = {name: _read_tensor(file, path, name, expected[name].dtype) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}") from None
+    if (size := 4 * _count(expected.values())) > MAX_MODEL_BYTES:
+        raise ValueError(f"a model of this config has {size:,} bytes, {path} may have {MAX_MODEL_BYTES:,}")
+    headers = _read_shard_headers(path) if path.suffix == ".json" else {path: _read_header(path)}
+    found = {name: tensor for header in headers.values() for name, tensor in header.items()}
+    missing = _check_names(path, set(found), set(expected), strict)
+    if 2 * _count(expected[name] for name in missing) > _count(expected.values()):
+        raise ValueError(f"{path} holds less than half of the model's numbers, so it is not loaded")
+    for name in sorted(set(found) & set(expected)):
+        shape, dtype = found[name]
+        if shape != tuple(expected[name].shape):
+            want = tuple(expected[name].shape)
+            raise ValueError(f"tensor {name} in {path} has shape {shown(shape)}, expected {want}")
+        if dtype not in FLOAT_DTYPES:
+            raise ValueError(f"tensor {name} in {path} is {shown(dtype)}, expected floating point numbers")
+    tensors = {}
+    for shard, header in headers.items():
+        try:
+            with safe_open(str(shard), framework="pt", device="cpu") as file:
+                for name in set(header) & set(expected):
+                    tensors[name] = _read_tensor(file, shard, name, expected[name].dtype)
+        except SafetensorError as error:
+            raise ValueError(f"{shard} is not a complete safetensors file: {_one_line(error)}") from None
     on_meta = any(tensor.is_meta for tensor in expected.values())
-    model.load_state_dict(tensors, strict=strict, assign=on_meta)
+    model.load_state_dict(tensors, strict=False, assign=on_meta)
+    return missing
 
 
-def _check_names(path: Path, names: set[str], expected: set[str], strict: bool) -> None:
-    for problem, found in (("missing from", sorted(expected - names)), ("unexpected in", sorted(names - expected))):
+def shard_names(index: str | Path) -> list[str]:
+    """Read which files the weights of an index lie in, all of them beside it.
+
+    Raises:
+        ValueError: The index is not one, or names anything but plain files.
+    """
+    return sorted(set(_read_index(Path(index)).values()))
+
+
+def file_hash(path: str | Path, algorithm: str) -> str:
+    """Return the hash of a file, read in pieces."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _read_small(path: Path, max_bytes: int) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"{path} has more than {max_bytes:,} bytes, too many for such a file")
+    return content
+
+
+def _parse_json(text: bytes, path: Path) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {_one_line(error)}") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return values
+
+
+def _read_header(path: Path) -> dict[str, tuple[tuple, str]]:
+    """Read names, shapes and types of a safetensors file; that they fit its bytes is checked by ``safe_open``."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"{path} is not a complete safetensors file: it has only {size:,} bytes")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"{path} is not a complete safetensors file: its header has {length:,} bytes")
+        text = file.read(length)
+    try:
+        tensors = _parse_json(text, path)
+        tensors.pop("__metadata__", None)
+        return {name: (tuple(about["shape"]), about["dtype"]) for name, about in tensors.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(f"{path} is not a complete safetensors file: its header is damaged") from None
+
+
+def _read_shard_headers(index: Path) -> dict[Path, dict[str, tuple[tuple, str]]]:
+    """Read the headers of all shards; each must hold exactly the tensors that the index says."""
+    weight_map, headers = _read_index(index), {}
+    for shard in sorted(set(weight_map.values())):
+        if not (path := index.parent / shard).is_file():
+            raise ValueError(f"{index.parent} has no {shard}, which {index.name} names")
+        headers[path] = _read_header(path)
+        wrong = set(headers[path]) ^ {name for name in weight_map if weight_map[name] == shard}
+        if wrong:
+            raise ValueError(f"{path} and {index.name} do not agree on tensor {tensor_name(min(wrong))}")
+    return headers
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    values = _parse_json(_read_small(path, MAX_HEADER_BYTES), path)
+    weight_map = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{path} has no weight_map, expected the index of sharded weights")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or not re.fullmatch(r"\w[\w.-]{0,200}\.safetensors", shard, re.ASCII):
+            raise ValueError(f"{path} names {shown(shard)}, expected .safetensors files beside it")
+    return weight_map
+
+
+def _check_names(path: Path, names: set[str], expected: set[str], strict: bool) -> list[str]:
+    missing, unexpected = sorted(expected - names), sorted(names - expected)
+    for problem, found in (("missing from", missing), ("unexpected in", unexpected)):
         if found and strict:
             others = f" (and {len(found) - 1} more)" if found[1:] else ""
-            raise ValueError(f"tensor {found[0]} is {problem} {path}{others}")
+            raise ValueError(f"tensor {tensor_name(found[0])} is {problem} {path}{others}")
         if found:
-            logger.warning("%s %s: %s", problem, path, ", ".join(found))
+            logger.warning("%s %s: %s", problem, path, ", ".join(map(tensor_name, found)))
+    return missing
 
 
 def _read_tensor(file, path: Path, name: str, dtype: torch.dtype) -> Tensor:
@@ -98,33 +251,78 @@ def _read_tensor(file, path: Path, name: str, dtype: torch.dtype) -> Tensor:
     return tensor
 
 
-def save_model(model: nn.Module, folder: str | Path, card: str | None = None) -> None:
+# Writing
+
+
+def save_model(
+    model: nn.Module,
+    folder: str | Path,
+    card: str | None = None,
+    variant: str | None = None,
+    max_shard_size: int | str | None = None,
+) -> None:
     """Write a checkpoint folder; a file is there in full or not at all.
 
     Args:
-        model: Has a ``config``; its tensors are stored as float32.
-        folder: Created where absent; config and weights in it are replaced.
+        model: Has a ``config``; its tensors are stored as float32, or as the variant says.
+        folder: Created where absent; config and weights of the same variant in it are replaced.
         card: Text of the model card, written only where the folder has none; None takes a template.
+        variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
+        max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
 
     Raises:
-        ValueError: ``folder`` is a file, or a tensor holds values that are not finite.
+        ValueError: ``folder`` is a file, an unknown variant, or a tensor holds values that are not finite.
+    """
+    folder = Path(folder)
+    contents = checkpoint_contents(model, variant, max_shard_size)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if CARD_FILE not in names:
+        contents[CARD_FILE] = (model_card(model.config, folder.resolve().name) if card is None else card).encode()
+    _write_files(folder, contents)
+    for name in stale_weights(names, contents, variant):
+        (folder / name).unlink()
+
+
+def checkpoint_contents(
+    model: nn.Module, variant: str | None = None, max_shard_size: int | str | None = None
+) -> dict[str, bytes]:
+    """Return config and weights as the files of a checkpoint, name → content; the arguments are ``save_model``'s.
+
+    Raises:
+        ValueError: An unknown variant, or a tensor holds values that are not finite (in its type).
     """
     from safetensors.torch import save
 
-    folder = Path(folder)
+    if variant not in VARIANTS:
+        raise ValueError(f"variant is {shown(variant)}, expected {' or '.join(map(repr, filter(None, VARIANTS)))}")
     tensors = {}
     for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        tensor = tensor.detach().to("cpu", VARIANTS[variant], copy=True).contiguous()
         if not torch.isfinite(tensor).all():
             raise ValueError(f"tensor {name} holds values that are not finite numbers, the model is not saved")
         tensors[name] = tensor
-    contents = {
-        WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
-        CONFIG_FILE: (json.dumps(model.config.to_dict(), indent=2) + "\n").encode(),
-    }
-    if not (folder / CARD_FILE).exists():
-        contents[CARD_FILE] = (model_card(model.config, folder.resolve().name) if card is None else card).encode()
-    _write_files(folder, contents)
+    shards, index = _split(tensors, variant, max_shard_size)
+    contents = {name: save(shard, metadata={"format": "pt"}) for name, shard in shards.items()}
+    if index:
+        contents[index_file(variant)] = _to_json(index)
+    contents[CONFIG_FILE] = _to_json(model.config.to_dict())
+    return contents
+
+
+def _split(tensors: dict[str, Tensor], variant: str | None, max_shard_size: int | str | None):
+    """Return the tensors by file, and the index where there is more than one."""
+    if max_shard_size is None:
+        return {weights_file(variant): tensors}, None
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    pattern = weights_file(variant).replace(".safetensors", "{suffix}.safetensors")
+    split = split_torch_state_dict_into_shards(tensors, filename_pattern=pattern, max_shard_size=max_shard_size)
+    shards = {file: {name: tensors[name] for name in names} for file, names in split.filename_to_tensors.items()}
+    return shards, {"metadata": split.metadata, "weight_map": split.tensor_to_filename} if split.is_sharded else None
+
+
+def _to_json(values: dict) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def _write_files(folder: Path, contents: dict[str, bytes]) -> None:
@@ -147,54 +345,3 @@ def _write_files(folder: Path, contents: dict[str, bytes]) -> None:
             for path in temporary.values():
                 path.unlink(missing_ok=True)
         raise
-
-
-def model_card(config: StyleSDFConfig, name: str, licence: str = "apache-2.0", about: str = "") -> str:
-    """Write the text of a model card.
-
-    Args:
-        config: Of the model.
-        name: Hub repository id or folder name, as it stands in the usage example.
-        licence: The hub's identifier of the weights' licence.
-        about: Markdown that goes below the summary: origin, attribution, how it was made.
-    """
-    size = config.render_resolution
-    poses = f"{config.pose_distribution}, yaw ±{config.pose_yaw:g}, pitch ±{config.pose_pitch:g} radians"
-    what = f"images at {config.image_resolution}×{config.image_resolution}" if config.has_decoder else "renderings only"
-    return f"""---
-library_name: stylesdf
-pipeline_tag: unconditional-image-generation
-license: {licence}
-tags:
-- 3d
-- 3d-aware-gan
-- gan
-- mesh
-- nerf
-- sdf
----
-
-# {name.split("/")[-1]}
-
-A StyleSDF generator: a latent code and a camera give an image and, through a signed distance field, geometry.
-Thumbnails at {size}×{size}, {what}; field of view {config.fov_deg:g}° (full angle),
-{config.num_samples} samples per ray in a ball of radius {config.scene_radius:g}, `{config.density}` density.
-
-```python
-from stylesdf import StyleSDF
-
-model = StyleSDF.from_pretrained("{name}")
-model.generate(seeds=[3], truncation=0.7, yaw=0.3, pitch=0.1).images[0].save("head.png")
-model.extract_mesh(seed=3, truncation=0.7).export("head.glb")
-```
-
-{about.strip() or "Made with the stylesdf package."}
-
-## Limits
-
-Images and shapes follow the data the model was trained on, with its gaps and its biases. Cameras far outside the range
-seen in training ({poses}) give worse ones.
-
-Method: Or-El et al., *StyleSDF: High-Resolution 3D-Consistent Image and Geometry Generation*, CVPR 2022,
-[arXiv 2112.11427](https://arxiv.org/abs/2112.11427).
-"""

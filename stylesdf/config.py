@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from dataclasses import dataclass
 
 FORMAT = 1
 DENSITIES = ("logistic", "laplace")
 BACKGROUNDS = ("last_sample", "learned")
 POSE_DISTRIBUTIONS = ("gaussian", "uniform")
+MAX_SAMPLES = 2**24  # of one thumbnail: 512×512 rays with 64 samples
+
+
+def shown(value: object) -> str:
+    """Return a value from outside as it stands in an error message: quoted, short, on one line."""
+    return " ".join(_SHORT.repr(value).split())
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 @dataclass(frozen=True)
@@ -61,22 +72,27 @@ class StyleSDFConfig:
         for name, lowest, highest in _INT_RANGES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-                raise ValueError(f"{name} is {value!r}, expected an integer from {lowest} to {highest}")
+                raise ValueError(f"{name} is {shown(value)}, expected an integer from {lowest} to {highest}")
         for name, lowest, highest in _FLOAT_RANGES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest < value < highest:
-                raise ValueError(f"{name} is {value!r}, expected a number between {lowest} and {highest}")
+                raise ValueError(f"{name} is {shown(value)}, expected a number between {lowest} and {highest}")
             object.__setattr__(self, name, float(value))
         for name in ("view_directions", "cull_to_ball"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected true or false")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected true or false")
         for name, choices in _CHOICES:
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected one of {', '.join(choices)}")
         if self.cull_to_ball and self.background != "learned":
             raise ValueError(f"cull_to_ball needs a learned background, this one is {self.background!r}")
         if self.render_resolution & (self.render_resolution - 1):
             raise ValueError(f"render_resolution is {self.render_resolution}, expected a power of two")
+        if (num_samples := self.render_resolution**2 * self.num_samples) > MAX_SAMPLES:
+            raise ValueError(
+                f"render_resolution {self.render_resolution} with num_samples {self.num_samples} makes {num_samples} "
+                f"samples, expected at most {MAX_SAMPLES}"
+            )
         if self.decoder_channels and self.image_resolution > 1024:
             raise ValueError(
                 f"decoder_channels has {len(self.decoder_channels)} entries, which makes {self.image_resolution} "
@@ -113,6 +129,9 @@ class StyleSDFConfig:
     def from_dict(cls, values: dict) -> StyleSDFConfig:
         """Build a config from ``to_dict``'s result.
 
+        Args:
+            values: What a ``config.json`` holds.
+
         Raises:
             ValueError: An unknown key, a value out of range, or a format number newer than this package knows.
         """
@@ -121,12 +140,14 @@ class StyleSDFConfig:
         values = dict(values)
         version = values.pop("format", None)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            raise ValueError(f"config key 'format' is {version!r}, expected {FORMAT}")
+            raise ValueError(f"config key 'format' is {shown(version)}, expected {FORMAT}")
         if version > FORMAT:
-            raise ValueError(f"config format {version} is newer than this package knows ({FORMAT}); upgrade stylesdf")
+            raise ValueError(
+                f"config format {shown(version)} is newer than this package knows ({FORMAT}); upgrade stylesdf"
+            )
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"unknown config key {unknown[0]!r}")
+            raise ValueError(f"unknown config key {shown(unknown[0])}")
         return cls(**values)
 
 
@@ -140,8 +161,8 @@ _INT_RANGES = (
     ("decoder_mapping_layers", 1, 64),
 )
 _FLOAT_RANGES = (
-    ("fov_deg", 0.0, 120.0),
-    ("scene_radius", 0.0, 1.0),
+    ("fov_deg", 0.01, 120.0),
+    ("scene_radius", 1e-4, 1.0),
     ("pose_yaw", 0.0, math.pi),
     ("pose_pitch", 0.0, math.pi / 2),
 )
@@ -150,7 +171,7 @@ _CHOICES = (("density", DENSITIES), ("background", BACKGROUNDS), ("pose_distribu
 
 def _positive_ints(name: str, values) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)) or not all(type(value) is int and 1 <= value <= 4096 for value in values):
-        raise ValueError(f"{name} is {values!r}, expected a list of integers from 1 to 4096")
+        raise ValueError(f"{name} is {shown(values)}, expected a list of integers from 1 to 4096")
     return tuple(values)
 
 
@@ -177,6 +198,9 @@ PRESETS = {
 
 def preset(name: str) -> StyleSDFConfig:
     """Return a preset by name.
+
+    Args:
+        name: ``"ffhq"``, ``"afhq"`` (the paper's models) or ``"toy"`` (the bundled one).
 
     Raises:
         ValueError: There is no such preset.

@@ -6,19 +6,21 @@ The table is written out for a config, so it is total (what it does not name is 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
+import pickletools
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stylesdf.checkpoint import model_card, save_model
-from stylesdf.config import PRESETS, StyleSDFConfig
+from stylesdf.card import CardFacts, model_card
+from stylesdf.checkpoint import file_hash, save_model, tensor_name
+from stylesdf.config import PRESETS, StyleSDFConfig, shown
 from stylesdf.model import Generator
 from stylesdf.ops import FIR_TAPS
 
@@ -32,6 +34,14 @@ RELEASED = {
     "cb3beb6cd3c43d9119356400165e7f26": "afhq_vol_renderer.pt",
 }
 MAX_INDEX = 63  # of a numbered layer: more than any config allows
+MAX_FILE_BYTES = 1 << 32
+MAX_RECORDS = 20_000  # tensors of a file; the released ones have about 1,000
+MAX_UNFOLDED_BYTES = 1 << 29  # a tensor may repeat one stored number; the paper's model has 0.1 GB
+MAX_STRUCTURE_BYTES = 1 << 22  # of the part that says how tensors are arranged
+
+SAFE_GLOBAL = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|device|Size|\w?float\d*)"
+)
 
 # Tensors of one layer, original name → ours
 LINEAR = {"weight": "weight", "bias": "bias"}
@@ -138,7 +148,7 @@ def rename_generator(state: Mapping[str, Tensor], config: StyleSDFConfig) -> dic
     table = generator_names(config)
     for name in state:
         if name not in table and drop_reason(name, config) is None:
-            raise ValueError(f"tensor {name} of the original checkpoint is unknown")
+            raise ValueError(f"tensor {tensor_name(name)} of the original checkpoint is unknown")
     shapes = _our_shapes(config)
     renamed = {}
     for original, ours in table.items():
@@ -180,7 +190,7 @@ def rename_discriminator(state: Mapping[str, Tensor], kind: str) -> dict[str, Te
     layers = _thumbnail_discriminator(state) if kind == "thumbnail" else _image_discriminator(state)
     for name in state:
         if name not in layers and not re.fullmatch(r"convs\.\d+\.(conv2|skip)\.0\.kernel", name):
-            raise ValueError(f"tensor {name} of the original {kind} discriminator is unknown")
+            raise ValueError(f"tensor {tensor_name(name)} of the original {kind} discriminator is unknown")
     return {ours: _checked(state, original, shape) for original, (ours, shape) in layers.items()}
 
 
@@ -284,7 +294,7 @@ def convert_checkpoint(
     model.load_state_dict({**tensors, **means}, assign=True)
     model.update_means()
     about = _about(src, preset, overrides, config, new_noises, dropped)
-    card = model_card(config, dst_folder.name, licence="cc-by-nc-sa-4.0", about=about)
+    card = model_card(config, dst_folder.name, CardFacts(licence="cc-by-nc-sa-4.0", about=about))
     _write(model, card, discriminator, dst_folder)
     return config
 
@@ -293,28 +303,89 @@ def load_original(path: Path) -> dict:
     """Read an original file; anything but plain tensors is refused and never run.
 
     Raises:
-        ValueError: The file is missing, cut short, not a torch file, or not a dictionary of plain tensors.
+        ValueError: The file is missing, cut short, not a torch file, or not a dictionary of plain tensors; or what it
+            unfolds to is larger than itself.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
+        _check_archive(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle can raise nearly anything
-        logger.debug("torch.load: %s", error)
-        raise ValueError(f"{path} is not a complete torch file of plain tensors, so it is not loaded") from error
+    except Exception as error:  # a broken file can raise nearly anything
+        logger.debug("%s: %s", path, error)
+        raise ValueError(
+            f"{path} is not a complete torch file of plain tensors (torch 1.6 or later), so it is not loaded"
+        ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary with 'g_ema'")
     return checkpoint
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse a zip file that unfolds to more than its size, or is laid out so that readers could see different ones.
+
+    Raises:
+        ValueError: So it is.
+    """
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
+    with open(path, "rb") as file:
+        file.seek(max(size - 22, 0))
+        end = file.read(22)  # the end record, without a comment behind it
+    num_records = int.from_bytes(end[10:12], "little")
+    if len(end) < 22 or end[:4] != b"PK\5\6" or end[20:] != b"\0\0" or not 0 < num_records <= MAX_RECORDS:
+        raise ValueError("not a zip file as torch writes it")
+    if int.from_bytes(end[12:16], "little") > 256 * MAX_RECORDS:
+        raise ValueError("the zip file's directory is too large")
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        if len(records) != num_records or len({record.filename for record in records}) != num_records:
+            raise ValueError("the zip file's directory contradicts itself")
+        if any(record.compress_type or record.file_size != record.compress_size for record in records):
+            raise ValueError("the zip file is compressed, torch's are not")
+        if sum(record.file_size for record in records) > size:
+            raise ValueError("the zip file's records overlap")
+        for record in records:
+            if record.filename.endswith(".pkl"):
+                if record.file_size > MAX_STRUCTURE_BYTES:
+                    raise ValueError(f"a structure of {record.file_size:,} bytes")
+                _check_structure(archive.read(record))
+
+
+def _check_structure(program: bytes) -> None:
+    """Refuse a pickle that calls anything but what builds tensors, or uses a tuple twice; it is read, not run.
+
+    Tuples within tuples, each used twice, would take for ever to hash. ``weights_only`` is the second guard.
+
+    Raises:
+        ValueError: So it is.
+    """
+    memo_of_tuples, previous = set(), ""
+    for code, value, _ in pickletools.genops(program):
+        if code.name == "GLOBAL" and not SAFE_GLOBAL.fullmatch(value):
+            raise ValueError(f"it names {shown(value)}")
+        if code.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "DUP"):
+            raise ValueError(f"it has the instruction {code.name}")
+        if code.name.endswith("PUT") and previous.startswith("TUPLE"):
+            memo_of_tuples.add(int(value))
+        elif code.name == "MEMOIZE" or code.name.endswith("GET") and int(value) in memo_of_tuples:
+            raise ValueError("it uses a tuple twice")
+        previous = code.name
+
+
 def _part(checkpoint: dict, key: str, src: Path) -> dict[str, Tensor]:
     part = checkpoint.get(key)
     if not isinstance(part, Mapping):
-        found = ", ".join(repr(name) for name in list(checkpoint)[:8]) or "nothing"
+        found = ", ".join(map(shown, list(checkpoint)[:8])) or "nothing"
         raise ValueError(f"{src} has no dictionary of tensors {key!r}, it holds {found}")
     for name, tensor in part.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ValueError(f"{src} holds {name!r} in {key!r}, which is not a plain tensor")
+        is_plain = isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
+        if not is_plain or tensor.device.type != "cpu":
+            raise ValueError(f"{src} holds {shown(name)} in {key!r}, which is not a plain tensor")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in part.values())
+    if size > max(src.stat().st_size, MAX_UNFOLDED_BYTES):
+        raise ValueError(f"{src} holds tensors in {key!r} that unfold to {size:,} bytes, more than the file has")
     return dict(part)
 
 
@@ -388,11 +459,7 @@ def _about(
     new_noises: list[str],
     dropped: dict[str, str],
 ) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(src, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    md5 = digest.hexdigest()
+    md5 = file_hash(src, "md5")
     release = f"the released file `{RELEASED[md5]}`" if md5 in RELEASED else "none of the files released by the authors"
     reasons = [f"{list(dropped.values()).count(reason)} × {reason}" for reason in dict.fromkeys(dropped.values())]
     given = ", ".join(f"{name} = {value!r}" for name, value in overrides.items()) or "none"

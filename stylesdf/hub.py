@@ -10,17 +10,43 @@ import importlib.metadata
 import logging
 import os
 import re
-import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, load_config, load_weights, model_card, save_model
+from stylesdf.card import CardFacts, model_card, rename_in_card
+from stylesdf.checkpoint import (
+    CARD_FILE,
+    CONFIG_FILE,
+    checkpoint_contents,
+    file_hash,
+    index_file,
+    load_card,
+    load_config,
+    load_weights,
+    save_model,
+    shard_names,
+    stale_weights,
+    weights_file,
+)
+from stylesdf.config import shown
 
-__all__ = ["HubMixin", "load_config", "load_weights", "model_card", "save_model"]
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+    from typing_extensions import Self
+
+__all__ = ["CardFacts", "HubMixin", "load_config", "load_weights", "model_card", "save_model"]
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
+REVISION = re.compile(r"(?!.*\.\.)\w[^\s\\~^:?*\[]*")  # the client makes a path of the cache of it
+SUBFOLDER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+VARIANT = re.compile(r"\w{1,40}", re.ASCII)
+RETRY_SECONDS = (1, 4)
+PUSH_ATTEMPTS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -48,59 +74,75 @@ class HubMixin:
         cache_dir: str | Path | None = None,
         force_download: bool = False,
         local_files_only: bool = False,
+        subfolder: str | None = None,
+        variant: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         strict: bool = True,
-    ):
-        """Load a model in evaluation mode from a folder or the hub.
+    ) -> Self:
+        """Load a model in evaluation mode from a folder, a file or the hub.
 
         Args:
-            pretrained_model_name_or_path: A checkpoint folder, or a hub repository ``name/name``, also
-                ``name/name@revision``. A folder that exists goes first.
+            pretrained_model_name_or_path: A checkpoint folder, a ``.safetensors`` file beside its ``config.json``,
+                or a hub repository ``name/name``, also ``name/name@revision``. What exists here goes first.
             revision: Branch, tag or commit of the repository; without effect on a folder.
-            token: Access token of the hub; None takes the stored one.
+            token: Access token of the hub; None takes the stored one, False none.
             cache_dir: Where downloads are kept; None takes the hub's default.
             force_download: Download again what is in the cache.
             local_files_only: Use the cache alone.
+            subfolder: Where in the folder or repository the checkpoint lies, as ``"a/b"``.
+            variant: Weights to take, ``"fp16"`` for ``model.fp16.safetensors``; None takes ``model.safetensors``.
             device: Where the model goes; None is the CPU.
-            dtype: Floating point type of the model; None is float32.
-            strict: Missing or unexpected tensors are errors; otherwise they are logged, and a missing one is random.
+            dtype: Floating point type of the model; None is float32, also with a variant.
+            strict: Missing or unexpected tensors are errors. Otherwise warnings name them, and what is missing gets
+                the initial values of a new model, the same ones in every call, which is an unfinished model: train it.
+                A file with less than half of the model is refused all the same.
 
         Raises:
-            ValueError: Neither a folder nor a repository id, or a checkpoint that does not fit. Errors of the hub
-                (``huggingface_hub.errors``) pass unchanged.
+            ValueError: Neither a folder nor a repository id, a checkpoint that does not fit, or a download that is
+                damaged. Errors of the hub (``huggingface_hub.errors``) pass unchanged.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype is {dtype}, expected a floating point type such as torch.float32")
-        folder, commit_hash = _find_folder(
-            pretrained_model_name_or_path,
-            revision,
-            token=token,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-        )
-        config = load_config(folder)
-        with torch.device("meta" if strict else "cpu"):
+        for name, value, pattern in (("subfolder", subfolder, SUBFOLDER), ("variant", variant, VARIANT)):
+            if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+                raise ValueError(f"{name} is {shown(value)}, expected a plain name")
+        found = _find_local(pretrained_model_name_or_path, subfolder, variant)
+        if found is None:
+            repo_id, revision = _parse_hub_id(pretrained_model_name_or_path, revision)
+            options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+            repo = _Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
+            found = repo.download(variant)
+        config = load_config(found.folder)
+        with torch.device("meta"):
             model = cls(config)
-        load_weights(model, folder / WEIGHTS_FILE, strict=strict)
+        if missing := load_weights(model, found.weights, strict=strict):
+            _fill(model, missing)
         model.name_or_path = str(pretrained_model_name_or_path)
-        model.commit_hash = commit_hash
-        if (folder / CARD_FILE).is_file():
-            model.card = (folder / CARD_FILE).read_text(encoding="utf-8", errors="replace")
+        model.commit_hash = found.commit_hash
+        model.card = load_card(found.card) if found.card else None
         return model.to(device=device, dtype=dtype).eval()
 
-    def save_pretrained(self, folder: str | Path, card: str | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        card: str | None = None,
+        *,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> None:
         """Write ``config.json``, ``model.safetensors`` (float32) and, where there is none, ``README.md``.
 
         Args:
             folder: Created where absent.
             card: Text of the model card; None takes the one the model was loaded with, else a template.
+            variant: ``"fp16"`` or ``"bf16"`` writes ``model.fp16.safetensors`` in half precision beside what is there.
+            max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
 
         Raises:
-            ValueError: ``folder`` is a file, or a tensor holds values that are not finite.
+            ValueError: ``folder`` is a file, an unknown variant, or a tensor holds values that are not finite.
         """
-        save_model(self, folder, self.card if card is None else card)
+        save_model(self, folder, self.card if card is None else card, variant, max_shard_size)
 
     def push_to_hub(
         self,
@@ -111,8 +153,14 @@ class HubMixin:
         revision: str | None = None,
         create_pr: bool = False,
         commit_message: str = "Upload a StyleSDF model",
-    ):
-        """Upload the model, and a card where the repository has none.
+        card: str | None = None,
+        variant: str | None = None,
+        max_shard_size: int | str | None = None,
+    ) -> CommitInfo:
+        """Upload the model in one commit, and a card where the repository has none; no commit where nothing changed.
+
+        The commit goes on top of the state it was compared with. Where someone else commits in between, it is compared
+        and tried again, so that config and weights of a commit always belong together.
 
         Args:
             repo_id: ``name/name``; created where absent.
@@ -121,55 +169,204 @@ class HubMixin:
             revision: Branch, created where absent; None is the main one.
             create_pr: Open a pull request instead of committing.
             commit_message: Title of the commit.
+            card: Text of the model card; None takes the one the model was loaded with, else a template.
+            variant: As in ``save_pretrained``.
+            max_shard_size: As in ``save_pretrained``.
 
         Returns:
             The hub's ``CommitInfo``.
-        """
-        from huggingface_hub import HfApi
 
+        Raises:
+            ValueError: An unknown variant, or a tensor holds values that are not finite. Errors of the hub pass
+                unchanged.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        contents = checkpoint_contents(self, variant, max_shard_size)
         api = HfApi(token=token, library_name="stylesdf", library_version=_version())
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not create_pr and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, card=model_card(self.config, repo_id) if self.card is None else self.card)
-            has_card = api.file_exists(repo_id, CARD_FILE, revision=revision)
-            return api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                revision=revision,
-                create_pr=create_pr,
-                commit_message=commit_message,
-                ignore_patterns=[CARD_FILE] if has_card else None,
-            )
+        card = self.card if card is None else card
+        card = model_card(self.config, repo_id) if card is None else rename_in_card(card, repo_id)
+        for attempts_left in reversed(range(PUSH_ATTEMPTS)):
+            head = api.model_info(repo_id, revision=revision)
+            names = [file.rfilename for file in head.siblings or []]
+            files = contents if CARD_FILE in names else {**contents, CARD_FILE: card.encode()}
+            operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+            operations += [CommitOperationDelete(name) for name in stale_weights(names, contents, variant)]
+            try:
+                return api.create_commit(
+                    repo_id,
+                    operations,
+                    commit_message=commit_message,
+                    revision=revision,
+                    create_pr=create_pr,
+                    parent_commit=head.sha,
+                )
+            except HfHubHTTPError as error:
+                if error.response.status_code != 412 or not attempts_left:  # 412: someone committed meanwhile
+                    raise
+                logger.info("%s has changed meanwhile, comparing again", repo_id)
 
 
-def _find_folder(name_or_path: str | Path, revision: str | None, **download_options) -> tuple[Path, str | None]:
-    """Return the local folder of a checkpoint, downloaded where needed, and its commit."""
-    if os.path.isdir(name_or_path):
-        return Path(name_or_path), None
+@dataclass(frozen=True)
+class _Found:
+    """Where a checkpoint lies on this machine."""
+
+    folder: Path
+    weights: Path
+    card: Path | None
+    commit_hash: str | None = None
+
+
+def _find_local(name_or_path: str | Path, subfolder: str | None, variant: str | None) -> _Found | None:
+    """Return the checkpoint that a path names; None where nothing is there."""
+    path = Path(name_or_path)
     if os.path.isfile(name_or_path):
-        raise ValueError(f"{name_or_path} is a file, expected a checkpoint folder or a hub repository id")
+        if path.suffix != ".safetensors":
+            raise ValueError(
+                f"{name_or_path} is a file, expected a checkpoint folder, a .safetensors file beside its "
+                f"{CONFIG_FILE} or a hub repository id"
+            )
+        if subfolder is not None or variant is not None:
+            raise ValueError(f"{name_or_path} is a file, expected a folder with subfolder or variant")
+        folder, weights = path.parent, path
+    elif os.path.isdir(name_or_path):
+        folder = path / (subfolder or "")
+        weights, index = folder / weights_file(variant), folder / index_file(variant)
+        if index.is_file() and not weights.is_file():
+            weights = index
+            for name in shard_names(index):
+                _check_link(folder / name)
+    else:
+        return None
+    card = folder / CARD_FILE
+    _check_link(card)
+    return _Found(folder, weights, card if card.is_file() else None)
+
+
+def _check_link(path: Path) -> None:
+    """Refuse a link out of its folder, whose content a push would publish; the hub's cache is made of such links."""
+    in_cache = any(folder.name == "snapshots" for folder in path.absolute().parents)
+    if path.is_symlink() and not in_cache and path.resolve().parent != path.parent.resolve():
+        raise ValueError(f"{path} is a link that leads out of its folder, expected a file")
+
+
+def _parse_hub_id(name_or_path: str | Path, revision: str | None) -> tuple[str, str | None]:
     found = HUB_ID.fullmatch(str(name_or_path))
     if isinstance(name_or_path, Path) or not found:
         raise ValueError(f"{str(name_or_path)!r} is neither a folder nor a hub repository id (name/name)")
     if found["revision"] and revision not in (None, found["revision"]):
         raise ValueError(f"{name_or_path} names a revision and revision is {revision!r}, expected one of the two")
+    revision = found["revision"] or revision
+    if revision is not None and not REVISION.fullmatch(revision):
+        raise ValueError(f"revision is {shown(revision)}, expected a branch, a tag or a commit")
+    return found["repo_id"], revision
 
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
 
-    repo_id, revision = found["repo_id"], found["revision"] or revision
-    options = {**download_options, "library_name": "stylesdf", "library_version": _version()}
-    folder = Path(hf_hub_download(repo_id, CONFIG_FILE, revision=revision, **options)).parent
-    # .../snapshots/COMMIT/config.json; the other files are asked for at that commit, whatever is pushed meanwhile
-    commit_hash = folder.name if COMMIT_HASH.fullmatch(folder.name) else None
-    hf_hub_download(repo_id, WEIGHTS_FILE, revision=commit_hash or revision, **options)
-    try:
-        hf_hub_download(repo_id, CARD_FILE, revision=commit_hash or revision, **options)
-    except EntryNotFoundError:
-        logger.info("%s has no model card", repo_id)
-    return folder, commit_hash
+class _Repository:
+    """Files of a hub repository; after the first one all come from its commit, whatever is pushed meanwhile."""
+
+    def __init__(self, repo_id: str, revision: str | None, subfolder: str | None, options: dict) -> None:
+        self.repo_id = repo_id
+        self.revision = revision
+        self.subfolder = subfolder
+        self.options = {**options, "library_name": "stylesdf", "library_version": _version()}
+
+    def download(self, variant: str | None) -> _Found:
+        """Bring config, weights and card to the cache."""
+        folder = self._fetch(CONFIG_FILE).parent
+        root = folder.parents[self.subfolder.count("/")] if self.subfolder else folder  # .../snapshots/COMMIT
+        commit_hash = root.name if COMMIT_HASH.fullmatch(root.name) else None
+        self.revision = commit_hash or self.revision
+        weights = self._fetch_weights(variant)
+        card = self._fetch_card()
+        if card is None and self.subfolder:
+            self.subfolder = None
+            card = self._fetch_card()
+        if card is None:
+            logger.info("%s has no model card", self.repo_id)
+        return _Found(folder, weights, card, commit_hash)
+
+    def _fetch_weights(self, variant: str | None) -> Path:
+        weights = self._fetch_optional(weights_file(variant))
+        index = None if weights else self._fetch_optional(index_file(variant))
+        if index:
+            for name in shard_names(index):
+                self._check_content(self._fetch(name))
+            return index
+        weights = weights or self._fetch(weights_file(variant))  # to have the hub's own error
+        self._check_content(weights)
+        return weights
+
+    def _fetch_card(self) -> Path | None:
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return self._fetch_optional(CARD_FILE)
+        except LocalEntryNotFoundError as error:
+            logger.warning("the model card of %s cannot be had: %s", self.repo_id, error)
+            return None
+
+    def _fetch_optional(self, name: str) -> Path | None:
+        """Return None where the repository, or without a network the cache, has no such file."""
+        from huggingface_hub import is_offline_mode
+        from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+        try:
+            return None if self._is_known_absent(name) else self._fetch(name)
+        except RemoteEntryNotFoundError:
+            return None
+        except LocalEntryNotFoundError:
+            if self.options["local_files_only"] or is_offline_mode():
+                return None
+            raise
+
+    def _fetch(self, name: str) -> Path:
+        """Download one file. The client resumes what breaks off, but tries a server error once; here, three times."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        for wait in (*RETRY_SECONDS, None):
+            try:
+                path = hf_hub_download(
+                    self.repo_id, name, subfolder=self.subfolder, revision=self.revision, **self.options
+                )
+                return Path(path)
+            except HfHubHTTPError as error:
+                if error.response.status_code < 500 or wait is None:
+                    raise
+                logger.info("%s: %s, trying again in %d s", name, error.response.status_code, wait)
+                time.sleep(wait)
+
+    def _is_known_absent(self, name: str) -> bool:
+        """Whether the cache remembers that the commit has no such file; the client would ask the server again."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+        if self.revision is None:
+            return False
+        path = f"{self.subfolder}/{name}" if self.subfolder else name
+        known = try_to_load_from_cache(self.repo_id, path, self.options["cache_dir"], self.revision)
+        return known is _CACHED_NO_EXIST and not self.options["force_download"]
+
+    def _check_content(self, path: Path) -> None:
+        """Compare large files with the hash that the cache is filed under; the client compares the length alone."""
+        blob = Path(os.readlink(path)).name if path.is_symlink() else ""
+        if re.fullmatch(r"[0-9a-f]{64}", blob) and file_hash(path, "sha256") != blob:
+            raise ValueError(
+                f"{path.name} of {self.repo_id} is damaged, its content does not fit its hash; "
+                "force_download=True brings it again"
+            )
+
+
+def _fill(model: torch.nn.Module, missing: list[str]) -> None:
+    """Give missing tensors the values of a new model; the random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        new = type(model)(model.config).state_dict()
+    model.load_state_dict({name: new[name] for name in missing}, strict=False, assign=True)
 
 
 def _version() -> str | None:

@@ -5,12 +5,9 @@ Shapes: P points, V vertices, F faces, G grid samples per side.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylesdf.field import ConditionedField
+from stylesdf.files import check_ending, replacing
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 
@@ -164,9 +162,9 @@ def cut_open(vertices: np.ndarray, faces: np.ndarray, outside: np.ndarray) -> tu
 def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict | None = None) -> None:
     """Write a mesh; the same mesh gives the same bytes, and the file appears only once it is complete.
 
-    ``.glb`` carries normals, colours (linear, as glTF wants them) and a material that is not metallic (glTF's default is, which looks dark), with
-    the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours, with the metadata as a comment; ``.stl``
-    carries the shape only.
+    ``.glb`` carries normals, colours (linear, as glTF wants them) and a material that is not metallic (glTF's default
+    is, which looks dark), with the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours, with the
+    metadata as a comment; ``.stl`` carries the shape only.
 
     Args:
         mesh: The mesh.
@@ -176,10 +174,8 @@ def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict |
     Raises:
         ValueError: Another ending.
     """
-    path = Path(path)
+    path = check_ending(path, MESH_ENDINGS)
     ending = path.suffix.lower()
-    if ending not in MESH_ENDINGS:
-        raise ValueError(f"the file is {path.name!r}, expected an ending of {', '.join(MESH_ENDINGS)}")
     metadata = {**mesh.metadata, **(metadata or {})}
     comment = "stylesdf " + json.dumps(metadata, sort_keys=True)
     if ending == ".glb":
@@ -196,27 +192,6 @@ def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict |
         data = mesh.export(file_type="stl")
     with replacing(path) as temporary:
         temporary.write_bytes(data)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path`` to write to; move it there on success, remove it on failure.
-
-    Missing folders are made, and removed again on failure.
-    """
-    missing = [folder for folder in path.parents if not folder.exists()]
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        with contextlib.suppress(OSError):  # not ours if somebody else has put something there
-            for folder in missing:
-                folder.rmdir()
-        raise
 
 
 def _sample_grid(field, radius: float, resolution: int, like: Tensor, chunk_points: int, progress) -> np.ndarray:

@@ -5,6 +5,8 @@ Shapes: B batch, P points, L decoder codes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -97,7 +99,7 @@ class Generator(nn.Module):
             ws = torch.cat([ws[:, :inject_index], mix.expand(-1, num_ws - inject_index, -1)], dim=1)
         return ws
 
-    def render(self, w: Tensor | ConditionedField, camera: Camera, **options) -> RenderOutput:
+    def render(self, w: Tensor | ConditionedField, camera: Camera, **options: Any) -> RenderOutput:
         """Volume-render the field of some codes.
 
         Args:
@@ -112,7 +114,19 @@ class Generator(nn.Module):
         return self.renderer(field, camera.to(self.device, self.dtype).expand(batch_size), **options)
 
     def synthesis(self, features: Tensor, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """Decode a feature map ``(B, C, H, W)`` with codes ``(B, L, decoder_style_size)`` to ``(B, 3, R, R)``."""
+        """Decode a feature map to an image.
+
+        Args:
+            features: Of ``render``. ``(B, C, H, W)``.
+            ws: Of ``decoder_codes``. ``(B, L, decoder_style_size)``.
+            noise_mode: ``"const"`` (the stored noise), ``"random"`` or ``"none"``.
+
+        Returns:
+            Image, about [−1, 1]. ``(B, 3, R, R)``.
+
+        Raises:
+            ValueError: A renderer-only model, or an unknown ``noise_mode``.
+        """
         if not self.config.has_decoder:
             raise ValueError("this is a renderer-only model, it has no decoder")
         return self.decoder(features, ws, noise_mode)
@@ -185,7 +199,12 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def update_means(self, num_draws: int = 10_000, seed: int = 0) -> None:
-        """Set ``w_avg`` and ``ws_avg`` to the means over ``num_draws`` latents from a fixed seed (paper: 10,000)."""
+        """Set ``w_avg`` and ``ws_avg`` to the mean codes, the centre of truncation.
+
+        Args:
+            num_draws: Number of latents (paper: 10,000).
+            seed: Of the latents, whatever the global state of randomness.
+        """
         z = torch.randn(num_draws, self.config.latent_size, generator=torch.Generator().manual_seed(seed))
         w = self.renderer_mapping(z.to(self.w_avg))
         self.w_avg.copy_(w.mean(dim=0, keepdim=True))

@@ -10,7 +10,6 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from stylesdf import mesh as meshes
 from stylesdf.camera import Camera, orbit_angles
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.field import ConditionedField
+from stylesdf.files import check_ending, replacing
 from stylesdf.hub import HubMixin
 from stylesdf.model import Generator
 from stylesdf.volume import density_from_sdf, sample_depths
@@ -105,6 +105,9 @@ class StyleSDF(HubMixin, Generator):
     def latents(self, seeds: int | Iterable[int]) -> Tensor:
         """Draw one latent per seed, each from a generator of its own, so that company and order do not matter.
 
+        Args:
+            seeds: One or several.
+
         Returns:
             z, on the model's device. ``(N, latent_size)``.
 
@@ -171,7 +174,21 @@ class StyleSDF(HubMixin, Generator):
         pitch: float = 0.0,
         fov_deg: float | None = None,
     ) -> Image.Image:
-        """Render the thumbnail only, without the decoder: quick enough to follow a hand. See ``generate``."""
+        """Render the thumbnail only, without the decoder: quick enough to follow a hand.
+
+        Args:
+            seed: The identity.
+            truncation: In [0, 1].
+            yaw: Radians.
+            pitch: Radians, strictly between −π/2 and π/2.
+            fov_deg: Full field of view in degrees; None takes the model's.
+
+        Returns:
+            A picture, H×W.
+
+        Raises:
+            ValueError: An argument out of range.
+        """
         camera = Camera.from_angles(*_angles(yaw, pitch), fov_deg)
         with torch.no_grad():
             return to_pil(self.render(self._code(seed, truncation), camera).thumbnail)
@@ -265,7 +282,15 @@ class StyleSDF(HubMixin, Generator):
             return self._slice(self.field.condition(self._code(seed, truncation)), camera, resolution)
 
     def provenance(self, seed: int, truncation: float) -> dict:
-        """Say where a result comes from: seed, truncation, model, commit and package version, fit for JSON."""
+        """Say where a result comes from: seed, truncation, model, commit and package version, fit for JSON.
+
+        Args:
+            seed: The identity.
+            truncation: In [0, 1].
+
+        Raises:
+            ValueError: An argument out of range.
+        """
         return {
             "seed": check_seed(seed),
             "truncation": check_truncation(truncation),
@@ -390,6 +415,9 @@ def check_truncation(truncation: float) -> float:
 def parse_seeds(text: str) -> list[int]:
     """Read seeds from text: numbers and ranges with both ends, separated by commas, as in ``"0-3,7"``.
 
+    Args:
+        text: The numbers, each from 0 to 2³² − 1.
+
     Raises:
         ValueError: Not such a text, a seed beyond 2³² − 1, a range that runs backwards, or more than 10,000 seeds.
     """
@@ -431,7 +459,7 @@ def write_video(frames: Iterable[Image.Image], path: str | os.PathLike, fps: flo
     first = next(frames, None)
     if first is None:
         raise ValueError("there are no frames to write")
-    with meshes.replacing(path) as temporary:
+    with replacing(path) as temporary:
         if path.suffix.lower() == ".mp4":
             import imageio.v2 as imageio
 
@@ -445,18 +473,6 @@ def write_video(frames: Iterable[Image.Image], path: str | os.PathLike, fps: flo
             options = {"quality": 90, "method": 4} if path.suffix.lower() == ".webp" else {}
             duration = round(1000.0 / fps)
             first.save(temporary, save_all=True, append_images=frames, duration=duration, loop=0, **options)
-
-
-def check_ending(path: str | os.PathLike, endings: Sequence[str]) -> Path:
-    """Return the path if its name ends in one of the endings, whatever the case.
-
-    Raises:
-        ValueError: It does not; the message lists them.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in endings:
-        raise ValueError(f"the file is {path.name!r}, expected an ending of {', '.join(endings)}")
-    return path
 
 
 def _numpy(values: Tensor) -> np.ndarray:

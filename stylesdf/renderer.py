@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class VolumeRenderer(nn.Module):
         depth = depth.expand(*rays_d.shape[:3], num_samples)  # (B, H, W, S)
         axes = camera_d.expand_as(rays_d) if viewdirs == "camera" else rays_d
         unit_d = axes / axes.norm(dim=-1, keepdim=True)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background)
         rows = max(1, CHUNK_POINTS // (depth.shape[0] * resolution * num_samples))
         rays = (rays_o, rays_d, unit_d, depth)
@@ -147,13 +148,16 @@ class VolumeRenderer(nn.Module):
     def _evaluate_in_ball(self, field, points: Tensor, directions: Tensor) -> tuple[FieldOutput, Tensor]:
         """Evaluate the field at the points ``(B, P, 3)`` inside the scene ball.
 
-        Outside, colours and features are zero and the sdf is the distance to the ball.
+        Outside, the sdf is the distance to the ball, and colours and features are zero (anything in an export).
 
         Returns:
             The field at all points, and which of them are inside, ``(B, P)``.
         """
         distance = points.norm(dim=-1) - self.config.scene_radius
         inside = distance < 0
+        if torch.compiler.is_exporting():  # a graph cannot choose its points: it sees all, and the others weigh nothing
+            out = field(points, directions)
+            return replace(out, sdf=torch.where(inside, out.sdf, distance)), inside
         # one index for the whole batch: cameras on the unit sphere see the ball alike, up to the samples' offsets
         index = inside.any(dim=0).nonzero().squeeze(1)
         part = field(points[:, index], directions[:, index])

@@ -1,6 +1,8 @@
 """A model small enough for every test, and the same randomness in each of them."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 
+ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
 
 
@@ -40,3 +43,12 @@ def tiny_toy_config(tiny_config) -> StyleSDFConfig:
 @pytest.fixture
 def tiny_model(tiny_config) -> Generator:
     return Generator(tiny_config).eval()
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Path:
+    """The folder of the bundled toy heads; only a tree in which they are still being trained may lack it."""
+    folder = ROOT / "checkpoints" / "toy-heads"
+    if not folder.is_dir() and os.environ.get("CI") != "true":
+        pytest.skip("checkpoints/toy-heads is not there yet")
+    return folder

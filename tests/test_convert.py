@@ -1,9 +1,11 @@
 """Conversion: total, injective, nothing silent, nothing executed, nothing half-written."""
 
+import copy
 import hashlib
 import json
 import logging
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -263,6 +265,105 @@ def test_code_in_a_file_is_not_run(legacy, tmp_path, state):
     assert not trap.exists()
     pickle.loads(pickle.dumps(Payload(trap))).close()
     assert trap.exists()  # the payload does work
+
+
+def rewritten(path: Path, records=None, change=None, compression=zipfile.ZIP_STORED) -> Path:
+    """Write ``small.pt`` again, with other records and whatever ``change`` does to the open archive."""
+    with zipfile.ZipFile(DATA / "small.pt") as source:
+        contents = {name: source.read(name) for name in source.namelist()} | (records or {})
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+        if change:
+            change(archive)
+    return path
+
+
+STRUCTURE = "official_small/data.pkl"
+
+
+def test_a_file_written_again_is_fine(tmp_path):
+    convert_checkpoint(rewritten(tmp_path / "x.pt"), tmp_path / "out", "ffhq", OVERRIDES)
+
+
+def overlap(archive: zipfile.ZipFile) -> None:
+    """Many names for the same bytes: the file unfolds to more than it holds."""
+    largest = max(archive.filelist, key=lambda record: record.file_size)
+    for i in range(50):
+        again = copy.copy(largest)
+        again.filename = again.orig_filename = f"official_small/data/x{i}"
+        archive.filelist.append(again)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": zipfile.ZIP_DEFLATED},
+        {"compression": zipfile.ZIP_DEFLATED, "records": {"official_small/data/0": bytes(1 << 26)}},
+        {"change": overlap},
+        {"change": lambda archive: setattr(archive, "comment", b"PK\5\6")},
+        {"change": lambda archive: archive.filelist.append(archive.filelist[0])},
+        {"records": {STRUCTURE: b"\x80\x02" + b"(" * (5 << 20)}},
+        {"records": {f"official_small/{i}": b"" for i in range(20_001)}},
+    ],
+    ids=["deflated", "bomb", "overlap", "comment", "same name", "long structure", "many records"],
+)
+def test_files_that_unfold(options, tmp_path):
+    assert_refused(rewritten(tmp_path / "x.pt", **options), tmp_path / "out", "x.pt is not a complete torch file")
+
+
+def test_bytes_behind_the_end_or_before_the_start(tmp_path):
+    whole = (DATA / "small.pt").read_bytes()
+    for content in (whole + b"x", b"x" + whole, whole + whole[-22:]):
+        (tmp_path / "x.pt").write_bytes(content)
+        assert_refused(tmp_path / "x.pt", tmp_path / "out", "x.pt is not a complete torch file")
+
+
+def doubling(depth: int) -> bytes:
+    """A pickle of a dictionary whose key is a pair of the same pair of the same pair ...: for ever to hash."""
+    pairs = b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(depth))
+    return b"\x80\x02K\x01K\x02\x86q\x00" + pairs + b"}h%cK\x01s." % depth
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        doubling(60),
+        pickle.dumps(bytearray(8), protocol=2),
+        b"\x80\x02c__builtin__\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",  # of 2**44 bytes
+        b"\x80\x02ctorch\nload\nX\x01\x00\x00\x00x\x85R.",
+        b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.",
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"(S'true'\nios\nsystem\n.",
+        b"",
+        b"\x80\x02" + b"]" * 100_000,
+    ],
+)
+def test_structures_that_are_not_run(structure, tmp_path):
+    src = rewritten(tmp_path / "x.pt", {STRUCTURE: structure})
+    assert_refused(src, tmp_path / "out", "x.pt is not a complete torch file of plain tensors")
+
+
+def test_tensors_that_unfold(tmp_path, state):
+    src = save(tmp_path / "x.pt", {**state, "x": torch.zeros(1).expand(1 << 40)})
+    assert_refused(src, tmp_path / "out", "'g_ema' that unfold to 4,398,")
+
+
+def test_older_torch_files_are_refused(tmp_path, state):
+    torch.save({"g_ema": state}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", r"torch 1\.6 or later")
+
+
+def test_names_from_a_file_cannot_fill_the_screen(tmp_path, state):
+    src = save(tmp_path / "x.pt", {**state, "evil\n" * 1000: torch.zeros(1)})
+    with pytest.raises(ValueError, match="unknown") as caught:
+        convert_checkpoint(src, tmp_path / "out")
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+    torch.save({("a",) * 10_000: 1, "b\n": 2}, tmp_path / "y.pt")
+    with pytest.raises(ValueError, match="it holds ") as caught:
+        convert_checkpoint(tmp_path / "y.pt", tmp_path / "out")
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])

@@ -1,6 +1,7 @@
 """Checkpoint folders and the hub: strict both ways, atomic, and a whole push and pull over a loopback server."""
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -14,8 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stylesdf import checkpoint
-from stylesdf.config import PRESETS
-from stylesdf.hub import HubMixin, load_config, load_weights, model_card, save_model
+from stylesdf.hub import CardFacts, HubMixin, load_config, load_weights, model_card, save_model
 from stylesdf.model import Generator
 from tests.loopback_hub import LoopbackHub
 
@@ -216,6 +216,8 @@ def test_config_that_is_not_json(text, folder):
         ({"decoder_channels": [8] * 40}, "decoder_channels"),
         ({"fov_deg": float("nan")}, "fov_deg"),
         ({"fov_deg": None}, "fov_deg"),
+        ({"scene_radius": 1e-320}, "scene_radius"),
+        ({"render_resolution": 512, "num_samples": 1024, "decoder_channels": []}, "makes 268435456 samples"),
         ({"density": ["logistic"]}, "density"),
         ({"view_directions": 1}, "view_directions"),
         ({"render_resolution": 17}, "render_resolution"),
@@ -244,8 +246,200 @@ def test_neither_folder_nor_repository(name, tmp_path, monkeypatch):
     assert_refused(name, "neither a folder nor a hub repository id")
 
 
-def test_a_file_is_not_a_folder(folder):
-    assert_refused(folder / "model.safetensors", "is a file, expected a checkpoint folder")
+def test_a_file_beside_its_config(model, folder):
+    (folder / "model.safetensors").rename(folder / "step 12.safetensors")
+    loaded = Model.from_pretrained(folder / "step 12.safetensors")
+    assert torch.equal(loaded.w_avg, model.w_avg) and loaded.card == (folder / "README.md").read_text()
+    assert_refused(folder / "step 12.safetensors", "is a file, expected a folder", subfolder="a")
+    assert_refused(folder / "step 12.safetensors", "is a file, expected a folder", variant="fp16")
+    assert_refused(folder / "README.md", "is a file, expected a checkpoint folder, a .safetensors file")
+    (folder / "config.json").unlink()
+    assert_refused(folder / "step 12.safetensors", "has no config.json")
+
+
+def test_subfolder(model, folder):
+    model.save_pretrained(folder / "a" / "b")
+    (folder / "model.safetensors").unlink()
+    assert torch.equal(Model.from_pretrained(folder, subfolder="a/b").w_avg, model.w_avg)
+    assert_refused(folder, "has no config.json", subfolder="a")
+
+
+@pytest.mark.parametrize("path", ["..", "../model", "a/../../model", "/etc", "a//b", "a\\b", "", ".hidden", "a\0b", 3])
+def test_names_do_not_lead_out(path, folder):
+    (folder / "a").mkdir()
+    assert_refused(folder / "a", "subfolder is", subfolder=path)
+    assert_refused(folder, "variant is", variant=path)
+
+
+@pytest.mark.parametrize("revision", ["../../x", "a/../b", "/etc/passwd", "..", "a b", "a\\b", "-x", ""])
+def test_revisions_do_not_lead_out(revision, tmp_path, monkeypatch):
+    assert_refused("someone/heads", "revision is", revision=revision)
+
+
+# Variants and shards
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_variant_lies_beside_the_weights(variant, model, folder):
+    model.save_pretrained(folder, variant=variant)
+    assert names(folder) == ["README.md", "config.json", f"model.{variant}.safetensors", "model.safetensors"]
+    small, full = (folder / name for name in (f"model.{variant}.safetensors", "model.safetensors"))
+    assert small.stat().st_size < 0.6 * full.stat().st_size
+    loaded = Model.from_pretrained(folder, variant=variant)
+    assert loaded.dtype == torch.float32
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-2, atol=1e-3)
+    assert torch.equal(Model.from_pretrained(folder).w_avg, model.w_avg)
+
+
+def test_variant_that_cannot_be(model, folder):
+    assert_refused(folder, "has no model.fp16.safetensors", variant="fp16")
+    with pytest.raises(ValueError, match="variant is 'fp8', expected 'fp16' or 'bf16'"):
+        model.save_pretrained(folder, variant="fp8")
+    with torch.no_grad():
+        model.w_avg += 1e6
+    with pytest.raises(ValueError, match="w_avg holds values that are not finite"):
+        model.save_pretrained(folder, variant="fp16")
+
+
+@pytest.fixture
+def sharded(model, folder) -> Path:
+    model.save_pretrained(folder, max_shard_size="20KB")
+    return folder
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_shards(variant, model, folder):
+    index = "model.safetensors.index.json" if variant is None else "model.safetensors.index.fp16.json"
+    model.save_pretrained(folder, variant=variant, max_shard_size=10_000)
+    shards = [path for path in folder.glob("model*-of-*.safetensors")]
+    assert len(shards) > 1 and (folder / index).is_file()
+    assert all(path.stat().st_size < 14_000 for path in shards)
+    assert (folder / "model.safetensors").exists() == (variant is not None)  # stale weights are gone
+    loaded = Model.from_pretrained(folder, variant=variant)
+    assert torch.allclose(loaded.w_avg, model.w_avg, atol=1e-3)
+    model.save_pretrained(folder, variant=variant)
+    assert not list(folder.glob("model*-of-*.safetensors")) and not (folder / index).exists()
+    Model.from_pretrained(folder, variant=variant)
+
+
+def test_small_weights_are_not_cut(model, folder):
+    model.save_pretrained(folder, max_shard_size="5GB")
+    assert names(folder) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "x.bin", "", ".x.safetensors"]
+)
+def test_shards_lie_beside_the_index(name, sharded):
+    path = sharded / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["w_avg"] = name
+    path.write_text(json.dumps(index))
+    assert_refused(sharded, "expected .safetensors files beside it")
+
+
+def test_shards_that_do_not_fit(sharded):
+    path = sharded / "model.safetensors.index.json"
+    whole = path.read_text()
+    first = sorted(sharded.glob("model-00001*"))[0]
+    for text, match in [
+        (whole.replace('"w_avg"', '"w_mean"'), "do not agree on tensor w_"),
+        ('{"weight_map": {}}', "has no weight_map"),
+        ("[]", "has no weight_map"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"weight_map": {"a": "a.safetensors", "a": "b.safetensors"}}', "twice"),
+        ('{"weight_map": {"a": 3}}', "names 3"),
+        (" " * (1 << 20) + "{}", "too many"),
+    ]:
+        path.write_text(text)
+        assert_refused(sharded, match)
+    path.write_text(whole)
+    content = first.read_bytes()
+    first.write_bytes(content[:-1])
+    assert_refused(sharded, "00001.*is not a complete safetensors file")
+    first.unlink()
+    assert_refused(sharded, "has no model-00001")
+
+
+def test_links_do_not_lead_out(sharded, tmp_path):
+    shard = sorted(sharded.glob("model-00001*"))[0]
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    assert_refused(sharded, "is a link that leads out of its folder")
+    shard.unlink()
+    (tmp_path / "elsewhere").rename(sharded / "inside")
+    shard.symlink_to("inside")
+    Model.from_pretrained(sharded)
+    (tmp_path / "secret").write_text("mine")
+    (sharded / "README.md").unlink()
+    (sharded / "README.md").symlink_to(tmp_path / "secret")
+    assert_refused(sharded, "README.md is a link that leads out")
+
+
+# Bounds
+
+
+def test_large_files_are_refused_before_they_are_read(folder):
+    for name, size in (("README.md", 2 << 20), ("config.json", 1 << 40)):
+        content = (folder / name).read_bytes()
+        with open(folder / name, "r+b") as file:
+            file.truncate(size)  # a hole: it takes no space
+        assert_refused(folder, f"{name} has more than")
+        (folder / name).write_bytes(content)
+    header = (1 << 30).to_bytes(8, "little")
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(header)
+        file.truncate(1 << 40)
+    assert_refused(folder, "is not a complete safetensors file: its header has 1,073,741,824 bytes")
+
+
+def test_a_model_too_large_for_any_file(folder):
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "field_width": 4096, "field_depth": 64}))
+    assert_refused(folder, "a model of this config has .* bytes")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]",
+        b"{}{}",
+        b"[" * 50_000,
+        b'{"w_avg": []}',
+        b'{"w_avg": {"dtype": "F32", "shape": 3, "data_offsets": [0, 0]}}',
+        b'{"w_avg": {"dtype": "F32"}}',
+        b'{"w_avg": {}, "w_avg": {}}',
+    ],
+)
+def test_damaged_headers(header, folder):
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert_refused(folder, "is not a complete safetensors file")
+
+
+def test_keys_that_stand_there_twice(folder):
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"format": 1', '"format": 1, "format": 1'))
+    assert_refused(folder, "config.json is not JSON: a key stands there twice")
+
+
+def test_names_from_a_file_cannot_fill_the_screen(folder):
+    change(folder, **{"evil\n" + "x" * 5000: torch.zeros(1)})
+    with pytest.raises(ValueError, match="unexpected in") as caught:
+        Model.from_pretrained(folder)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+def test_not_strict_is_never_random(folder, tiny_config, caplog):
+    change(folder, field__sdf_head__weight=None)
+    first, second = (Model.from_pretrained(folder, strict=False) for _ in range(2))
+    assert torch.equal(first.field.sdf_head.weight, second.field.sdf_head.weight)
+    assert "field.sdf_head.weight" in caplog.text
+    before = torch.random.get_rng_state()
+    Model.from_pretrained(folder, strict=False)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    save_file({"w_avg": torch.zeros(1, 16)}, folder / "model.safetensors")
+    assert_refused(folder, "less than half of the model", strict=False)
 
 
 def test_two_revisions_at_once():
@@ -274,20 +468,11 @@ def test_card_is_written_only_where_there_is_none(model, tmp_path):
 
 
 def test_card_travels_with_the_model(model, tmp_path):
-    card = model_card(model.config, "someone/cats", licence="cc-by-nc-sa-4.0", about="Inherits its licence.")
+    facts = CardFacts(licence="cc-by-nc-sa-4.0", about="Inherits its licence.")
+    card = model_card(model.config, "someone/cats", facts)
     model.save_pretrained(tmp_path / "a", card=card)
     Model.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
     assert (tmp_path / "b" / "README.md").read_text() == card
-
-
-def test_card_front_matter_is_yaml_that_the_hub_reads():
-    from huggingface_hub import ModelCard
-
-    for name in ("ffhq", "toy"):
-        data = ModelCard(model_card(PRESETS[name], "someone/model", licence="cc-by-nc-sa-4.0")).data
-        assert (data.library_name, data.pipeline_tag) == ("stylesdf", "unconditional-image-generation")
-        assert data.license == "cc-by-nc-sa-4.0"
-        assert "3d-aware-gan" in data.tags
 
 
 def test_saving_again_replaces_weights_and_config(model, folder):
@@ -306,7 +491,9 @@ def test_failure_while_saving_leaves_nothing_new(broken, model, folder, tmp_path
     def fail(*arguments):
         calls.append(arguments)
         if len(calls) == (2 if broken == "write" else 1):
-            raise OSError("no space left")
+            if broken == "write":
+                original(arguments[0], arguments[1][:100])
+            raise OSError(errno.ENOSPC, "no space left")
         return original(*arguments)
 
     if broken == "write":
@@ -374,7 +561,7 @@ say["first"] = first.oid
 pulled = Model.from_pretrained("someone/heads")
 say["commit_hash"], say["name"] = pulled.commit_hash, pulled.name_or_path
 say["equal"] = all(torch.equal(a, b) for a, b in zip(pulled.state_dict().values(), model.state_dict().values()))
-say["card"] = pulled.card == model.card
+say["card"] = pulled.card == model.card.replace('from_pretrained("model")', 'from_pretrained("someone/heads")')
 
 again = pulled.push_to_hub("someone/heads")
 say["again"] = again.oid
@@ -415,7 +602,7 @@ def test_push_and_pull(model, folder, tmp_path):
             env={**os.environ, **hub.environment(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
         assert client.returncode == 0, client.stderr
         say = json.loads(client.stdout.splitlines()[-1])
@@ -425,12 +612,11 @@ def test_push_and_pull(model, folder, tmp_path):
     assert say["commit_hash"] == say["first"] and say["name"] == "someone/heads"
     assert say["equal"] and say["card"]
     pushed = repo.files(say["first"])
-    assert {name: pushed[name] for name in names(folder)} == {
-        name: (folder / name).read_bytes() for name in names(folder)
-    }
+    for name in ("config.json", "model.safetensors"):
+        assert pushed[name] == (folder / name).read_bytes()
     assert say["again"] == say["first"]  # nothing changed: no commit
     assert say["second"] != say["first"] and say["latest"]
-    assert repo.files()["README.md"] == (folder / "README.md").read_bytes()  # the card of the repository stays
+    assert repo.files()["README.md"] == pushed["README.md"]  # the card of the repository stays
     assert say["old"] == [say["first"], True] and say["old_at"] == say["first"]
     assert say["cached"] == say["second"]
     assert repo.branches == {"main": say["second"], "trial": say["branch"]}

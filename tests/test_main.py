@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,11 +179,6 @@ def test_help_shows_units_defaults_and_examples(capsys):
         assert [word for word in words if word not in text] == []
 
 
-def test_the_version_is_the_one_of_the_package():
-    stated = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert stated[1] == stylesdf.__version__
-
-
 # ---- bad input
 
 
@@ -231,6 +225,8 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["video", "--seed", "3", "--frames", "0", "--out", "a.mp4"], "'0' is not an integer from 1"),
         (["video", "--seed", "3", "--fps", "nan", "--out", "a.mp4"], "'nan' is not a number of frames"),
         (["video", "--seed", "1e3", "--out", "a.mp4"], "'1e3' is not an integer"),
+        (["export", "--out", "a.pt"], "'a.pt', expected an ending of .onnx"),
+        (["export", "--fov-deg", "500", "--out", "a.onnx"], "'500' is not a number of degrees"),
         (["convert", "none.pt", "new", "--preset", "ffhq"], "none.pt is not a file"),
         (["convert", ORIGINAL, "new", "--preset", "cats"], "invalid choice: 'cats'"),
         (["convert", ORIGINAL, "new", "--preset", "ffhq", "--fov-deg", "500"], "fov_deg is 500.0"),
@@ -256,6 +252,7 @@ def test_an_output_that_cannot_be_written_is_one_line(folder, out, capsys, monke
         ["mesh", "--seed", "3", "--resolution", "32", "--out", "file/head.glb"],
         ["mesh", "--seed", "3", "--resolution", "32", "--out", "head.glb"],
         ["video", "--seed", "3", "--frames", "2", "--out", "file/orbit.gif"],
+        ["export", "--out", "file/model.onnx"],
         ["convert", ORIGINAL, "file/converted", "--preset", "ffhq"],
     ):
         assert "cannot write to" in fails(capsys, *argv)

@@ -12,7 +12,8 @@ import trimesh
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import Field
-from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals, replacing
+from stylesdf.files import replacing
+from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals
 from stylesdf.outputs import FieldOutput
 
 RADIUS = 0.12  # of the scene ball

@@ -1,0 +1,153 @@
+"""Write docs/api.md from the docstrings and the command line's help: the same code gives the same file.
+
+python scripts/api_reference.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+from pydoc import locate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import stylesdf  # noqa: E402
+
+PAGE = ROOT / "docs" / "api.md"
+MODEL = "stylesdf.StyleSDF"
+SECTIONS = {
+    "Load, save, publish": [f"{MODEL}.from_pretrained", f"{MODEL}.save_pretrained", f"{MODEL}.push_to_hub"],
+    "For people": [
+        MODEL,
+        f"{MODEL}.generate",
+        f"{MODEL}.thumbnail",
+        f"{MODEL}.extract_mesh",
+        f"{MODEL}.render_orbit",
+        f"{MODEL}.slice_sdf",
+        f"{MODEL}.latents",
+        f"{MODEL}.provenance",
+        "stylesdf.pipeline.GenerateResult",
+        "stylesdf.pipeline.SdfSlice",
+        "stylesdf.pipeline.write_video",
+        "stylesdf.pipeline.parse_seeds",
+        "stylesdf.mesh.export_mesh",
+    ],
+    "For programs": [
+        f"{MODEL}.forward",
+        f"{MODEL}.mapping",
+        f"{MODEL}.decoder_codes",
+        f"{MODEL}.render",
+        f"{MODEL}.synthesis",
+        f"{MODEL}.sdf",
+        f"{MODEL}.update_means",
+        "stylesdf.Camera",
+        "stylesdf.Camera.from_angles",
+        "stylesdf.Camera.to",
+        "stylesdf.Camera.expand",
+        "stylesdf.outputs.StyleSDFOutput",
+        "stylesdf.outputs.RenderOutput",
+    ],
+    "Settings": [
+        "stylesdf.StyleSDFConfig",
+        "stylesdf.StyleSDFConfig.to_dict",
+        "stylesdf.StyleSDFConfig.from_dict",
+        "stylesdf.preset",
+    ],
+    "Other formats": [
+        "stylesdf.convert.convert_checkpoint",
+        "stylesdf.export.export_onnx",
+        "stylesdf.export.SingleView",
+        "stylesdf.export.SingleView.forward",
+    ],
+}
+INTRODUCTION = """# Reference
+
+Made from the docstrings by `python scripts/api_reference.py`; a test compares. Shapes: B batch, N seeds, P points,
+H W thumbnail, R image, S samples of a ray, C channels.
+"""
+
+
+def public_objects() -> dict[str, object]:
+    """Return everything the page describes, by its full name."""
+    return {name: locate(name) for names in SECTIONS.values() for name in names}
+
+
+def parameters(thing: object) -> list[inspect.Parameter]:
+    """Return what a function or class is called with, without ``self``."""
+    return [value for value in inspect.signature(thing).parameters.values() if value.name != "self"]
+
+
+def returned(thing: object) -> str | None:
+    """Return the annotation of what a function returns; None where it has none, and of a class."""
+    annotation = inspect.signature(thing).return_annotation
+    return None if inspect.isclass(thing) or annotation is inspect.Signature.empty else str(annotation)
+
+
+def write_page() -> str:
+    """Return the text of the page."""
+    parts, objects = [INTRODUCTION], public_objects()
+    for title, names in SECTIONS.items():
+        parts += [f"## {title}\n", *(_entry(name, objects[name]) for name in names)]
+    return "\n".join([*parts, _command_line()])
+
+
+def _entry(name: str, thing: object) -> str:
+    text = inspect.getdoc(thing)
+    is_in_face = name.split(".")[1] in stylesdf.__all__
+    parts = [f"### {name.removeprefix('stylesdf.') if is_in_face else name}\n"]
+    if not inspect.isclass(thing) or dataclasses.is_dataclass(thing) or "\nArgs:\n" in text:
+        parts.append(f"```py\n{_signature(name.split('.')[-1], thing)}\n```\n")
+    return "\n".join([*parts, _markdown(text)])
+
+
+def _signature(name: str, thing: object) -> str:
+    words, is_keyword_only = [], False
+    for value in parameters(thing):
+        if value.kind is value.KEYWORD_ONLY and not is_keyword_only:
+            words.append("*")
+            is_keyword_only = True
+        word = {value.VAR_POSITIONAL: "*", value.VAR_KEYWORD: "**"}.get(value.kind, "") + value.name
+        word += f": {value.annotation}" if value.annotation is not value.empty else ""
+        words.append(word + (f" = {value.default!r}" if value.default is not value.empty else ""))
+    arrow = f" -> {returned(thing)}" if returned(thing) else ""
+    line = f"{name}({', '.join(words)}){arrow}"
+    return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){arrow}"
+
+
+def _markdown(text: str) -> str:
+    """Turn a docstring in Google's style into Markdown."""
+    lines, in_list = [], False
+    for line in text.replace("``", "`").splitlines():
+        if re.fullmatch(r"(Args|Attributes|Returns|Raises):", line):
+            lines += [f"**{line.removesuffix(':')}**", ""]
+            in_list = False
+        elif line.startswith("        "):
+            lines.append(("  " if in_list else "") + line.strip())
+        elif found := re.fullmatch(r"    (\*{0,2}\w+): (.*)", line):
+            lines.append(f"- `{found[1]}`: {found[2]}")
+            in_list = True
+        else:
+            lines.append(line.strip())
+    return "\n".join(lines) + "\n"
+
+
+def _command_line() -> str:
+    os.environ.update(COLUMNS="100", NO_COLOR="1", STYLESDF_MODEL="checkpoints/toy-heads")
+    from stylesdf.__main__ import _parser
+
+    parser = _parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    pages = {"stylesdf": parser, **{f"stylesdf {name}": command for name, command in commands.choices.items()}}
+    helps = [f"### {name}\n\n```text\n{page.format_help().rstrip()}\n```\n" for name, page in pages.items()]
+    return "\n".join(["## Command line\n", "`stylesdf` is the same as `python -m stylesdf`.\n", *helps])
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(write_page(), encoding="utf-8")
