@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -27,6 +27,11 @@ from stylesdf.config import StyleSDFConfig, shown
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+# optional, beside a model that shall be trained on: the discriminator of stage 1 and of stage 2
+DISCRIMINATOR_FILES = {
+    "thumbnail": "discriminator_thumbnail.safetensors",
+    "image": "discriminator_image.safetensors",
+}
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
 VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved
 
@@ -260,6 +265,7 @@ def save_model(
     card: str | None = None,
     variant: str | None = None,
     max_shard_size: int | str | None = None,
+    discriminators: Mapping[str, nn.Module] | None = None,
 ) -> None:
     """Write a checkpoint folder; a file is there in full or not at all.
 
@@ -269,12 +275,13 @@ def save_model(
         card: Text of the model card, written only where the folder has none; None takes a template.
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
+        discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, written beside the model for training on.
 
     Raises:
         ValueError: ``folder`` is a file, an unknown variant, or a tensor holds values that are not finite.
     """
     folder = Path(folder)
-    contents = checkpoint_contents(model, variant, max_shard_size)
+    contents = checkpoint_contents(model, variant, max_shard_size, discriminators)
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if CARD_FILE not in names:
         contents[CARD_FILE] = (model_card(model.config, folder.resolve().name) if card is None else card).encode()
@@ -284,7 +291,10 @@ def save_model(
 
 
 def checkpoint_contents(
-    model: nn.Module, variant: str | None = None, max_shard_size: int | str | None = None
+    model: nn.Module,
+    variant: str | None = None,
+    max_shard_size: int | str | None = None,
+    discriminators: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, bytes]:
     """Return config and weights as the files of a checkpoint, name → content; the arguments are ``save_model``'s.
 
@@ -295,18 +305,26 @@ def checkpoint_contents(
 
     if variant not in VARIANTS:
         raise ValueError(f"variant is {shown(variant)}, expected {' or '.join(map(repr, filter(None, VARIANTS)))}")
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().to("cpu", VARIANTS[variant], copy=True).contiguous()
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"tensor {name} holds values that are not finite numbers, the model is not saved")
-        tensors[name] = tensor
+    tensors = _stored_tensors(model, VARIANTS[variant])
     shards, index = _split(tensors, variant, max_shard_size)
     contents = {name: save(shard, metadata={"format": "pt"}) for name, shard in shards.items()}
     if index:
         contents[index_file(variant)] = _to_json(index)
     contents[CONFIG_FILE] = _to_json(model.config.to_dict())
+    for kind, discriminator in (discriminators or {}).items():
+        tensors = _stored_tensors(discriminator, torch.float32)
+        contents[DISCRIMINATOR_FILES[kind]] = save(tensors, metadata={"format": "pt"})
     return contents
+
+
+def _stored_tensors(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        tensor = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"tensor {name} holds values that are not finite numbers, the model is not saved")
+        tensors[name] = tensor
+    return tensors
 
 
 def _split(tensors: dict[str, Tensor], variant: str | None, max_shard_size: int | str | None):

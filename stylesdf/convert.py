@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from stylesdf.card import CardFacts, model_card
-from stylesdf.checkpoint import file_hash, save_model, tensor_name
+from stylesdf.checkpoint import DISCRIMINATOR_FILES, file_hash, save_model, tensor_name
 from stylesdf.config import PRESETS, StyleSDFConfig, shown
 from stylesdf.model import Generator
 from stylesdf.ops import FIR_TAPS
@@ -497,7 +497,7 @@ def _write(model: Generator, card: str, discriminator: tuple[str, dict] | None, 
         save_model(model, folder, card)
         if discriminator is not None:
             kind, tensors = discriminator
-            save_file(tensors, folder / f"discriminator_{kind}.safetensors", metadata={"format": "pt"})
+            save_file(tensors, folder / DISCRIMINATOR_FILES[kind], metadata={"format": "pt"})
         folder.replace(dst_folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

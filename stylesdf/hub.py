@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from stylesdf.card import CardFacts, model_card, rename_in_card
 from stylesdf.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
+    DISCRIMINATOR_FILES,
     checkpoint_contents,
     file_hash,
     index_file,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
     from typing_extensions import Self
 
-__all__ = ["CardFacts", "HubMixin", "load_config", "load_weights", "model_card", "save_model"]
+__all__ = ["CardFacts", "HubMixin", "load_config", "load_discriminator", "load_weights", "model_card", "save_model"]
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
@@ -156,6 +158,7 @@ class HubMixin:
         card: str | None = None,
         variant: str | None = None,
         max_shard_size: int | str | None = None,
+        discriminators: Mapping[str, torch.nn.Module] | None = None,
     ) -> CommitInfo:
         """Upload the model in one commit, and a card where the repository has none; no commit where nothing changed.
 
@@ -172,6 +175,7 @@ class HubMixin:
             card: Text of the model card; None takes the one the model was loaded with, else a template.
             variant: As in ``save_pretrained``.
             max_shard_size: As in ``save_pretrained``.
+            discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, uploaded for training on.
 
         Returns:
             The hub's ``CommitInfo``.
@@ -183,7 +187,7 @@ class HubMixin:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
         from huggingface_hub.errors import HfHubHTTPError
 
-        contents = checkpoint_contents(self, variant, max_shard_size)
+        contents = checkpoint_contents(self, variant, max_shard_size, discriminators)
         api = HfApi(token=token, library_name="stylesdf", library_version=_version())
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not create_pr and not revision.startswith("refs/"):
@@ -209,6 +213,50 @@ class HubMixin:
                 if error.response.status_code != 412 or not attempts_left:  # 412: someone committed meanwhile
                     raise
                 logger.info("%s has changed meanwhile, comparing again", repo_id)
+
+
+def load_discriminator(
+    discriminator: torch.nn.Module,
+    kind: str,
+    name_or_path: str | Path,
+    *,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> bool:
+    """Fill a discriminator from the optional file beside a model.
+
+    Args:
+        discriminator: Changed in place.
+        kind: ``"thumbnail"`` (stage 1) or ``"image"`` (stage 2).
+        name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
+        token: Access token of the hub; None takes the stored one.
+        cache_dir: Where downloads are kept; None takes the hub's default.
+        local_files_only: Use the cache alone.
+
+    Returns:
+        Whether there was such a file.
+
+    Raises:
+        ValueError: An unknown kind, or a file that does not fit. Errors of the hub pass unchanged.
+    """
+    if kind not in DISCRIMINATOR_FILES:
+        raise ValueError(f"kind is {kind!r}, expected one of {', '.join(DISCRIMINATOR_FILES)}")
+    name = DISCRIMINATOR_FILES[kind]
+    if os.path.isdir(name_or_path):
+        path = Path(name_or_path) / name
+        _check_link(path)
+        path = path if path.is_file() else None
+    else:
+        repo_id, revision = _parse_hub_id(name_or_path, None)
+        options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        repo = _Repository(repo_id, revision, None, {**options, "force_download": False})
+        path = repo.fetch_optional(name)
+        if path is not None:
+            repo.check_content(path)
+    if path is not None:
+        load_weights(discriminator, path)
+    return path is not None
 
 
 @dataclass(frozen=True)
@@ -291,26 +339,26 @@ class _Repository:
         return _Found(folder, weights, card, commit_hash)
 
     def _fetch_weights(self, variant: str | None) -> Path:
-        weights = self._fetch_optional(weights_file(variant))
-        index = None if weights else self._fetch_optional(index_file(variant))
+        weights = self.fetch_optional(weights_file(variant))
+        index = None if weights else self.fetch_optional(index_file(variant))
         if index:
             for name in shard_names(index):
-                self._check_content(self._fetch(name))
+                self.check_content(self._fetch(name))
             return index
         weights = weights or self._fetch(weights_file(variant))  # to have the hub's own error
-        self._check_content(weights)
+        self.check_content(weights)
         return weights
 
     def _fetch_card(self) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return self._fetch_optional(CARD_FILE)
+            return self.fetch_optional(CARD_FILE)
         except LocalEntryNotFoundError as error:
             logger.warning("the model card of %s cannot be had: %s", self.repo_id, error)
             return None
 
-    def _fetch_optional(self, name: str) -> Path | None:
+    def fetch_optional(self, name: str) -> Path | None:
         """Return None where the repository, or without a network the cache, has no such file."""
         from huggingface_hub import is_offline_mode
         from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
@@ -351,7 +399,7 @@ class _Repository:
         known = try_to_load_from_cache(self.repo_id, path, self.options["cache_dir"], self.revision)
         return known is _CACHED_NO_EXIST and not self.options["force_download"]
 
-    def _check_content(self, path: Path) -> None:
+    def check_content(self, path: Path) -> None:
         """Compare large files with the hash that the cache is filed under; the client compares the length alone."""
         blob = Path(os.readlink(path)).name if path.is_symlink() else ""
         if re.fullmatch(r"[0-9a-f]{64}", blob) and file_hash(path, "sha256") != blob:

@@ -21,7 +21,7 @@ from safetensors.torch import save
 
 from stylesdf import StyleSDF
 from stylesdf.__main__ import main
-from stylesdf.hub import HubMixin
+from stylesdf.hub import HubMixin, load_discriminator
 from stylesdf.model import Generator
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, Repo
 
@@ -120,6 +120,23 @@ def test_push_and_pull_by_id(hub, model):
     assert list(hub.blobs.values()) == [weights]  # over the LFS route
     assert hub.verified == set(hub.blobs)
     assert len(hub.asked("POST", ".*/commit/.*")) == 1  # config, weights and card in one
+
+
+def test_discriminators_go_beside_the_model(hub, model, tmp_path):
+    judge, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    model.push_to_hub(HEADS, discriminators={"image": judge})
+    assert_same(Model.from_pretrained(HEADS), model)
+    assert load_discriminator(other, "image", HEADS)
+    assert torch.equal(other.weight, judge.weight)
+    assert not load_discriminator(other, "thumbnail", HEADS)
+    changed(model).push_to_hub(HEADS)  # without: the one that is there stays
+    assert load_discriminator(other, "image", HEADS)
+    with pytest.raises(ValueError, match="has shape"):
+        load_discriminator(torch.nn.Linear(4, 2), "image", HEADS)
+    with pytest.raises(ValueError, match="kind is 'depth'"):
+        load_discriminator(other, "depth", HEADS)
+    model.save_pretrained(tmp_path)
+    assert not load_discriminator(other, "image", tmp_path)
 
 
 def test_pull_by_revision_and_tag(hub, repo, model):

@@ -43,8 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         stage.add_argument("--dry-run", action="store_true", help="print all settings and stop")
         stage.add_argument("--save-every", type=int, default=200, help="steps between states")
         stage.add_argument("--grid-every", type=int, default=500, help="steps between sample grids")
-        if name == "decoder":
-            stage.add_argument("--init-from", required=True, help="model of stage 1: a folder or hub id")
+        needs_model = name == "decoder"
+        init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
+        stage.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
     measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
     evaluate.add_arguments(measure)
     args = parser.parse_args(argv)
@@ -75,6 +76,7 @@ def _train(args: argparse.Namespace) -> int:
     import dataclasses
 
     from stylesdf.config import preset
+    from stylesdf.hub import load_discriminator
     from train.config import DECODER_PRESETS, RENDERER_PRESETS, override, to_dict
 
     stage_config = override(
@@ -89,17 +91,19 @@ def _train(args: argparse.Namespace) -> int:
     from train.loop import train
     from train.stages import DecoderStage, PretrainedGenerator, RendererStage
 
-    if args.command == "decoder":
-        renderer = PretrainedGenerator.from_pretrained(args.init_from)
-        decoder = {name: getattr(model_config, name) for name in DECODER_FIELDS}
-        model_config = dataclasses.replace(renderer.config, **decoder)
+    initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
+    if initial is not None:
+        source = initial.config if initial.config.has_decoder else model_config
+        model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
     data = load_folder(args.data, model_config.image_resolution, model_config.render_resolution)
     if args.command == "renderer":
-        card = None
-        stage = RendererStage(dataclasses.replace(model_config, decoder_channels=()), stage_config, data, args.device)
+        renderer_config = dataclasses.replace(model_config, decoder_channels=())
+        stage = RendererStage(renderer_config, stage_config, data, args.device, initial)
     else:
-        card = renderer.card  # its licence goes with it
-        stage = DecoderStage(model_config, stage_config, data, renderer, args.device)
+        stage = DecoderStage(model_config, stage_config, data, initial, args.device)
+    if initial is not None:
+        load_discriminator(stage.discriminator, stage.judges, args.init_from)
+    card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, save_every=args.save_every, grid_every=args.grid_every, card=card)
     return 0
 

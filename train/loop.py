@@ -67,7 +67,9 @@ def train(
             stage.state.save(out / "state")
             raise
     stage.generator_ema.update_means()
-    return save_model(stage.generator_ema, out / "model", card=card) or out / "model"
+    model = out / "model"
+    save_model(stage.generator_ema, model, card=card, discriminators={stage.judges: stage.discriminator})
+    return model
 
 
 def _same_settings(stage, path: Path) -> None:

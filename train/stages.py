@@ -25,6 +25,8 @@ from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 from train.ema import update_ema
 from train.state import RunState
 
+RENDERER_PARTS = ("renderer_mapping", "field", "renderer")
+
 
 class PretrainedGenerator(HubMixin, Generator):
     """A generator from a folder or the hub, to start a stage from."""
@@ -38,14 +40,24 @@ class RendererStage:
         config: Settings of the stage.
         data: Pictures.
         device: Where it runs.
+        initial: A generator of the same architecture to train on, instead of sphere initialisation.
     """
 
     name = "renderer"
+    judges = "thumbnail"
 
-    def __init__(self, model_config: StyleSDFConfig, config: RendererConfig, data: ImageSet, device="cpu") -> None:
+    def __init__(
+        self,
+        model_config: StyleSDFConfig,
+        config: RendererConfig,
+        data: ImageSet,
+        device="cpu",
+        initial: Generator | None = None,
+    ) -> None:
         self.config = config
         self.data = data
         self.device = torch.device(device)
+        self.is_fine_tuning = initial is not None
         self.channels = 4 if config.use_alpha else 3
         if config.use_alpha and data.thumbnails.shape[1] < 4:
             raise ValueError("use_alpha is on, but the pictures have no alpha channel")
@@ -61,8 +73,11 @@ class RendererStage:
             use_minibatch_std=config.use_minibatch_std,
         ).to(device)
         with torch.no_grad():
-            self.generator.renderer.log_beta.fill_(math.log(config.beta_start))
-            if model_config.background == "learned":
+            if initial is not None:
+                _copy_renderer(initial, self.generator)
+            else:
+                self.generator.renderer.log_beta.fill_(math.log(config.beta_start))
+            if initial is None and model_config.background == "learned":
                 colour = data.border_colour().clamp(0.01, 0.99)
                 self.generator.renderer.background_rgb.copy_(torch.logit(colour))
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
@@ -96,7 +111,9 @@ class RendererStage:
         return self.config.phase_at(self.state.step)[0].batch_size
 
     def prepare(self, progress=None) -> None:
-        """Sphere initialisation, before the first step."""
+        """Sphere initialisation, before the first step of a run from nothing."""
+        if self.is_fine_tuning:
+            return
         config, generator = self.config, self.generator
         sphere_initialize(
             generator.field,
@@ -258,11 +275,13 @@ class DecoderStage:
         model_config: Architecture, with a decoder.
         config: Settings of the stage.
         data: Pictures.
-        renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken.
+        renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
+            it has the same one.
         device: Where it runs.
     """
 
     name = "decoder"
+    judges = "image"
 
     def __init__(
         self, model_config: StyleSDFConfig, config: DecoderConfig, data: ImageSet, renderer: Generator, device="cpu"
@@ -272,8 +291,10 @@ class DecoderStage:
         self.device = torch.device(device)
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(device)
-        for part in ("renderer_mapping", "field", "renderer"):
-            getattr(self.generator, part).load_state_dict(getattr(renderer, part).state_dict())
+        _copy_renderer(renderer, self.generator)
+        if renderer.config == model_config:  # its decoder is trained on
+            self.generator.load_state_dict(renderer.state_dict())
+        for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)
         self.discriminator = ImageDiscriminator(model_config.image_resolution, config.discriminator_channels).to(device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
@@ -415,6 +436,11 @@ def _render_scenes(
     w = generator.mapping(torch.randn(batch_size, model.latent_size, generator=random))
     rendering = generator.render(w, Camera.from_angles(pose[:, 0], pose[:, 1]))
     return w, rendering.features, rendering.thumbnail
+
+
+def _copy_renderer(source: Generator, target: Generator) -> None:
+    for part in RENDERER_PARTS:
+        getattr(target, part).load_state_dict(getattr(source, part).state_dict())
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -25,6 +25,22 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
     assert config.has_decoder and config.image_resolution == 128
     assert len((tmp_path / "renderer" / "log.jsonl").read_text().splitlines()) == 1  # the last step
 
+    # fine-tuning takes over every weight, the discriminators' too
+    still = ["--set", "steps=0"]
+    second = tmp_path / "decoder" / "model"
+    again = [*DECODER[:3], *still, "--init-from", str(second), *out, str(tmp_path / "decoder-again")]
+    assert main(again) == 0
+    still = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3))]
+    assert main([*still, "--init-from", str(second), *out, str(tmp_path / "renderer-again")]) == 0
+    for run, origin in (("decoder-again", second), ("renderer-again", first)):
+        for file in ("model.safetensors", *(path.name for path in origin.glob("discriminator_*"))):
+            if run == "renderer-again" and file.startswith("discriminator"):
+                continue  # the model of stage 2 came with the image discriminator only
+            assert (tmp_path / run / "model" / file).read_bytes() == (origin / file).read_bytes(), (run, file)
+    assert main([*still, "--init-from", str(first), *out, str(tmp_path / "renderer-third")]) == 0
+    name = "discriminator_thumbnail.safetensors"
+    assert (tmp_path / "renderer-third" / "model" / name).read_bytes() == (first / name).read_bytes()
+
 
 def test_dry_run_prints_all_settings(capsys, tmp_path):
     command = ["renderer", "--preset", "afhq", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
