@@ -177,7 +177,7 @@ def test_the_mesh_is_drawn_and_can_be_taken_home(visit):
     page.wait_for_selector("#download-mesh:not([disabled])")
     with page.expect_download() as download:
         page.click("#download-mesh")
-    assert download.value.suggested_filename == "head-0.glb"
+    assert download.value.suggested_filename == f"head-{visit.seed()}.glb"
     assert download.value.path().read_bytes()[:4] == b"glTF"
 
     visit.set_seed(5)  # another head: its mesh is not made yet
