@@ -9,6 +9,7 @@ import torch
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
+from tests.tiny import TINY, Model
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
@@ -22,16 +23,7 @@ def seeded():
 @pytest.fixture
 def tiny_config() -> StyleSDFConfig:
     """The paper's kind of model: view directions, the last sample is the background. Image 32×32."""
-    return StyleSDFConfig(
-        latent_size=16,
-        field_width=16,
-        field_depth=2,
-        render_resolution=16,
-        num_samples=8,
-        decoder_style_size=16,
-        decoder_mapping_layers=2,
-        decoder_channels=(8, 8),
-    )
+    return TINY
 
 
 @pytest.fixture
@@ -52,3 +44,11 @@ def bundled() -> Path:
     if not folder.is_dir() and os.environ.get("CI") != "true":
         pytest.skip("checkpoints/toy-heads is not there yet")
     return folder
+
+
+@pytest.fixture
+def published_model(tiny_config) -> Model:
+    """A model with its means, that can be saved and pushed."""
+    model = Model(tiny_config)
+    model.update_means(100)
+    return model

@@ -15,22 +15,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stylesdf import checkpoint
-from stylesdf.hub import CardFacts, HubMixin, load_config, load_weights, model_card, save_model
+from stylesdf.hub import CardFacts, load_config, load_weights, model_card, save_model
 from stylesdf.model import Generator
 from tests.loopback_hub import LoopbackHub
+from tests.tiny import Model
 
 ROOT = Path(__file__).parents[1]
 
 
-class Model(HubMixin, Generator):
-    """The model as it is published, without the methods for people."""
-
-
 @pytest.fixture
-def model(tiny_config) -> Model:
-    model = Model(tiny_config)
-    model.update_means(100)
-    return model
+def model(published_model) -> Model:
+    return published_model
 
 
 @pytest.fixture

@@ -21,24 +21,18 @@ from safetensors.torch import save
 
 from stylesdf import StyleSDF
 from stylesdf.__main__ import main
-from stylesdf.hub import HubMixin, load_discriminator
-from stylesdf.model import Generator
+from stylesdf.hub import load_discriminator
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, Repo
+from tests.tiny import Model
 
 HEADS = "someone/heads"
 WEIGHTS = ".*/model.safetensors"
 CONFIG = ".*/config.json"
 
 
-class Model(HubMixin, Generator):
-    """The model as it is published, without the methods for people."""
-
-
 @pytest.fixture
-def model(tiny_config) -> Model:
-    model = Model(tiny_config)
-    model.update_means(100)
-    return model
+def model(published_model) -> Model:
+    return published_model
 
 
 @pytest.fixture

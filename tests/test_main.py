@@ -13,8 +13,9 @@ import trimesh
 from PIL import Image
 
 import stylesdf
-from stylesdf import StyleSDF, StyleSDFConfig
+from stylesdf import StyleSDF
 from stylesdf.__main__ import default_model, main
+from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
 ORIGINAL = ROOT / "tests" / "data" / "small.pt"
@@ -23,17 +24,7 @@ ORIGINAL = ROOT / "tests" / "data" / "small.pt"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    config = StyleSDFConfig(
-        latent_size=16,
-        field_width=16,
-        field_depth=2,
-        render_resolution=16,
-        num_samples=8,
-        decoder_style_size=16,
-        decoder_mapping_layers=2,
-        decoder_channels=(8, 8),
-    )
-    model = StyleSDF(config)
+    model = StyleSDF(TINY)
     with torch.no_grad():  # the origin of the mean head lies on the surface
         model.field.layers[0].linear.weight *= 0.2
         model.update_means(100)

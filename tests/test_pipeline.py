@@ -22,17 +22,9 @@ from stylesdf.pipeline import (
     to_pil,
     write_video,
 )
+from tests.tiny import TINY
 
-CONFIG = StyleSDFConfig(
-    latent_size=16,
-    field_width=16,
-    field_depth=2,
-    render_resolution=16,
-    num_samples=12,
-    decoder_style_size=16,
-    decoder_mapping_layers=2,
-    decoder_channels=(8, 8),
-)
+CONFIG = dataclasses.replace(TINY, num_samples=12)
 
 
 def make_model(config: StyleSDFConfig) -> StyleSDF:
