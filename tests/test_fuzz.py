@@ -6,6 +6,7 @@ number; one case is looked at with ``python -m tests.test_fuzz 1 SEED``.
 """
 
 import ast
+import dataclasses
 import io
 import json
 import math
@@ -28,10 +29,10 @@ import pytest
 import torch
 
 from stylesdf.checkpoint import shard_names
-from stylesdf.config import StyleSDFConfig
 from stylesdf.convert import _original_shape, convert_checkpoint, generator_names
 from stylesdf.hub import HubMixin
 from stylesdf.model import Generator
+from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
 NUM_CASES = int(os.environ.get("STYLESDF_FUZZ", 1000))
@@ -39,14 +40,13 @@ SECONDS = 5.0  # of the processor, for one case; one that only waits meets the t
 SPARE_BYTES = 1 << 30  # of address space, over what the process has before the first case
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
-CONFIG = StyleSDFConfig(
+CONFIG = dataclasses.replace(
+    TINY,
     latent_size=8,
     field_width=8,
-    field_depth=2,
     render_resolution=8,
     num_samples=4,
     decoder_style_size=8,
-    decoder_mapping_layers=2,
     decoder_channels=(4, 4),
 )
 

@@ -89,6 +89,13 @@ def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):
         assert torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]) == frozen, name
 
 
+@pytest.mark.parametrize("mixing_probability", [0.0, 1.0])
+def test_the_thumbnail_is_compared_only_with_pictures_in_its_own_style(tiny_toy_config, data, mixing_probability):
+    config = dataclasses.replace(DECODER, mixing_probability=mixing_probability)
+    stage = DecoderStage(tiny_toy_config, config, data, Generator(tiny_toy_config))
+    assert ("thumbnail_l1" in stage.step()) == (mixing_probability == 0.0)
+
+
 def test_beta_stays_above_its_floor(renderer_config, data):
     config = dataclasses.replace(RENDERER, beta_start=0.0016, beta_floor=0.0015, scalar_learning_rate=1.0)
     stage = RendererStage(renderer_config, config, data)
