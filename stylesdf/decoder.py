@@ -5,6 +5,8 @@ Shapes: B batch, C channels, R image, L codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,13 +28,21 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
 
-    def forward(self, x: Tensor, code: Tensor, noise_mode: str = "const") -> Tensor:
+    def forward(self, x: Tensor, code: Tensor, noise_mode: str = "const", generators=None) -> Tensor:
         x = modulated_conv2d(x, self.weight, self.affine(code), up=self.up)
         if noise_mode == "const":
             x = x + self.noise_strength * self.noise
         elif noise_mode == "random":
-            x = x + self.noise_strength * torch.randn_like(x[:, :1])
+            x = x + self.noise_strength * standard_normal(x[:, :1], generators)
         return biased_leaky_relu(x, self.bias)
+
+
+def standard_normal(like: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+    """Draw a tensor like the given one, ``(B, ...)``, each sample from a generator of its own where there are such."""
+    if generators is None:
+        return torch.randn_like(like)
+    draws = [torch.randn(like.shape[1:], generator=generator, device=generator.device) for generator in generators]
+    return torch.stack(draws).to(like)
 
 
 class ToRGB(nn.Module):
@@ -57,9 +67,9 @@ class SynthesisBlock(nn.Module):
         self.conv = StyledConv(out_size, out_size, style_size, resolution)
         self.to_rgb = ToRGB(out_size, style_size)
 
-    def forward(self, x: Tensor, rgb: Tensor, codes: Tensor, noise_mode: str) -> tuple[Tensor, Tensor]:
-        x = self.up_conv(x, codes[:, 0], noise_mode)
-        x = self.conv(x, codes[:, 1], noise_mode)
+    def forward(self, x: Tensor, rgb: Tensor, codes: Tensor, noise_mode: str, generators=None) -> tuple[Tensor, Tensor]:
+        x = self.up_conv(x, codes[:, 0], noise_mode, generators)
+        x = self.conv(x, codes[:, 1], noise_mode, generators)
         return x, fir_upsample(rgb) + self.to_rgb(x, codes[:, 2])
 
 
@@ -75,7 +85,13 @@ class Decoder(nn.Module):
             SynthesisBlock(channels[k - 1], channels[k], style, resolution * 2**k) for k in range(1, len(channels))
         )
 
-    def forward(self, features: Tensor, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        ws: Tensor,
+        noise_mode: str = "const",
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Tensor:
         """Decode.
 
         Args:
@@ -84,6 +100,7 @@ class Decoder(nn.Module):
                 second to its colour; block k takes 2k−1, 2k and 2k+1, so a block's colour shares its code with
                 the next up-convolution.
             noise_mode: ``"const"`` (the stored noise), ``"random"`` or ``"none"``.
+            generators: One source of random noise per sample; None is the global one.
 
         Returns:
             Image, about [−1, 1]. ``(B, 3, R, R)``.
@@ -91,8 +108,8 @@ class Decoder(nn.Module):
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode is {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
         assert_shape(ws, (features.shape[0], 2 * len(self.blocks) + 2, None))
-        x = self.conv(features, ws[:, 0], noise_mode)
+        x = self.conv(features, ws[:, 0], noise_mode, generators)
         rgb = self.to_rgb(x, ws[:, 1])
         for k, block in enumerate(self.blocks, start=1):
-            x, rgb = block(x, rgb, ws[:, 2 * k - 1 : 2 * k + 2], noise_mode)
+            x, rgb = block(x, rgb, ws[:, 2 * k - 1 : 2 * k + 2], noise_mode, generators)
         return rgb

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
-from stylesdf.ops import SLOPE
+from stylesdf.ops import SLOPE, affine
 from stylesdf.outputs import FieldOutput
 
 
@@ -93,9 +93,38 @@ class ConditionedField:
     rgb_head: nn.Linear
     view_directions: bool
 
+    @property
+    def batch_size(self) -> int:
+        return self.view_layer[0].shape[0]
+
     def sdf(self, points: Tensor) -> Tensor:
         """Return the signed distance ``(B, P)`` at world points ``(B, P, 3)``."""
         return self.sdf_head(self._trunk(points)).squeeze(-1)
+
+    def sdf_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the signed distance ``(B, P)`` and its gradient ``(B, P, 3)`` at world points ``(B, P, 3)``.
+
+        ∇ₓ sdf = Mᵀ₁ (cos a₁ ⊙ … Mᵀₙ (cos aₙ ⊙ sdf head)) for h ← sin(aₖ), aₖ = h Mₖ + oₖ: one backward sweep that is
+        written out, so that training differentiates it once instead of differentiating a derivative.
+        """
+        sdf, gradient, _ = self._sweep(points)
+        return sdf, gradient
+
+    def with_gradient(self, points: Tensor, viewdirs: Tensor) -> tuple[FieldOutput, Tensor]:
+        """Evaluate everything as when called, and the gradient of the signed distance as well, ``(B, P, 3)``."""
+        sdf, gradient, hidden = self._sweep(points)
+        rgb, features = self._colour(hidden, viewdirs)
+        return FieldOutput(sdf=sdf, rgb=rgb, features=features), gradient
+
+    def _sweep(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden, slopes = points, []
+        for matrix, offset in self.layers:
+            hidden, slope = SineAndCosine.apply(affine(hidden, matrix, offset))
+            slopes.append(slope)
+        gradient = self.sdf_head.weight.expand(points.shape[0], 1, -1)  # (B, 1, C), for all points alike
+        for (matrix, _), slope in zip(reversed(self.layers), reversed(slopes)):
+            gradient = torch.bmm(gradient * slope, matrix.transpose(1, 2))
+        return self.sdf_head(hidden).squeeze(-1), gradient, hidden
 
     def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:
         """Evaluate everything.
@@ -105,21 +134,42 @@ class ConditionedField:
             viewdirs: Unit view directions, ``(B, P, 3)``; unread by a field without view directions.
         """
         hidden = self._trunk(points)
-        matrix, offset = self.view_layer
         sdf = self.sdf_head(hidden).squeeze(-1)
+        rgb, features = self._colour(hidden, viewdirs)
+        return FieldOutput(sdf=sdf, rgb=rgb, features=features)
+
+    def _colour(self, hidden: Tensor, viewdirs: Tensor) -> tuple[Tensor, Tensor]:
         before = hidden if not self.view_directions else torch.cat([hidden, viewdirs.expand(*hidden.shape[:2], 3)], -1)
-        features = _sine_layer(before, matrix, offset)
-        return FieldOutput(sdf=sdf, rgb=self.rgb_head(features), features=features)
+        features = _sine_layer(before, *self.view_layer)
+        head = self.rgb_head
+        rgb = affine(features, head.weight.t().expand(self.batch_size, -1, -1), head.bias.expand(self.batch_size, 1, 3))
+        return rgb, features
 
     def _trunk(self, points: Tensor) -> Tensor:
         hidden = points
-        for matrix, offset in self.layers:
-            hidden = _sine_layer(hidden, matrix, offset)
+        for layer in self.layers:
+            hidden = _sine_layer(hidden, *layer)
         return hidden
 
 
+class SineAndCosine(torch.autograd.Function):
+    """sin x and cos x, each of which is the other's derivative: nothing is computed again on the way back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
+        sine, cosine = torch.sin(x), torch.cos(x)
+        ctx.save_for_backward(sine, cosine)
+        return sine, cosine
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, sine_gradient: Tensor, cosine_gradient: Tensor) -> Tensor:
+        sine, cosine = ctx.saved_tensors
+        return sine_gradient * cosine - cosine_gradient * sine
+
+
 def _sine_layer(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    x = torch.baddbmm(offset, x, matrix)
+    x = affine(x, matrix, offset)
     return torch.sin(x) if x.requires_grad else x.sin_()
 
 
@@ -155,17 +205,21 @@ def sphere_initialize(
     parameters = list(field.layers.parameters()) + list(field.sdf_head.parameters())
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     device = field.sdf_head.weight.device
-    origin = torch.tensor(centre, device=device)
     loss = torch.zeros(())
     for step in range(steps):
         with torch.no_grad():
             codes = draw_codes()
         points = (torch.rand(codes.shape[0], points_per_code, 3, generator=generator) * 2 - 1).to(device) * extent
-        target = (points - origin).norm(dim=-1) - radius
-        loss = (field.condition(codes).sdf(points) - target).abs().mean()
+        loss = sphere_loss(field, codes, points, radius, centre)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if progress is not None and (step % 100 == 0 or step == steps - 1):
             progress(step, loss.item())
     return loss.item()
+
+
+def sphere_loss(field: Field, codes: Tensor, points: Tensor, radius: float, centre=(0.0, 0.0, 0.0)) -> Tensor:
+    """Return the mean |sdf − (‖x − centre‖ − radius)| over world points ``(B, P, 3)`` of codes ``(B, latent_size)``."""
+    target = (points - points.new_tensor(centre)).norm(dim=-1) - radius
+    return (field.condition(codes).sdf(points) - target).abs().mean()

@@ -109,17 +109,18 @@ class Generator(nn.Module):
             **options: ``resolution``, ``num_samples``, ``offset``, ``viewdirs``, ``opaque_background`` of
                 ``VolumeRenderer.forward``.
         """
-        field = w if isinstance(w, ConditionedField) else self.field.condition(w)
-        batch_size = field.view_layer[0].shape[0]
+        field = self.field.condition(w) if isinstance(w, Tensor) else w
+        batch_size = field.batch_size
         return self.renderer(field, camera.to(self.device, self.dtype).expand(batch_size), **options)
 
-    def synthesis(self, features: Tensor, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    def synthesis(self, features: Tensor, ws: Tensor, noise_mode: str = "const", generators=None) -> Tensor:
         """Decode a feature map to an image.
 
         Args:
             features: Of ``render``. ``(B, C, H, W)``.
             ws: Of ``decoder_codes``. ``(B, L, decoder_style_size)``.
             noise_mode: ``"const"`` (the stored noise), ``"random"`` or ``"none"``.
+            generators: One ``torch.Generator`` of random noise per sample; None is the global one.
 
         Returns:
             Image, about [−1, 1]. ``(B, 3, R, R)``.
@@ -129,7 +130,7 @@ class Generator(nn.Module):
         """
         if not self.config.has_decoder:
             raise ValueError("this is a renderer-only model, it has no decoder")
-        return self.decoder(features, ws, noise_mode)
+        return self.decoder(features, ws, noise_mode, generators)
 
     def sdf(self, points: Tensor, w: Tensor) -> Tensor:
         """Evaluate the signed distance field.

@@ -14,12 +14,12 @@ class FieldOutput:
     Attributes:
         sdf: Signed distance in world units, negative inside. ``(B, P)``.
         rgb: Colour before the sigmoid. ``(B, P, 3)``.
-        features: Channels for the decoder, in [−1, 1]. ``(B, P, C)``.
+        features: Channels for the decoder, in [−1, 1]; None where nobody asked. ``(B, P, C)``.
     """
 
     sdf: Tensor
     rgb: Tensor
-    features: Tensor
+    features: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RenderOutput:
 
     Attributes:
         thumbnail: Colour in [−1, 1]. ``(B, 3, H, W)``.
-        features: What the decoder reads. ``(B, C, H, W)``.
+        features: What the decoder reads; None where nobody asked. ``(B, C, H, W)``.
         xyz: Expected surface point in the world. ``(B, 3, H, W)``.
         depth: Expected z-depth along the optical axis, world units. ``(B, 1, H, W)``.
         background: Share of the pixel that does not belong to the surface, in [0, 1]. ``(B, 1, H, W)``.
@@ -36,7 +36,7 @@ class RenderOutput:
     """
 
     thumbnail: Tensor
-    features: Tensor
+    features: Tensor | None
     xyz: Tensor
     depth: Tensor
     background: Tensor

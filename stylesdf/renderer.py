@@ -45,6 +45,7 @@ class VolumeRenderer(nn.Module):
         offset: Tensor | None = None,
         viewdirs: str = "camera",
         opaque_background: bool = True,
+        with_features: bool = True,
     ) -> RenderOutput:
         """Render.
 
@@ -57,6 +58,7 @@ class VolumeRenderer(nn.Module):
             viewdirs: Axes of the view directions the colour sees: ``"camera"`` (inference: colour does not depend
                 on where the camera stands) or ``"world"`` (training).
             opaque_background: Give the last sample all remaining weight; without effect on a learned background.
+            with_features: Integrate the feature map too; without, the output has none.
 
         Raises:
             ValueError: ``viewdirs`` is neither of the two.
@@ -72,22 +74,20 @@ class VolumeRenderer(nn.Module):
         axes = camera_d.expand_as(rays_d) if viewdirs == "camera" else rays_d
         unit_d = axes / axes.norm(dim=-1, keepdim=True)
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
-            return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background)
+            return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background, with_features)
         rows = max(1, CHUNK_POINTS // (depth.shape[0] * resolution * num_samples))
         rays = (rays_o, rays_d, unit_d, depth)
         parts = [
-            self._render_rays(field, *(t[:, top : top + rows] for t in rays), opaque_background)
+            self._render_rays(field, *(t[:, top : top + rows] for t in rays), opaque_background, with_features)
             for top in range(0, resolution, rows)
         ]
+        maps = ("thumbnail", "xyz", "depth", "background") + (("features",) if with_features else ())
         return RenderOutput(
             sdf=torch.cat([part.sdf for part in parts], dim=1),
-            **{
-                name: torch.cat([getattr(part, name) for part in parts], dim=2)
-                for name in ("thumbnail", "features", "xyz", "depth", "background")
-            },
+            **{"features": None, **{name: torch.cat([getattr(part, name) for part in parts], dim=2) for name in maps}},
         )
 
-    def _render_rays(self, field, rays_o, rays_d, unit_d, depth, opaque_background) -> RenderOutput:
+    def _render_rays(self, field, rays_o, rays_d, unit_d, depth, opaque_background, with_features) -> RenderOutput:
         batch, height, width, num_samples = depth.shape
         points = rays_o[..., None, :] + rays_d[..., None, :] * depth[..., None]  # (B, H, W, S, 3)
         directions = unit_d[..., None, :].expand_as(points)
@@ -100,7 +100,6 @@ class VolumeRenderer(nn.Module):
             out, inside = field(flat_points, flat_directions), None
         sdf = out.sdf.view(grid)
         rgb = torch.sigmoid(out.rgb).view(*grid, 3)
-        features = out.features.view(*grid, -1)
         weights = self.sample_weights(sdf, depth, rays_d, opaque_background, inside)
         colour = integrate(weights, rgb)
         if self.config.background == "learned":
@@ -115,7 +114,7 @@ class VolumeRenderer(nn.Module):
         xyz = integrate(weights, points) + behind * (rays_o + rays_d * far)
         return RenderOutput(
             thumbnail=_channels_first(2.0 * colour - 1.0),
-            features=_channels_first(integrate(weights, features)),
+            features=_channels_first(integrate(weights, out.features.view(*grid, -1))) if with_features else None,
             xyz=_channels_first(xyz),
             depth=_channels_first(z_depth),
             background=_channels_first(background),
@@ -162,7 +161,9 @@ class VolumeRenderer(nn.Module):
         index = inside.any(dim=0).nonzero().squeeze(1)
         part = field(points[:, index], directions[:, index])
         sdf, rgb, features = (
-            values.new_zeros(*points.shape[:2], values.shape[-1]).index_copy(1, index, values)
+            None
+            if values is None
+            else values.new_zeros(*points.shape[:2], values.shape[-1]).index_copy(1, index, values)
             for values in (part.sdf[..., None], part.rgb, part.features)
         )
         return FieldOutput(sdf=torch.where(inside, sdf.squeeze(-1), distance), rgb=rgb, features=features), inside

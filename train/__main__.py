@@ -1,27 +1,61 @@
-"""The command line of the training kit: ``python -m train --help``."""
+"""Train StyleSDF on single-view photos: data, stage 1, stage 2, evaluation, publishing.
+
+A run is a folder. The same command goes on where a stopped one was last saved: Ctrl-C and SIGTERM save first (exit
+status 130 and 143), and a killed run loses at most the steps since its last state. RUN/model is a folder for
+StyleSDF.from_pretrained. Several processes: `accelerate launch --num_processes 2 -m train renderer ...`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
 from pathlib import Path
 
 from stylesdf.allocator import keep_large_blocks
+from stylesdf.card import CardFacts
+from stylesdf.config import preset
 from train import evaluate
+from train.config import DECODER_PRESETS, RENDERER_PRESETS, SPHERE_PRESETS, override, to_dict
 
 EPILOG = """examples:
   python -m train toy-heads --out data/toy-heads
   python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
   python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
+  python -m train renderer --preset afhq --data huggan/AFHQv2 --label label=cat --out runs/cats --dry-run
   python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
-the same command goes on where a stopped run was last saved; RUN/model is a folder for StyleSDF.from_pretrained"""
+train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
 
 DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_channels")
+STAGES = {
+    "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
+    "renderer": ("stage 1: field and thumbnail", False),
+    "decoder": ("stage 2: image, renderer frozen", True),
+}
+PRESETS = {"sphere-init": SPHERE_PRESETS, "renderer": RENDERER_PRESETS, "decoder": DECODER_PRESETS}
 
 
 def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from train.signals import Stopped
+
+    try:
+        return {"toy-heads": _draw, "evaluate": _evaluate}.get(args.command, _train)(args)
+    except (ValueError, FloatingPointError, RuntimeError) as error:
+        print(f"python -m train: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"python -m train: {stopped}, saved; the same command goes on from here", file=sys.stderr)
+        return 128 + stopped.signal_number
+    except KeyboardInterrupt:
+        print("python -m train: stopped; the same command goes on from the last saved state", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,33 +65,50 @@ def main(argv: list[str] | None = None) -> int:
     toy.add_argument("--count", type=int, default=8000, help="images (default: %(default)s)")
     toy.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
-    for name, text in (("renderer", "stage 1: field and thumbnail"), ("decoder", "stage 2: image, renderer frozen")):
+    for name, (text, needs_model) in STAGES.items():
         stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        stage.add_argument("--preset", default="toy", choices=("ffhq", "afhq", "toy"), help="settings to start from")
-        stage.add_argument("--data", type=Path, required=True, help="folder of images")
-        stage.add_argument("--out", type=Path, required=True, help="folder of the run")
-        stage.add_argument("--device", default="cpu", help="cpu or cuda")
-        stage.add_argument(
-            "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings that differ from the preset"
-        )
-        stage.add_argument("--dry-run", action="store_true", help="print all settings and stop")
-        stage.add_argument("--save-every", type=int, default=200, help="steps between states")
-        stage.add_argument("--grid-every", type=int, default=500, help="steps between sample grids")
-        needs_model = name == "decoder"
-        init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
-        stage.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+        _add_stage_arguments(stage, needs_data=name != "sphere-init", needs_model=needs_model)
     measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
     evaluate.add_arguments(measure)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        return {"toy-heads": _draw, "evaluate": _evaluate}.get(args.command, _train)(args)
-    except (ValueError, FloatingPointError) as error:
-        print(f"python -m train: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("python -m train: stopped; the same command goes on from the last saved state", file=sys.stderr)
-        return 130
+    return parser
+
+
+def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs_model: bool) -> None:
+    run = stage.add_argument_group("the run")
+    run.add_argument("--preset", default="toy", choices=("ffhq", "afhq", "toy"), help="settings to start from")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run")
+    run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings that differ from the preset")
+    run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
+    if needs_data:
+        init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
+        run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+        data = stage.add_argument_group("data")
+        data.add_argument("--data", required=True, help="folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]")
+        data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
+        data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
+        data.add_argument("--split", default="train", help="of a hub data set")
+        data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
+        data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+        data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+        hub = stage.add_argument_group("publishing")
+        hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
+        hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
+        hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+        hub.add_argument("--licence", default="other", help="of the model, the hub's identifier; yours to choose")
+    machine = stage.add_argument_group("the machine")
+    machine.add_argument("--device", default="auto", help="auto takes a GPU where there is one; cpu")
+    machine.add_argument(
+        "--mixed-precision", default="no", choices=("no", "bf16"),
+        help="of discriminators and decoder; the field and second derivatives stay in float32",
+    )  # fmt: skip
+    machine.add_argument("--micro-batch", type=int, default=0, help="images at once per process; 0: all; same result")
+    habits = stage.add_argument_group("watching")
+    habits.add_argument("--save-every", type=int, default=200, help="steps between states")
+    habits.add_argument("--keep", type=int, default=2, help="newest states that are kept")
+    habits.add_argument("--log-every", type=int, default=20, help="steps between lines of RUN/log.jsonl")
+    habits.add_argument("--grid-every", type=int, default=500, help="steps between sample grids")
+    habits.add_argument("--stop-on-alarm", action="store_true", help="stop, saved, when something goes wrong")
+    habits.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"), help="log there too")
 
 
 def _draw(args: argparse.Namespace) -> int:
@@ -73,39 +124,123 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    import dataclasses
-
-    from stylesdf.config import preset
-    from stylesdf.hub import load_discriminator
-    from train.config import DECODER_PRESETS, RENDERER_PRESETS, override, to_dict
-
-    stage_config = override(
-        (RENDERER_PRESETS if args.command == "renderer" else DECODER_PRESETS)[args.preset], args.set
-    )
+    stage_config = override(PRESETS[args.command][args.preset], args.set)
     model_config = preset(args.preset)
     if args.dry_run:
-        print(json.dumps({"model": model_config.to_dict(), "training": to_dict(stage_config)}, indent=2))
+        from train.cost import estimate
+
+        settings = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
+        if args.command != "sphere-init":
+            settings["cost"] = estimate(model_config, stage_config, args.micro_batch)
+        print(json.dumps(settings, indent=2))
         return 0
     keep_large_blocks()
-    from train.data.images import load_folder
-    from train.loop import train
-    from train.stages import DecoderStage, PretrainedGenerator, RendererStage
+    from stylesdf.hub import load_discriminator
+    from train.loop import Habits, train
+    from train.stages import DecoderStage, RendererStage, SphereStage
+    from train.starts import choose_start
 
-    initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
+    habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
+    engine = _engine(args)
+    if args.command == "sphere-init":
+        train(SphereStage(dataclasses.replace(model_config, decoder_channels=()), stage_config, engine), args.out)
+        return 0
+    initial = _initial(args)
     if initial is not None:
         source = initial.config if initial.config.has_decoder else model_config
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
-    data = load_folder(args.data, model_config.image_resolution, model_config.render_resolution)
+    data = _data(args, model_config)
     if args.command == "renderer":
         renderer_config = dataclasses.replace(model_config, decoder_channels=())
-        stage = RendererStage(renderer_config, stage_config, data, args.device, initial)
+
+        def make_stage(config):
+            return RendererStage(renderer_config, config, data, engine, initial)
+
+        if initial is None:
+            stage_config = choose_start(stage_config, make_stage, args.out, engine)
+        stage = make_stage(stage_config)
     else:
-        stage = DecoderStage(model_config, stage_config, data, initial, args.device)
+        stage = DecoderStage(model_config, stage_config, data, initial, engine)
     if initial is not None:
-        load_discriminator(stage.discriminator, stage.judges, args.init_from)
+        for name, discriminator in stage.discriminators().items():
+            load_discriminator(discriminator, name, args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
-    train(stage, args.out, save_every=args.save_every, grid_every=args.grid_every, card=card)
+    train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
+    engine.accelerator.end_training()
     return 0
+
+
+def _engine(args: argparse.Namespace):
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    from train.engine import Engine
+
+    if args.device not in ("auto", "cpu"):
+        raise ValueError(f"device is {args.device!r}, expected auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs")
+    if args.tracker is not None:
+        _check_tracker(args.tracker)
+    accelerator = Accelerator(
+        cpu=args.device == "cpu",
+        mixed_precision=args.mixed_precision,
+        log_with=args.tracker,
+        project_config=ProjectConfiguration(project_dir=str(args.out), logging_dir=str(args.out)),
+    )
+    if args.tracker is not None:
+        accelerator.init_trackers(args.tracker)
+    return Engine(accelerator, args.micro_batch)
+
+
+def _check_tracker(name: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(name) is None:
+        raise ValueError(f"the tracker {name} is not installed: pip install {name}")
+
+
+def _initial(args: argparse.Namespace):
+    from train.pretrained import PretrainedGenerator
+
+    return PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
+
+
+def _data(args: argparse.Namespace, model_config):
+    from train.data.images import load_images
+
+    label = None
+    if args.label is not None:
+        column, separator, value = args.label.partition("=")
+        if not separator:
+            raise ValueError(f"label is {args.label!r}, expected NAME=VALUE")
+        label = (column, value)
+    return load_images(
+        args.data,
+        model_config.image_resolution,
+        model_config.render_resolution,
+        image_column=args.image_column,
+        label=label,
+        split=args.split,
+        streaming=args.streaming,
+        limit=args.limit,
+        cache_dir=args.cache_dir,
+    )
+
+
+def _publisher(args: argparse.Namespace, data):
+    if not args.push_to_hub:
+        return None
+    from train.publish import Publisher
+
+    is_on_hub = not Path(args.data).exists() and "/" in args.data
+    facts = CardFacts(
+        licence=args.licence,
+        about=f"Trained with `python -m train {args.command}` (preset `{args.preset}`) on {len(data)} pictures of "
+        f"`{Path(args.data).name if Path(args.data).exists() else args.data}`"
+        f"{f', {args.label}' if args.label else ''}.",
+        datasets=(args.data.partition("@")[0],) if is_on_hub else (),
+        base_model=args.init_from if args.init_from and not Path(args.init_from).exists() else None,
+    )
+    return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
 
 
 if __name__ == "__main__":

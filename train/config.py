@@ -30,6 +30,35 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class SphereConfig:
+    """Sphere initialisation (paper section 3.3). Defaults are the paper's.
+
+    Attributes:
+        steps: How many.
+        batch_size: Codes per step.
+        num_points: Random points per code.
+        learning_rate: Adam's.
+        radius: World units; None is half the scene radius.
+        centre_z: Where the sphere lies on the axis to the frontal camera, world units.
+        beta_start: Sharpness of the model that comes out, world units.
+        seed: Of everything random.
+    """
+
+    steps: int = 10_000
+    batch_size: int = 4
+    num_points: int = 512
+    learning_rate: float = 1e-4
+    radius: float | None = None
+    centre_z: float = 0.0
+    beta_start: float = 0.1
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+
+@dataclass(frozen=True)
 class RendererConfig:
     """Stage 1: field, mapping and sharpness against the thumbnail discriminator. Defaults are the paper's.
 
@@ -38,8 +67,14 @@ class RendererConfig:
         sphere_steps: Steps of sphere initialisation before the first phase.
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.
-        sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides
-            on which side a model without pose labels grows its relief: put it on the side of the data's bulk.
+        sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides which
+            way a model without pose labels turns: put it on the side of the data's bulk, or let start_centres_z choose.
+        start_centres_z: Starts to try instead of sphere_centre_z, one after the other, each for start_steps; the one
+            whose pictures come nearest to the data goes on, the others end. When to use: no pose labels, and the side
+            of the data's bulk is not known. Empty tries none.
+        start_steps: Steps of each trial, the frozen ones among them.
+        freeze_generator_steps: First steps in which only the discriminator learns. When to use: no pose labels; it
+            then knows which way the start turns before the generator moves.
         generator_learning_rate: Adam's for the field.
         mapping_learning_rate_multiplier: On top, for the mapping.
         scalar_learning_rate: For log β and the background colour.
@@ -50,14 +85,26 @@ class RendererConfig:
         beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
             Render and level set agree only once it is far below the sample spacing.
         beta_floor: Smallest sharpness, world units; 0 sets no limit.
-        sdf_head_scale: Factor on the sdf head's weights after sphere initialisation.
-        r1_every: Gradient penalty every so many steps, × as many.
+        r1_every: Gradient penalty every so many steps, × as many. When to use more than 1: it is a third of the
+            discriminator's work; 4 was seen to be as stable at small sizes.
+        use_r2: Penalise the gradient on rendered images too, with the same γ (arXiv 2501.05441). When to use: with
+            the relativistic loss, whose convergence rests on both.
+        use_relativistic_loss: Judge real against rendered in pairs (RpGAN). When to use: variety collapses.
+        views_per_latent: Each latent is rendered from so many cameras, within the same batch size. When to use:
+            geometry stays flat; the discriminator sees one head from several sides at once.
+        augment: Operations among color, translation, cutout on all the discriminator sees (DiffAugment). When to use:
+            fewer than about 10,000 pictures.
+        augment_probability: Of each operation; with ADA, where it starts.
+        ada_target: Where ADA holds the mean sign of the discriminator on real images, 0.6 in its paper; 0 is off, and
+            the probability stays. When to use: instead of a fixed probability, if you cannot try several.
+        ada_images: Over how many images ADA may move the probability from 0 to 1.
         reuse_renderings: Show both players the same renderings in a step; a quarter less work (the paper draws anew).
         pose_weight: Weight of the view-consistency loss, for both players.
         use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).
         use_alpha: Judge the alpha channel beside the colours (needs data with one; the paper does not).
         eikonal_weight: Weight of the eikonal loss.
-        eikonal_points: Random samples per image it is measured on; 0 takes all.
+        eikonal_points: Random points of the scene per image it is measured on; 0 takes all samples of the rays, as
+            the paper does. When to use: a small machine.
         minimal_surface_weight: Weight of the minimal-surface loss.
         sphere_anchor_weight: Pull towards the initial sphere, decaying as exp(−step / sphere_anchor_steps).
         sphere_anchor_steps: Decay time of that pull.
@@ -75,6 +122,9 @@ class RendererConfig:
     sphere_learning_rate: float = 1e-4
     sphere_radius: float | None = None
     sphere_centre_z: float = 0.0
+    start_centres_z: tuple[float, ...] = ()
+    start_steps: int = 0
+    freeze_generator_steps: int = 0
     generator_learning_rate: float = 2e-5
     mapping_learning_rate_multiplier: float = 1.0
     scalar_learning_rate: float = 2e-4
@@ -85,8 +135,14 @@ class RendererConfig:
     beta_start: float = 0.1
     beta_end: float = 0.0
     beta_floor: float = 0.0
-    sdf_head_scale: float = 1.0
     r1_every: int = 1
+    use_r2: bool = False
+    use_relativistic_loss: bool = False
+    views_per_latent: int = 1
+    augment: tuple[str, ...] = ()
+    augment_probability: float = 1.0
+    ada_target: float = 0.0
+    ada_images: int = 500_000
     reuse_renderings: bool = False
     pose_weight: float = 15.0
     use_pose_labels: bool = False
@@ -130,6 +186,7 @@ class DecoderConfig:
         final_learning_rate: Share of the learning rate that is left at the end; it falls linearly.
         r1_gamma: Gradient penalty γ; γ/2 · ‖∇D‖².
         r1_every: Every so many steps, × as many.
+        use_r2, use_relativistic_loss, augment, augment_probability, ada_target, ada_images: As in stage 1.
         path_length_weight: Weight of the path-length penalty; 0 is off.
         path_length_every: Every so many steps, × as many.
         path_length_decay: Of the running mean.
@@ -152,6 +209,12 @@ class DecoderConfig:
     final_learning_rate: float = 1.0
     r1_gamma: float = 10.0
     r1_every: int = 16
+    use_r2: bool = False
+    use_relativistic_loss: bool = False
+    augment: tuple[str, ...] = ()
+    augment_probability: float = 1.0
+    ada_target: float = 0.0
+    ada_images: int = 500_000
     path_length_weight: float = 2.0
     path_length_every: int = 4
     path_length_decay: float = 0.01
@@ -168,10 +231,17 @@ class DecoderConfig:
         return self.steps
 
 
+SPHERE_PRESETS = {
+    "ffhq": SphereConfig(),
+    "afhq": SphereConfig(),
+    "toy": SphereConfig(steps=600, learning_rate=1e-3, radius=0.055, centre_z=-0.015, beta_start=0.015),
+}
+
 RENDERER_PRESETS = {
     "ffhq": RendererConfig(),
     "afhq": RendererConfig(),
-    # For two CPU cores and the toy heads, whose pictures come with poses and masks; both are used here.
+    # For two CPU cores and the toy heads. Neither their poses nor their masks are used; use_pose_labels and use_alpha
+    # turn them on.
     "toy": RendererConfig(
         phases=(
             Phase(resolution=16, steps=1600, batch_size=16, num_samples=12, r1_gamma=1.0),
@@ -193,11 +263,9 @@ RENDERER_PRESETS = {
         beta_start=0.015,
         beta_end=0.0016,
         beta_floor=0.0015,
-        sdf_head_scale=0.1,
         r1_every=4,
         reuse_renderings=True,
-        use_pose_labels=True,
-        use_alpha=True,
+        freeze_generator_steps=200,
         eikonal_weight=0.7,
         eikonal_points=300,
         sphere_anchor_weight=20.0,
@@ -263,20 +331,20 @@ def _replace(config, path: list[str], name: str, text: str):
         phases = list(value)
         phases[int(rest[0])] = _replace(phases[int(rest[0])], rest[1:], name, text)
         return dataclasses.replace(config, phases=tuple(phases))
-    return dataclasses.replace(config, **{head: _parse(name, value, text)})
+    annotation = next(field.type for field in dataclasses.fields(config) if field.name == head)
+    return dataclasses.replace(config, **{head: _parse(name, annotation, value, text)})
 
 
-def _parse(name: str, old, text: str):
+def _parse(name: str, annotation: str, old, text: str):
+    """Read a value of an annotated type; an empty text is an empty tuple, ``none`` is None where that is allowed."""
+    kind, _, optional = annotation.partition(" | ")
+    readers = {"bool": {"true": True, "false": False}.__getitem__, "int": int, "float": float, "str": str}
     try:
-        if isinstance(old, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(old, int):
-            return int(text)
-        if isinstance(old, float):
-            return float(text)
-        if old is None or isinstance(old, tuple):
-            items = tuple(float(item) if "." in item else int(item) for item in text.split(","))
-            return items if isinstance(old, tuple) or len(items) > 1 else items[0]
+        if optional and text.lower() == "none":
+            return None
+        if kind.startswith("tuple["):
+            read = readers[kind[len("tuple[") : -len(", ...]")]]
+            return tuple(read(item) for item in text.split(",") if item)
+        return readers[kind](text.lower() if kind == "bool" else text)
     except (ValueError, KeyError):
-        pass
-    raise ValueError(f"setting {name} is {text!r}, expected a value like {old!r}")
+        raise ValueError(f"setting {name} is {text!r}, expected a value like {old!r}") from None

@@ -15,12 +15,15 @@ from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, fir_filter
 
 
 def minibatch_std(x: Tensor, group_size: int = 4) -> Tensor:
-    """Append the mean standard deviation within groups as one channel: ``(B, C, H, W)`` to ``(B, C + 1, H, W)``."""
+    """Append the mean standard deviation within groups as one channel: ``(B, C, H, W)`` to ``(B, C + 1, H, W)``.
+
+    Neighbours form a group, so a batch that is worked on in parts of whole groups gives the same.
+    """
     batch, channels, height, width = x.shape
     group = math.gcd(batch, group_size)
-    groups = x.view(group, batch // group, channels, height, width)
-    std = torch.sqrt(groups.var(dim=0, unbiased=False) + 1e-8)  # (B / group, C, H, W)
-    feature = std.mean(dim=(1, 2, 3)).repeat(group)  # (B,)
+    groups = x.view(batch // group, group, channels, height, width)
+    std = torch.sqrt(groups.var(dim=1, unbiased=False) + 1e-8)  # (B / group, C, H, W)
+    feature = std.mean(dim=(1, 2, 3)).repeat_interleave(group)  # (B,)
     return torch.cat([x, feature.view(batch, 1, 1, 1).expand(batch, 1, height, width)], dim=1)
 
 

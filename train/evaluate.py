@@ -14,9 +14,9 @@ import torch
 
 from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.model import Generator
-from train.data.images import ImageSet, load_folder
+from train.data.images import ImageSet, load_images
 from train.metrics import METRICS, READER_PATH, Context, Quantity
-from train.stages import PretrainedGenerator
+from train.pretrained import PretrainedGenerator
 
 FORMAT = 1
 NUM_SEEDS, NUM_QUICK_SEEDS = 500, 50
@@ -128,7 +128,7 @@ def _show(quantity: Quantity, value: float) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
-    parser.add_argument("--data", type=Path, help="folder of the data set, to test the pose reader on it too")
+    parser.add_argument("--data", help="the data set (folder, zip, hub id), to test the reader on it too")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
     parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(METRICS)} (default: all)")
     parser.add_argument("--num-seeds", type=int, metavar="N", help=f"seeds 0 to N − 1 (default: {NUM_SEEDS})")
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     model = PretrainedGenerator.from_pretrained(args.model, device=args.device)
     config, data = model.config, None
     if args.data is not None:
-        data = load_folder(args.data, config.image_resolution, config.render_resolution)
+        data = load_images(args.data, config.image_resolution, config.render_resolution)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else NUM_SEEDS
     show = _Progress()
     report = evaluate(model, data, args.metrics or None, num_seeds, args.truncation, show, args.reader)

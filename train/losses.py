@@ -6,39 +6,39 @@ Shapes: B batch, H W image, P points, L decoder codes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def d_logistic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Return mean softplus(−D(real)) + mean softplus(D(fake))."""
+def d_logistic_loss(real_logits: Tensor, fake_logits: Tensor, relativistic: bool = False) -> Tensor:
+    """Return mean softplus(−D(real)) + mean softplus(D(fake)).
+
+    The relativistic form pairs each real image with a fake one: mean softplus(−(D(real) − D(fake))) (arXiv 2501.05441).
+    """
+    if relativistic:
+        return F.softplus(fake_logits - real_logits).mean()
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
-def g_nonsaturating_loss(fake_logits: Tensor) -> Tensor:
-    """Return mean softplus(−D(fake))."""
-    return F.softplus(-fake_logits).mean()
+def g_nonsaturating_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """Return mean softplus(−D(fake)); with real logits the relativistic form, mean softplus(−(D(fake) − D(real)))."""
+    return F.softplus(-fake_logits if real_logits is None else real_logits - fake_logits).mean()
 
 
-def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """Return mean ‖∇D(real)‖², to be weighted γ/2 (arXiv 1801.04406). Images ``(B, C, H, W)`` require a gradient."""
-    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
+def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Return mean ‖∇D‖², to be weighted γ/2: R1 on real images (arXiv 1801.04406), R2 on fake ones.
+
+    Images ``(B, C, H, W)`` require a gradient.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
 def view_loss(predicted: Tensor, pose: Tensor) -> Tensor:
     """Return the smooth-L1 distance of predicted and true (yaw, pitch), radians. ``(B, 2)`` each (paper eq. 8)."""
     return F.smooth_l1_loss(predicted, pose)
-
-
-def sdf_gradient(sdf: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Return ∇ₓ sdf at world points ``(B, P, 3)``, differentiable once more."""
-    points = points.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(sdf(points).sum(), points, create_graph=True)
-    return gradient
 
 
 def eikonal_loss(gradient: Tensor) -> Tensor:
@@ -69,24 +69,23 @@ def scene_bounds_loss(sdf: Tensor, points: Tensor, outer_radius: float, inner_ra
     return (outside + inside).mean()
 
 
-def path_lengths(image: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+def path_lengths(image: Tensor, ws: Tensor, noise: Tensor, differentiable: bool = True) -> Tensor:
     """Length of the image's response to the codes, per sample (arXiv 1912.04958, section 3.2).
 
     Args:
         image: Decoded from ``ws``. ``(B, 3, H, W)``.
         ws: Codes, part of the image's graph. ``(B, L, C)``.
-        noise: Standard normal over √(H·W). ``(B, 3, H, W)``.
+        noise: Standard normal. ``(B, 3, H, W)``.
+        differentiable: Keep the graph.
 
     Returns:
-        √(mean over layers of ‖∂(image · noise)/∂ws‖²), ``(B,)``.
+        √(mean over layers of ‖∂(image · noise / √(H·W))/∂ws‖²), ``(B,)``.
     """
-    (gradient,) = torch.autograd.grad((image * noise).sum(), ws, create_graph=True)
+    projection = (image * noise).sum() / math.sqrt(image.shape[2] * image.shape[3])
+    (gradient,) = torch.autograd.grad(projection, ws, create_graph=differentiable)
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
-def path_length_penalty(image: Tensor, ws: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Return mean (length − running mean)² and the new running mean."""
-    noise = torch.randn_like(image) / math.sqrt(image.shape[2] * image.shape[3])
-    lengths = path_lengths(image, ws, noise)
-    new_mean = torch.lerp(mean, lengths.mean().detach(), decay)
-    return (lengths - new_mean).square().mean(), new_mean
+def path_length_penalty(lengths: Tensor, running_mean: Tensor) -> Tensor:
+    """Return mean (length − running mean)²; the mean has already taken in these lengths, and is a constant."""
+    return (lengths - running_mean.detach()).square().mean()

@@ -43,10 +43,12 @@ class RunState:
         for path in partial.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        if not target.exists():  # else a run that was killed later has saved this very step before
+            partial.rename(target)
         for old in saved_steps(folder)[:-keep]:
-            shutil.rmtree(old)
+            _remove(old)
+        for leftover in folder.glob(".*"):  # of a run that was killed while it saved or removed
+            shutil.rmtree(leftover, ignore_errors=True)
         return target
 
     def restore(self, folder: Path) -> bool:
@@ -87,6 +89,11 @@ class RunState:
             yield "random.cpu", torch.get_rng_state()
             if torch.cuda.is_available():
                 yield "random.cuda", torch.cuda.get_rng_state()
+
+
+def _remove(folder: Path) -> None:
+    """Take a state away at once, then its files: a half-removed one is never found."""
+    shutil.rmtree(folder.rename(folder.with_name(f".removed-{folder.name}")))
 
 
 def saved_steps(folder: Path) -> list[Path]:

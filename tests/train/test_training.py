@@ -13,7 +13,7 @@ from train.config import DECODER_PRESETS, RENDERER_PRESETS, DecoderConfig, Phase
 from train.data.images import ImageSet
 from train.discriminators import ThumbnailDiscriminator, minibatch_std
 from train.ema import update_ema
-from train.loop import train
+from train.loop import Habits, train
 from train.stages import DecoderStage, RendererStage
 from train.state import saved_steps
 
@@ -114,7 +114,7 @@ def test_reused_renderings_give_the_players_the_same_pictures(renderer_config, d
     stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, reuse_renderings=True), data)
     calls = []
     render = stage._render
-    monkeypatch.setattr(stage, "_render", lambda phase: calls.append(1) or render(phase))
+    monkeypatch.setattr(stage, "_render", lambda *arguments: calls.append(1) or render(*arguments))
     stage.step()
     assert len(calls) == 1
     stage.config = RENDERER
@@ -131,7 +131,7 @@ def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool):
         return DecoderStage(tiny_toy_config, config, data, renderer)
 
     whole = new_stage()
-    train(whole, tmp_path / "whole", save_every=100, grid_every=100, log_every=1)
+    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=3)
 
 
@@ -140,7 +140,7 @@ def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path):
         return RendererStage(renderer_config, RENDERER, data)
 
     whole = new_stage()
-    train(whole, tmp_path / "whole", save_every=100, grid_every=3, log_every=1)
+    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=3, log_every=1))
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=4)
 
 
@@ -155,9 +155,9 @@ def interrupt_and_resume(new_stage, out, whole, stop_at):
 
     broken.step = step_or_die
     with pytest.raises(RuntimeError):
-        train(broken, out, save_every=2, grid_every=100, log_every=1)
+        train(broken, out, Habits(save_every=2, grid_every=100, log_every=1))
     resumed = new_stage()
-    train(resumed, out, save_every=2, grid_every=100, log_every=1)
+    train(resumed, out, Habits(save_every=2, grid_every=100, log_every=1))
     assert_same(snapshot(whole), snapshot(resumed))
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, whole.config.total_steps + 1))
@@ -169,7 +169,7 @@ def interrupt_and_resume(new_stage, out, whole, stop_at):
 
 def test_run_writes_a_loadable_model_with_means(renderer_config, data, tmp_path):
     stage = RendererStage(renderer_config, RENDERER, data)
-    folder = train(stage, tmp_path, save_every=100, grid_every=100)
+    folder = train(stage, tmp_path, Habits(save_every=100, grid_every=100))
     model = Generator(load_config(folder))
     load_weights(model, folder / "model.safetensors")
     assert model.config == renderer_config
@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(render
     step = stage.step
     stage.step = lambda: step() | ({"g_loss": float("nan")} if stage.state.step == 3 else {})
     with pytest.raises(FloatingPointError, match="g_loss is nan at step 3"):
-        train(stage, tmp_path, save_every=1, grid_every=100)
+        train(stage, tmp_path, Habits(save_every=1, grid_every=100))
     assert [folder.name for folder in saved_steps(tmp_path / "state")] == ["step-00000001", "step-00000002"]
 
 

@@ -1,37 +1,57 @@
-"""Pictures for training: a folder of images, decoded once into arrays of the two sizes.
+"""Pictures for training: any source, decoded once into memory-mapped arrays of the two sizes.
 
 Shapes: N images, H W pixels, C channels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
+import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from filelock import FileLock
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from train.data.sources import Item, Label, Source, find_source
+from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
+
 log = logging.getLogger(__name__)
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMAT = 1  # of the cache
+BROKEN = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded pictures.
+    """Decoded pictures; the arrays are mapped from disk, so that processes share them.
 
     Attributes:
-        images: Lanczos-resized, 8 bits. ``(N, C, R, R)`` uint8.
-        thumbnails: Resized from the images with a Hamming filter. ``(N, C, r, r)`` uint8.
+        images: Lanczos-resized, 8 bits. ``(N, 3, R, R)`` uint8.
+        thumbnails: Resized from the images with a Hamming filter; a fourth channel is alpha, where every picture has
+            one. ``(N, C, r, r)`` uint8.
         poses: True (yaw, pitch) in radians, or None where the data has none. ``(N, 2)``.
+        name: Of the source, for people.
     """
 
     images: np.ndarray
     thumbnails: np.ndarray
     poses: Tensor | None
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,72 +75,145 @@ def to_signed(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
 
 
-def load_folder(folder: str | Path, image_resolution: int, thumbnail_resolution: int) -> ImageSet:
-    """Decode a folder of pictures, with ``metadata.jsonl`` where there is one; the result is cached beside them.
+def default_cache_dir() -> Path:
+    """Return where decoded pictures are kept: ``$STYLESDF_CACHE``, else ``stylesdf`` in the user's cache folder."""
+    chosen = os.environ.get("STYLESDF_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stylesdf"
 
-    Pictures are cropped to the central square and Lanczos-resized; alpha is kept when every picture has it.
-    A picture that cannot be read, or is smaller than the thumbnail, is named in the log and left out.
+
+def load_images(
+    source: str | Path,
+    image_resolution: int,
+    thumbnail_resolution: int,
+    *,
+    image_column: str | None = None,
+    label: Label | None = None,
+    split: str = "train",
+    streaming: bool = False,
+    limit: int | None = None,
+    cache_dir: str | Path | None = None,
+) -> ImageSet:
+    """Decode a source of pictures, or find it decoded already.
+
+    A picture is turned upright (EXIF), cropped to its central square and Lanczos-resized to R; the thumbnail is
+    resized from that with a Hamming filter. Grey, palette, CMYK and 16-bit pictures become 8-bit RGB; of an animated
+    one the first frame is taken; alpha is kept when every picture has it, and dropped else. A picture that cannot be
+    read, or whose shorter side is smaller than the thumbnail, is named in the log and left out.
+
+    Several processes may ask for the same at once: one decodes, the others wait. One that is killed leaves nothing
+    that the next would take for finished.
 
     Args:
-        folder: Searched with its subfolders.
+        source: A folder, searched with its subfolders; a zip; ``toy-heads`` or ``toy-heads:COUNT``, drawn on the
+            spot; or a data set id of the Hugging Face hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file
+            ``metadata.jsonl`` with ``file_name``, ``yaw`` and ``pitch`` (radians) in a folder or zip, or columns of
+            these names, give poses.
         image_resolution: R in pixels.
         thumbnail_resolution: r in pixels.
+        image_column: Of a hub data set with several.
+        label: (column, value): only these pictures.
+        split: Of a hub data set.
+        streaming: Read a hub data set while it is downloaded.
+        limit: Only the first so many.
+        cache_dir: Where decoded pictures are kept; None is ``default_cache_dir()``.
 
     Raises:
-        ValueError: There is no such folder, or no picture in it can be used.
+        ValueError: There is no such source, column, split or label, or no picture in it can be used.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"no such folder of images: {folder}")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    cache = folder / f".cache-{image_resolution}-{thumbnail_resolution}"
-    if not (cache / "names.json").exists():
-        _write_cache(paths, folder, cache, image_resolution, thumbnail_resolution)
-    names = json.loads((cache / "names.json").read_text())
-    metadata = {}
-    if (folder / "metadata.jsonl").exists():
-        lines = (folder / "metadata.jsonl").read_text().splitlines()
-        metadata = {row["file_name"]: row for row in map(json.loads, lines)}
-    poses = None
-    if names and all("yaw" in metadata.get(name, {}) and "pitch" in metadata[name] for name in names):
-        poses = torch.tensor([[metadata[name]["yaw"], metadata[name]["pitch"]] for name in names], dtype=torch.float32)
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    found = find_source(
+        str(source),
+        image_column=image_column,
+        label=label,
+        split=split,
+        streaming=streaming,
+        limit=limit,
+        toy_heads=lambda count: _draw_toy_heads(root, count, image_resolution),
+    )
+    key = {"format": FORMAT, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
+    folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # the system lets go of it when its holder is killed
+        if not folder.exists():
+            _decode_all(found, folder, image_resolution, thumbnail_resolution)
+    return _open(folder, found.name)
+
+
+def _draw_toy_heads(root: Path, count: int, size: int) -> Path:
+    folder = root / f"toy-heads-{count}-{size}"
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            write_toy_heads(folder, ToyHeadsConfig(count=count, image_size=size))
+    return folder
+
+
+def _open(folder: Path, name: str) -> ImageSet:
+    facts = json.loads((folder / "facts.json").read_text())
+    for skipped, reason in facts["skipped"]:
+        log.warning("left out %s: %s", skipped, reason)
+    count, size, small = len(facts["names"]), *facts["sizes"]
+    images = np.memmap(folder / "images.bin", np.uint8, "r", shape=(count, 3, size, size))
+    thumbnails = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=(count, 4, small, small))
     return ImageSet(
-        images=np.load(cache / "images.npy", mmap_mode="r"),
-        thumbnails=np.load(cache / "thumbnails.npy"),
-        poses=poses,
+        images=images,
+        thumbnails=thumbnails[:, : 4 if facts["has_alpha"] else 3],
+        poses=None if facts["poses"] is None else torch.tensor(facts["poses"], dtype=torch.float32),
+        name=name,
     )
 
 
-def _write_cache(
-    paths: list[Path], folder: Path, cache: Path, image_resolution: int, thumbnail_resolution: int
-) -> None:
-    names, images, thumbnails = [], [], []
-    for path in paths:
-        try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGBA" if opened.mode in ("RGBA", "LA", "PA") else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            log.warning("left out %s: %s", path.name, error)
-            continue
-        if min(picture.size) < thumbnail_resolution:
-            log.warning("left out %s: %d×%d pixels, smaller than the thumbnail", path.name, *picture.size)
-            continue
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
-        image = _resize(picture, image_resolution, Image.Resampling.LANCZOS)
-        thumbnail = _resize(image, thumbnail_resolution, Image.Resampling.HAMMING)
-        names.append(path.relative_to(folder).as_posix())
-        images.append(np.asarray(image))
-        thumbnails.append(np.asarray(thumbnail))
+def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
+    """Write the arrays picture by picture, so that memory does not grow with their number."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    names, skipped, poses, has_alpha = [], [], [], True
+    with open(partial / "images.bin", "wb") as images, open(partial / "thumbnails.bin", "wb") as thumbnails:
+        for item in source.items():
+            try:
+                picture = _decode(item, small)
+            except BROKEN as error:
+                skipped.append([item.name, " ".join(str(error).split())[:200]])
+                continue
+            image = _resize(picture, size, Image.Resampling.LANCZOS)
+            thumbnail = _resize(image, small, Image.Resampling.HAMMING)
+            has_alpha = has_alpha and image.mode == "RGBA"
+            images.write(np.asarray(image.convert("RGB")).transpose(2, 0, 1).tobytes())
+            thumbnails.write(np.asarray(thumbnail.convert("RGBA")).transpose(2, 0, 1).tobytes())
+            names.append(item.name)
+            poses.append([item.row.get("yaw"), item.row.get("pitch")])
     if not names:
-        raise ValueError(f"no usable image in {folder}: found {len(paths)} files ending in {', '.join(ENDINGS)}")
-    channels = min(image.shape[2] for image in images)
-    cache.mkdir(exist_ok=True)
-    for name, arrays in (("images", images), ("thumbnails", thumbnails)):
-        stacked = np.stack([array[..., :channels] for array in arrays])
-        np.save(cache / f"{name}.npy", np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)))
-    (cache / "names.json").write_text(json.dumps(names))
+        shutil.rmtree(partial)
+        reasons = f", the first because: {skipped[0][1]}" if skipped else ""
+        raise ValueError(f"no usable image in {source.name}: {len(skipped)} found, none of use{reasons}")
+    has_poses = all(isinstance(value, (int, float)) for pose in poses for value in pose)
+    facts = {
+        "sizes": [size, small],
+        "names": names,
+        "has_alpha": has_alpha,
+        "poses": poses if has_poses else None,
+        "skipped": skipped,
+    }
+    (partial / "facts.json").write_text(json.dumps(facts))
+    partial.rename(folder)
+
+
+def _decode(item: Item, smallest: int) -> Image.Image:
+    """Return the upright central square of a picture, RGB or RGBA."""
+    with item.open() as file, Image.open(file) as opened:
+        if getattr(opened, "n_frames", 1) > 1:
+            log.warning("%s has %d frames, the first is taken", item.name, opened.n_frames)
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I"):  # 16 bits
+            picture = Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+        has_alpha = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+        picture = picture.convert("RGBA" if has_alpha else "RGB")
+    side = min(picture.size)
+    if side < smallest:
+        raise ValueError(f"{picture.width}×{picture.height} pixels, smaller than the thumbnail's {smallest}")
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
 
 
 def _resize(picture: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:

@@ -1,0 +1,1 @@
+"""What the project costs, beside what it could cost: ``python -m benchmarks --help``."""

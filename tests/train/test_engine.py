@@ -1,0 +1,100 @@
+"""Neither micro-batches nor processes nor the way a gradient is computed change a gradient."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train import runs
+from train import chunked, losses
+from train.engine import Engine
+
+ROOT = Path(__file__).parents[2]
+STAGES = [runs.renderer_stage, runs.decoder_stage]
+
+
+def assert_near(one: list, other: list) -> None:
+    assert len(one) == len(other) > 10
+    for a, b in zip(one, other):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(a.abs().max()) + 1e-12)
+
+
+@pytest.mark.parametrize("make_stage", STAGES)
+def test_micro_batches_do_not_change_the_gradient(make_stage):
+    whole = runs.gradients_of_a_step(make_stage)
+    assert any(gradient.abs().max() > 1e-4 for gradient in whole)
+    assert_near(whole, runs.gradients_of_a_step(make_stage, micro_batch=4))
+
+
+def test_micro_batches_of_another_size_change_nothing_but_the_deviation_within_groups():
+    config = dataclasses.replace(runs.RENDERER, use_minibatch_std=False)
+    whole = runs.gradients_of_a_step(runs.renderer_stage, config=config)
+    assert_near(whole, runs.gradients_of_a_step(runs.renderer_stage, 3, config=config))
+
+
+def test_two_processes_give_the_gradient_of_one(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
+    for prefix in ([], launch):
+        command = [sys.executable, *prefix, "-m", "tests.train.runs", str(tmp_path)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+    for make_stage in STAGES:
+        one, two = (load_file(tmp_path / f"{make_stage.__name__}-{count}.safetensors") for count in (1, 2))
+        assert_near(list(one.values()), [two[name] for name in one])
+
+
+@pytest.mark.parametrize("eikonal_points", [0, 16])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, eikonal_points, is_kept):
+    """The generator's gradient from one graph through the renderer, with the eikonal term by double backward."""
+    monkeypatch.setattr(chunked, "KEPT_NUMBERS", 2**40 if is_kept else 0)
+    monkeypatch.setattr(chunked, "CHUNK_POINTS", 64)
+    config = dataclasses.replace(
+        runs.RENDERER, eikonal_points=eikonal_points, eikonal_weight=3.0, bounds_weight=0.0, sphere_anchor_weight=0.0
+    )
+    ours = runs.gradients_of_a_step(runs.renderer_stage, config=config)
+
+    class Plain:
+        """One graph; the gradient of the sdf by autograd."""
+
+        def __init__(self, field, eikonal_weight):
+            self.field, self.batch_size, self.weight, self.loss = field, field.batch_size, eikonal_weight, None
+
+        def sdf_and_gradient(self, points):
+            points = points.detach().requires_grad_(True)
+            sdf = self.field.sdf(points)
+            return sdf, torch.autograd.grad(sdf.sum(), points, create_graph=True)[0]
+
+        def __call__(self, points, viewdirs):
+            if self.weight:
+                with torch.enable_grad():
+                    self.loss = self.weight * losses.eikonal_loss(self.sdf_and_gradient(points)[1])
+            return dataclasses.replace(self.field(points, viewdirs), features=None)
+
+        def backward(self):
+            if self.loss is not None:
+                self.loss.backward()
+
+        eikonal = torch.zeros(())
+
+    # one backward pass may not free what the other needs: keep the graph of the folded matrices
+    backward = torch.Tensor.backward
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self: backward(self, retain_graph=True))
+    monkeypatch.setattr("train.stages.renderer.ChunkedField", Plain)
+    assert_near(runs.gradients_of_a_step(runs.renderer_stage, config=config), ours)
+
+
+def test_more_processes_than_images_are_refused():
+    engine = Engine()
+    assert engine.parts(5) == [slice(0, 5)]
+    assert Engine(micro_batch=2).parts(5) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    with pytest.raises(ValueError, match="batch of 0"):
+        engine.parts(0)
+    with pytest.raises(ValueError, match="micro_batch is -1"):
+        Engine(micro_batch=-1)

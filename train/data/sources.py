@@ -1,0 +1,239 @@
+"""Where pictures come from: a folder, a zip, a data set of the Hugging Face hub, or the toy heads.
+
+A source yields its pictures one at a time, still encoded, each with a name to report it by and what is known of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+METADATA_FILE = "metadata.jsonl"
+TOY_HEADS = "toy-heads"
+TOY_HEADS_COUNT = 8000
+Label = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One encoded picture.
+
+    Attributes:
+        name: To report it by.
+        open: Returns its file.
+        row: What is known of it, ``yaw`` and ``pitch`` in radians among it where poses are known.
+    """
+
+    name: str
+    open: Callable[[], io.BufferedIOBase]
+    row: dict
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pictures that have not been decoded yet.
+
+    Attributes:
+        name: For people.
+        identity: JSON-able; another content has another one.
+        items: Starts from the first picture at every call.
+    """
+
+    name: str
+    identity: dict
+    items: Callable[[], Iterator[Item]]
+
+
+def find_source(
+    name: str,
+    *,
+    image_column: str | None = None,
+    label: Label | None = None,
+    split: str = "train",
+    streaming: bool = False,
+    limit: int | None = None,
+    toy_heads: Callable[[int], Path] | None = None,
+) -> Source:
+    """Find out what a name means: an existing folder or zip, ``toy-heads[:COUNT]``, else a data set of the hub.
+
+    Args:
+        name: As a user types it; a hub id may end in ``@revision``.
+        image_column: Of a hub data set; None takes its only image column.
+        label: (column, value): only these pictures. In a folder or zip the column is one of ``metadata.jsonl``, or
+            ``folder`` for the name of the folder a picture lies in; class names of a hub data set stand for their
+            numbers.
+        split: Of a hub data set.
+        streaming: Read a hub data set while it is downloaded, and keep nothing of the download.
+        limit: Only the first so many pictures.
+        toy_heads: Draws so many toy heads and returns their folder; only asked where the name says so.
+
+    Raises:
+        ValueError: There is no such thing, column, split or label.
+    """
+    path = Path(name)
+    heads = re.fullmatch(rf"{TOY_HEADS}(?::(\d+))?", name)
+    if path.is_dir():
+        source = _folder(path, label)
+    elif path.is_file():
+        source = _zip(path, label)
+    elif heads and toy_heads:
+        source = _folder(toy_heads(int(heads[1] or TOY_HEADS_COUNT)), label)
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not name.startswith("."):
+        source = _hub(name, image_column, label, split, streaming)
+    else:
+        raise ValueError(f"no such data: {name!r} is no folder, zip, hub id (USER/NAME) or {TOY_HEADS}:COUNT")
+    if limit is None:
+        return source
+    if limit < 1:
+        raise ValueError(f"limit is {limit}, expected at least 1 picture")
+
+    def first() -> Iterator[Item]:
+        for count, item in enumerate(source.items()):
+            if count == limit:
+                return
+            yield item
+
+    return Source(source.name, source.identity | {"limit": limit}, first)
+
+
+def _folder(folder: Path, label: Label | None) -> Source:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    stats = [path.stat() for path in paths]
+    metadata = folder / METADATA_FILE
+    rows = _rows(metadata.read_bytes(), metadata) if metadata.is_file() else {}
+    chosen = _choose(names, rows, label, str(folder))
+    identity = {
+        "folder": str(folder.resolve()),
+        "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, stats)],
+        "metadata": metadata.stat().st_mtime_ns if rows else None,
+        "label": label,
+    }
+
+    def items() -> Iterator[Item]:
+        for path, name in zip(paths, names):
+            if name in chosen:
+                yield Item(name, lambda path=path: open(path, "rb"), rows.get(name, {}))
+
+    return Source(str(folder), identity, items)
+
+
+def _zip(path: Path, label: Label | None) -> Source:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is a file but no zip of pictures")
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(
+            name for name in archive.namelist() if name.lower().endswith(ENDINGS) and "__MACOSX/" not in name
+        )
+        rows = _rows(archive.read(METADATA_FILE), path) if METADATA_FILE in archive.namelist() else {}
+    chosen = _choose(names, rows, label, str(path))
+    stat = path.stat()
+    identity = {"zip": str(path.resolve()), "size": stat.st_size, "time": stat.st_mtime_ns, "label": label}
+
+    def items() -> Iterator[Item]:
+        with zipfile.ZipFile(path) as archive:
+            for name in names:
+                if name in chosen:
+                    yield Item(name, lambda name=name: io.BytesIO(archive.read(name)), rows.get(name, {}))
+
+    return Source(str(path), identity, items)
+
+
+def _rows(text: bytes, path: Path) -> dict[str, dict]:
+    try:
+        rows = [json.loads(line) for line in text.decode().splitlines() if line.strip()]
+        return {row["file_name"]: row for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {METADATA_FILE} is not one JSON object with a file_name per line: {error}") from None
+
+
+def _choose(names: list[str], rows: dict[str, dict], label: Label | None, source: str) -> set[str]:
+    if label is None:
+        return set(names)
+    column, value = label
+    columns = sorted({key for row in rows.values() for key in row} | {"folder"})
+    if column not in columns:
+        raise ValueError(f"{source} has no column {column!r} to filter by, expected one of {', '.join(columns)}")
+
+    def value_of(name: str) -> str:
+        return Path(name).parent.name if column == "folder" else str(rows.get(name, {}).get(column, ""))
+
+    chosen = {name for name in names if value_of(name) == value}
+    if not chosen:
+        seen = sorted({value_of(name) for name in names})
+        raise ValueError(f"no picture in {source} has {column}={value}, expected one of {', '.join(seen[:20])}")
+    return chosen
+
+
+def _hub(name: str, image_column: str | None, label: Label | None, split: str, streaming: bool) -> Source:
+    import datasets
+
+    repo_id, _, revision = name.partition("@")
+    try:
+        data = datasets.load_dataset(repo_id, split=split, streaming=streaming, revision=revision or None)
+    except (OSError, ValueError) as error:  # offline, no such data set, no such split
+        reason = " ".join(str(error).split())
+        raise ValueError(f"cannot load the data set {name!r} from the hub, split {split!r}: {reason[:300]}") from None
+    features = data.features or data.take(1).features or {}
+    columns = ", ".join(f"{key} ({type(value).__name__})" for key, value in features.items())
+    images = [key for key, value in features.items() if isinstance(value, datasets.Image)]
+    if image_column is None:
+        if len(images) != 1:
+            raise ValueError(f"{name} has {len(images)} image columns; name one with --image-column, among {columns}")
+        image_column = images[0]
+    if image_column not in images:
+        raise ValueError(f"{name} has no image column {image_column!r}, its columns are {columns}")
+    data = data.cast_column(image_column, datasets.Image(decode=False))  # a corrupt picture must not stop the rest
+    wanted = _wanted(name, features, label)
+    if wanted is not None:
+        data = data.filter(wanted, input_columns=[label[0]])
+    identity = {
+        "hub": repo_id,
+        "revision": revision,
+        "fingerprint": getattr(data, "_fingerprint", None),  # of the content, in a downloaded data set
+        "split": split,
+        "column": image_column,
+        "label": label,
+        "streaming": streaming,
+    }
+
+    def items() -> Iterator[Item]:
+        for number, row in enumerate(data):
+            image = row.pop(image_column) or {}
+            yield Item(image.get("path") or f"row {number}", lambda image=image: _open_cell(image), row)
+
+    return Source(name, identity, items)
+
+
+def _open_cell(image: dict) -> io.BufferedIOBase:
+    if image.get("bytes") is not None:
+        return io.BytesIO(image["bytes"])
+    if image.get("path"):
+        return open(image["path"], "rb")
+    raise OSError("there is no picture in this row")
+
+
+def _wanted(name: str, features, label: Label | None) -> Callable[[object], bool] | None:
+    import datasets
+
+    if label is None:
+        return None
+    column, value = label
+    if column not in features:
+        raise ValueError(f"{name} has no column {column!r} to filter by, expected one of {', '.join(features)}")
+    feature = features[column]
+    if not isinstance(feature, datasets.ClassLabel):
+        return lambda cell: str(cell) == value
+    if value in feature.names:
+        number = feature.str2int(value)
+    elif value.isdigit() and int(value) < feature.num_classes:
+        number = int(value)
+    else:
+        raise ValueError(f"{column} of {name} is never {value!r}, expected one of {', '.join(feature.names)}")
+    return lambda cell: cell == number

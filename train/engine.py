@@ -1,0 +1,105 @@
+"""Where a step runs: device, processes, micro-batches and precision, through accelerate. None changes the gradient.
+
+Every process draws the randomness of the whole batch from the same generator and computes its own share of it, in
+micro-batches where memory asks for that; each loss is a mean over the whole batch, so the sum of the shares' gradients
+over micro-batches and processes is the gradient of the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+
+class Engine:
+    """Processes, micro-batches and precision of a run.
+
+    Args:
+        accelerator: Of accelerate; None is one process on the CPU in full precision.
+        micro_batch: Most images that a process works on at once; 0 is all of its share. Where the discriminator looks
+            at the deviation within groups of four images, a multiple of four keeps the groups.
+    """
+
+    def __init__(self, accelerator: Accelerator | None = None, micro_batch: int = 0) -> None:
+        if micro_batch < 0:
+            raise ValueError(f"micro_batch is {micro_batch}, expected 0 or more images")
+        self.accelerator = accelerator or Accelerator(cpu=True)
+        self.micro_batch = micro_batch
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.accelerator.is_main_process
+
+    def parts(self, batch_size: int) -> list[slice]:
+        """Return the slices of a batch that this process works on, one after the other.
+
+        Raises:
+            ValueError: There are more processes than images.
+        """
+        count, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if batch_size < count:
+            raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
+        first, last = batch_size * rank // count, batch_size * (rank + 1) // count
+        size = self.micro_batch or last - first
+        return [slice(top, min(top + size, last)) for top in range(first, last, size)]
+
+    def autocast(self):
+        """Context in which convolutions run in the precision that was asked for; without it, in full precision."""
+        return self.accelerator.autocast()
+
+    def descend(self, optimizer: torch.optim.Optimizer) -> None:
+        """Sum the gradients of all processes, take a step, clear them."""
+        self.sum_gradients(optimizer)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def sum_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Replace each gradient by its sum over all processes."""
+        if self.accelerator.num_processes > 1:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="sum")
+            for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients])):
+                gradient.copy_(total.view_as(gradient))
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum a tensor over all processes."""
+        return self.accelerator.reduce(value, reduction="sum") if self.accelerator.num_processes > 1 else value
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+
+
+class Means:
+    """Terms of a step, averaged over its parts and processes by their share of the batch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, terms: dict[str, Tensor], share: float) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + share * value.detach().float()
+
+    def result(self, engine: Engine) -> dict[str, float]:
+        if not self._sums:
+            return {}
+        values = engine.total(torch.stack(list(self._sums.values()))).tolist()
+        return dict(zip(self._sums, values))
+
+
+def share_of(part: slice, batch_size: int) -> float:
+    """Return which share of a batch a part is."""
+    return (part.stop - part.start) / batch_size
+
+
+def take(draws: dict[str, Tensor], part: slice, device: torch.device) -> dict[str, Tensor]:
+    """Return one part of what was drawn for a whole batch, on the device."""
+    return {name: values[part].to(device) for name, values in draws.items()}

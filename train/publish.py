@@ -1,0 +1,126 @@
+"""The model on the hub while it trains and when it is done; a failing network never stops a run."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stylesdf.card import CardFacts, model_card
+from train.config import to_dict
+from train.grid import sample_grid
+from train.pretrained import PretrainedGenerator
+
+log = logging.getLogger(__name__)
+GRID_FILE = "samples.png"
+CARD_FILE = "README.md"
+ATTEMPTS = 3  # of the last push; earlier ones have the next as their second chance
+
+
+@dataclass
+class Publisher:
+    """Pushes the averaged model, its samples and its card.
+
+    A card that nobody has touched since it was written here is kept up to date; one that somebody edited stays.
+
+    Attributes:
+        repo_id: ``name/name`` on the hub; created where absent.
+        facts: What the card says besides the run's own settings: licence, data, base model, metrics.
+        every_images: Images between pushes; 0 pushes at the end only.
+        private: Whether a new repository is private; None takes the account's default.
+        token: Access token; None takes the stored one.
+    """
+
+    repo_id: str
+    facts: CardFacts = field(default_factory=CardFacts)
+    every_images: int = 0
+    private: bool | None = None
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._last: int | None = None  # how many times every_images had gone by at the last push
+
+    def offer(self, stage, out: Path) -> None:
+        """Push in the background if it is time and the last push is through."""
+        if not self.every_images:
+            return
+        count = images_until(stage) // self.every_images
+        if self._last is None:
+            self._last = count
+        if count > self._last and (self._thread is None or not self._thread.is_alive()):
+            self._last = count
+            snapshot = self._snapshot(stage, final=False)
+            self._thread = threading.Thread(target=self._try, args=(snapshot, out, 1), daemon=True)
+            self._thread.start()
+
+    def finish(self, stage, out: Path) -> bool:
+        """Push the finished model; return whether it arrived."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._try(self._snapshot(stage, final=True), out, ATTEMPTS)
+
+    def _snapshot(self, stage, final: bool) -> tuple:
+        model = PretrainedGenerator(stage.generator_ema.config)
+        model.load_state_dict(stage.generator_ema.state_dict())
+        if not final:
+            model.update_means()
+        buffer = io.BytesIO()
+        sample_grid(model, **stage.grid_options()).save(buffer, "PNG")
+        judges: Mapping = {name: copy.deepcopy(module).cpu() for name, module in stage.discriminators().items()}
+        training = {"stage": stage.name, "steps": stage.state.step, "images": images_until(stage)}
+        training |= {name: value for name, value in to_dict(stage.config).items() if name != "steps"}
+        facts = replace(self.facts, training=training, sample_grid=GRID_FILE)
+        return model, judges, buffer.getvalue(), model_card(model.config, self.repo_id, facts), stage.state.step
+
+    def _try(self, snapshot: tuple, out: Path, attempts: int) -> bool:
+        for attempt in range(1, attempts + 1):
+            try:
+                self._push(*snapshot, out)
+            except Exception as error:  # whatever the network or the hub does, the run goes on
+                log.warning("push to %s failed (%d of %d): %s", self.repo_id, attempt, attempts, _one_line(error))
+            else:
+                log.info("step %d is on the hub: %s", snapshot[-1], self.repo_id)
+                return True
+        return False
+
+    def _push(self, model, judges, grid: bytes, card: str, step: int, out: Path) -> None:
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        message = f"Train to step {step}"
+        model.push_to_hub(
+            self.repo_id,
+            private=self.private,
+            token=self.token,
+            card=card,
+            discriminators=judges,
+            commit_message=message,
+        )
+        api = HfApi(token=self.token, library_name="stylesdf")
+        operations = [CommitOperationAdd(GRID_FILE, grid)]
+        ours = out / "published-card.md"
+        there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text()
+        if there == card or (ours.exists() and there == ours.read_text()):
+            operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
+            ours.write_text(card)
+        api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {step}")
+
+
+def images_until(stage) -> int:
+    """Return how many real images the run has been shown."""
+    phases = getattr(stage.config, "phases", None)
+    if phases is None:
+        return stage.state.step * stage.images_per_step
+    count, steps = 0, stage.state.step
+    for phase in phases:
+        count += min(steps, phase.steps) * phase.batch_size
+        steps = max(0, steps - phase.steps)
+    return count
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

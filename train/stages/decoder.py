@@ -1,0 +1,311 @@
+"""One step of stage 2: the decoder against the image discriminator, the renderer frozen (paper section 3.4).
+
+Shapes: B batch, H W image.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylesdf.camera import Camera, sample_poses
+from stylesdf.config import StyleSDFConfig
+from stylesdf.decoder import standard_normal
+from stylesdf.model import Generator
+from train import losses
+from train.augment import NUMBERS, adapt_probability, augment
+from train.config import DecoderConfig
+from train.data.images import ImageSet
+from train.discriminators import ImageDiscriminator
+from train.ema import update_ema
+from train.engine import Engine, Means, share_of, take
+from train.pretrained import RENDERER_PARTS, copy_renderer
+from train.state import RunState
+
+
+class DecoderStage:
+    """Stage 2: the decoder and its mapping learn.
+
+    Args:
+        model_config: Architecture, with a decoder.
+        config: Settings of the stage.
+        data: Pictures.
+        renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
+            it has the same one.
+        engine: Where it runs; None is one process on the CPU.
+    """
+
+    name = "decoder"
+
+    def __init__(
+        self,
+        model_config: StyleSDFConfig,
+        config: DecoderConfig,
+        data: ImageSet,
+        renderer: Generator,
+        engine: Engine | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.engine = engine or Engine()
+        self.device = self.engine.device
+        torch.manual_seed(config.seed)
+        self.generator = Generator(model_config).to(self.device)
+        copy_renderer(renderer, self.generator)
+        if renderer.config == model_config:  # its decoder is trained on
+            self.generator.load_state_dict(renderer.state_dict())
+        for part in RENDERER_PARTS:
+            getattr(self.generator, part).requires_grad_(False)
+        channels = config.discriminator_channels
+        self.discriminator = ImageDiscriminator(model_config.image_resolution, channels).to(self.device)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.path_length_mean = torch.zeros((), device=self.device)
+        self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
+        self._renderings = RenderingPool(self.generator, config.num_renderings, config.seed)
+        generator_every = config.path_length_every if config.path_length_weight else 0
+        trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
+        self.generator_optimizer = _lazy_adam(trained, config, generator_every)
+        self.discriminator_optimizer = _lazy_adam(self.discriminator.parameters(), config, config.r1_every)
+        self.state = RunState(
+            {"generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator},
+            {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer},
+            {"path_length_mean": self.path_length_mean, "augment_probability": self.augment_probability},
+        )
+
+    @property
+    def images_per_step(self) -> int:
+        return self.config.batch_size
+
+    def discriminators(self) -> dict[str, torch.nn.Module]:
+        """Return what judges which output, to be saved beside the model."""
+        return {"image": self.discriminator}
+
+    def grid_options(self) -> dict:
+        return {}
+
+    def prepare(self, progress=None) -> None:
+        """Stage 2 starts from stage 1's result; there is nothing more to prepare."""
+
+    def step(self) -> dict[str, float]:
+        """Take one step of both players; return every term."""
+        config = self.config
+        progress = self.state.step / max(config.total_steps, 1)
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * (1.0 - (1.0 - config.final_learning_rate) * progress)
+        if config.num_renderings:
+            self._renderings.advance_to(self.state.step)
+        record = self._discriminator_step()
+        record |= self._generator_step()
+        if config.path_length_weight and self.state.step % config.path_length_every == 0:
+            record |= self._path_length_step()
+        decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
+        update_ema(self.generator_ema, self.generator, decay)
+        self.state.step += 1
+        return record
+
+    def _draw_scenes(self, batch: int) -> dict[str, Tensor]:
+        """Draw what a batch of pictures needs, on the CPU and for all processes."""
+        config, model = self.config, self.generator.config
+        if config.num_renderings:
+            draws = {"entry": torch.randint(config.num_renderings, (batch,))}
+        else:
+            draws = {
+                "z": torch.randn(batch, model.latent_size),
+                "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
+            }
+        draws["noise_seed"] = torch.randint(2**62, (batch,))
+        if torch.rand(()) < config.mixing_probability:
+            draws["mix_z"] = torch.randn(batch, model.latent_size)
+            draws["inject_index"] = torch.randint(1, model.num_ws, ()).expand(batch)  # one for all
+        if config.augment:
+            draws["augmentation"] = torch.rand(batch, NUMBERS)
+        return draws
+
+    def _draw_real(self, batch: int) -> dict[str, Tensor]:
+        draws = {"index": torch.randint(len(self.data), (batch,))}
+        if self.config.horizontal_flip:
+            draws["is_flipped"] = torch.rand(batch) < 0.5
+        if self.config.augment:
+            draws["augmentation"] = torch.rand(batch, NUMBERS)
+        return draws
+
+    def _scenes(self, draws: dict, part: slice) -> tuple[Tensor, Tensor, Tensor, list[torch.Generator]]:
+        """Feature maps, thumbnails, codes and noise of a part; a gradient flows through the codes alone."""
+        mine = take({name: draws[name] for name in draws if name not in ("entry", "noise_seed")}, part, self.device)
+        if "entry" in draws:
+            w, features, thumbnail = self._renderings.take(draws["entry"][part])
+        else:
+            w, features, thumbnail = _render_scenes(self.generator, mine["z"], mine["pose"])
+        mix_w, inject_index = None, None
+        if "mix_z" in mine:
+            mix_w, inject_index = self.generator.mapping(mine["mix_z"]), int(mine["inject_index"][0])
+        codes = self.generator.decoder_codes(w, mix_w=mix_w, inject_index=inject_index)
+        noise = [torch.Generator(self.device).manual_seed(seed) for seed in draws["noise_seed"][part].tolist()]
+        return features, thumbnail, codes, noise
+
+    def _augmented(self, images: Tensor, draws: dict, part: slice) -> Tensor:
+        if not self.config.augment:
+            return images
+        numbers = draws["augmentation"][part].to(self.device)
+        return augment(images, numbers, self.config.augment, self.augment_probability)
+
+    def _real(self, draws: dict, part: slice) -> Tensor:
+        images = self.data.image_batch(draws["index"][part]).to(self.device)
+        if self.config.horizontal_flip:
+            is_flipped = draws["is_flipped"][part].to(self.device)
+            images = torch.where(is_flipped[:, None, None, None], images.flip(3), images)
+        return images
+
+    def _discriminator_step(self) -> dict[str, float]:
+        config, means = self.config, Means()
+        batch = config.batch_size
+        scenes, draws = self._draw_scenes(batch), self._draw_real(batch)
+        for part in self.engine.parts(batch):
+            share = share_of(part, batch)
+            with torch.no_grad(), self.engine.autocast():
+                features, _, codes, noise = self._scenes(scenes, part)
+                fake = self.generator.synthesis(features, codes, "random", noise).float()
+            with self.engine.autocast():
+                fake_logit = self.discriminator(self._augmented(fake, scenes, part))
+                real_logit = self.discriminator(self._augmented(self._real(draws, part), draws, part))
+            loss = losses.d_logistic_loss(real_logit, fake_logit, config.use_relativistic_loss)
+            (share * loss).backward()
+            terms = {"d_loss": loss, "d_real": real_logit.mean(), "d_fake": fake_logit.mean()}
+            means.add(terms | {"d_real_sign": real_logit.sign().mean()}, share)
+        self.engine.descend(self.discriminator_optimizer)
+        if self.state.step % config.r1_every == 0:
+            for part in self.engine.parts(batch):
+                share = share_of(part, batch)
+                terms = {"r1": self._penalty(self._real(draws, part), draws, part)}
+                if config.use_r2:
+                    with torch.no_grad():
+                        features, _, codes, noise = self._scenes(scenes, part)
+                        fake = self.generator.synthesis(features, codes, "random", noise)
+                    terms["r2"] = self._penalty(fake, scenes, part)
+                (share * config.r1_gamma / 2 * config.r1_every * sum(terms.values())).backward()
+                means.add(terms, share)
+            self.engine.descend(self.discriminator_optimizer)
+        record = means.result(self.engine)
+        if config.ada_target:
+            sign = torch.tensor(record["d_real_sign"], device=self.device)
+            step_size = batch / config.ada_images
+            self.augment_probability.copy_(
+                adapt_probability(self.augment_probability, sign, config.ada_target, step_size)
+            )
+            record["augment_probability"] = self.augment_probability.item()
+        return record
+
+    def _penalty(self, images: Tensor, draws: dict, part: slice) -> Tensor:
+        images.requires_grad_(True)
+        return losses.gradient_penalty(self.discriminator(self._augmented(images, draws, part)), images)
+
+    def _generator_step(self) -> dict[str, float]:
+        config, means = self.config, Means()
+        batch = config.batch_size
+        self.discriminator.requires_grad_(False)
+        scenes = self._draw_scenes(batch)
+        draws = self._draw_real(batch) if config.use_relativistic_loss else None
+        for part in self.engine.parts(batch):
+            share = share_of(part, batch)
+            with self.engine.autocast():
+                features, thumbnail, codes, noise = self._scenes(scenes, part)
+                image = self.generator.synthesis(features, codes, "random", noise)
+                logit = self.discriminator(self._augmented(image, scenes, part))
+            real_logit = None
+            if draws is not None:
+                with torch.no_grad(), self.engine.autocast():
+                    real_logit = self.discriminator(self._augmented(self._real(draws, part), draws, part))
+            loss = losses.g_nonsaturating_loss(logit, real_logit)
+            terms = {"g_loss": loss, "variety": image.detach().float().std(dim=0).mean()}
+            if config.thumbnail_weight and "mix_z" not in scenes:  # a second style has other colours than the thumbnail
+                shrunk = F.adaptive_avg_pool2d(image.float(), thumbnail.shape[-1])
+                terms["thumbnail_l1"] = F.l1_loss(shrunk, thumbnail)
+                loss = loss + config.thumbnail_weight * terms["thumbnail_l1"]
+            (share * loss).backward()
+            means.add(terms, share)
+        self.engine.descend(self.generator_optimizer)
+        self.discriminator.requires_grad_(True)
+        return means.result(self.engine)
+
+    def _path_length_step(self) -> dict[str, float]:
+        """Path-length penalty on a batch of half the size, in full precision."""
+        config = self.config
+        batch = max(self.engine.accelerator.num_processes, config.batch_size // 2)
+        scenes, parts = self._draw_scenes(batch), self.engine.parts(batch)
+        lengths = [self._path_lengths(scenes, part, len(parts) == 1) for part in parts]
+        total = self.engine.total(sum(length.detach().sum() for length in lengths))
+        self.path_length_mean.lerp_(total / batch, config.path_length_decay)
+        means = Means()
+        for part, length in zip(parts, lengths):
+            if len(parts) > 1:  # only now that the mean is known can a part be taken back
+                length = self._path_lengths(scenes, part, True)
+            penalty = losses.path_length_penalty(length, self.path_length_mean)
+            share = share_of(part, batch)
+            (share * config.path_length_weight * config.path_length_every * penalty).backward()
+            means.add({"path_length": penalty, "path_length_mean": self.path_length_mean}, share)
+        self.engine.descend(self.generator_optimizer)
+        return means.result(self.engine)
+
+    def _path_lengths(self, scenes: dict, part: slice, differentiable: bool) -> Tensor:
+        features, _, codes, noise = self._scenes(scenes, part)
+        image = self.generator.synthesis(features, codes, "random", noise)
+        return losses.path_lengths(image, codes, standard_normal(image, noise), differentiable)
+
+
+class RenderingPool:
+    """The last ``size`` of an endless, numbered sequence of renderings of a frozen renderer.
+
+    What rendering ``i`` shows follows from the seed and ``i`` alone, so a run that is resumed finds the same pool.
+    """
+
+    def __init__(self, generator: Generator, size: int, seed: int) -> None:
+        self.generator = generator
+        self.size = size
+        self.seed = seed
+        self.next = 0  # number of the first rendering that is not in the pool
+        model = generator.config
+        map_size = (model.field_width, model.render_resolution, model.render_resolution)
+        self.w = torch.zeros(size, model.latent_size)
+        self.features = torch.zeros(size, *map_size, dtype=torch.float16)  # in [-1, 1]: half precision is enough
+        self.thumbnails = torch.zeros(size, 3, *map_size[1:])
+
+    def advance_to(self, step: int) -> None:
+        """Hold the renderings from number ``step`` on."""
+        model = self.generator.config
+        for number in range(max(self.next, step), step + self.size):
+            random = torch.Generator().manual_seed(self.seed * 2**32 + number)
+            pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
+            z = torch.randn(1, model.latent_size, generator=random).to(self.generator.device)
+            w, features, thumbnail = _render_scenes(self.generator, z, pose)
+            slot = number % self.size
+            self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
+        self.next = step + self.size
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes, feature maps and thumbnails of some entries."""
+        device = self.generator.device
+        return self.w[index].to(device), self.features[index].to(device).float(), self.thumbnails[index].to(device)
+
+
+@torch.no_grad()
+def _render_scenes(generator: Generator, z: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Render identities from cameras, in full precision: codes, feature maps, thumbnails."""
+    with torch.autocast(z.device.type, enabled=False):
+        w = generator.mapping(z)
+        rendering = generator.render(w, Camera.from_angles(pose[:, 0], pose[:, 1]))
+    return w, rendering.features, rendering.thumbnail
+
+
+def _lazy_adam(parameters, config: DecoderConfig, every: int) -> torch.optim.Adam:
+    """Adam whose rate and betas make up for a penalty that comes every so many steps (StyleGAN2, appendix B)."""
+    ratio = every / (every + 1) if every else 1.0
+    rate = config.learning_rate * ratio
+    betas = (config.adam_beta1**ratio if config.adam_beta1 else 0.0, config.adam_beta2**ratio)
+    optimizer = torch.optim.Adam(parameters, lr=rate, betas=betas)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
