@@ -34,6 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("rows", nargs="*", metavar="NAME", help="rows to measure, * and ? stand for any (default: all)")
     parser.add_argument("--rounds", type=int, help="runs of every contestant (default: the row's own number)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own choice)")
+    parser.add_argument(
+        "--plain-allocator",
+        action="store_true",
+        help="leave the C library's memory allocator as a user's script finds it; by default all contestants get the "
+        "settings of our command line and page",
+    )
     parser.add_argument("--no-memory", action="store_true", help="skip the processes that measure peak memory")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
@@ -53,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             parser.error(f"--{name} is {value}, expected at least 1")
-    keep_large_blocks()
+    if not options.plain_allocator:
+        keep_large_blocks()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.peak:
@@ -62,12 +69,18 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"# {describe_machine()}", flush=True)
     results = []
     for row in rows:
-        results.append(measure(row, options.rounds, not options.no_memory, options.threads))
+        results.append(measure(row, options.rounds, not options.no_memory, peak_options(options)))
         print("\n".join(lines(results[-1])), flush=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"machine": describe_machine(), "rows": [as_dict(result) for result in results]}, file, indent=1)
     return 0
+
+
+def peak_options(options: argparse.Namespace) -> list[str]:
+    """Return the options that a process measuring peak memory shares with this one."""
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    return threads + ["--plain-allocator"] * options.plain_allocator
 
 
 def describe_machine() -> str:

@@ -5,13 +5,15 @@ A module of this package that has ``ROWS``, a list of ``Row``, takes part; nothi
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import pkgutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +30,11 @@ class Contest:
         contestants: Functions without arguments that do the work once. ``"ours"`` is one of them; the customary others
             are ``"transcription"`` (the specification as a reader would write it down) and ``"floor"`` (its matrix
             products, convolutions and sines alone).
-        note: What was checked on the way, such as the deviation of ours from the transcription.
+        note: Says what was checked, such as the deviation of ours from the transcription; called once, untimed.
     """
 
     contestants: dict[str, Callable[[], object]]
-    note: str = ""
+    note: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def all_rows() -> list[Row]:
     return rows
 
 
-def measure(row: Row, rounds: int | None = None, memory: bool = True, threads: int | None = None) -> Result:
+def measure(row: Row, rounds: int | None = None, memory: bool = True, options: Sequence[str] = ()) -> Result:
     """Measure one row.
 
     Contestants take turns, so that whatever else the machine does hits them alike; a ratio is taken within a round,
@@ -99,7 +101,7 @@ def measure(row: Row, rounds: int | None = None, memory: bool = True, threads: i
         row: What is measured.
         rounds: None takes the row's.
         memory: Whether to start processes for the peak memory.
-        threads: Torch's threads in those processes; None leaves torch's default.
+        options: Of the command line, for those processes.
     """
     contest = row.prepare()
     for run in contest.contestants.values():
@@ -113,9 +115,9 @@ def measure(row: Row, rounds: int | None = None, memory: bool = True, threads: i
         for name in times
         if name != OURS
     }
-    peaks = {name: peak_mib_in_subprocess(row.name, name, threads) for name in row.memory} if memory else {}
+    peaks = {name: peak_mib_in_subprocess(row.name, name, options) for name in row.memory} if memory else {}
     medians = {name: statistics.median(values) for name, values in times.items()}
-    return Result(row, medians, ratios, peaks, contest.note)
+    return Result(row, medians, ratios, peaks, contest.note())
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -127,10 +129,9 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_mib_in_subprocess(row_name: str, contestant: str, threads: int | None = None) -> float:
+def peak_mib_in_subprocess(row_name: str, contestant: str, options: Sequence[str] = ()) -> float:
     """Return the peak memory of one run in a fresh process above that process at rest, in MiB."""
-    command = [sys.executable, "-m", __package__, row_name, "--peak", contestant]
-    command += [] if threads is None else ["--threads", str(threads)]
+    command = [sys.executable, "-m", __package__, row_name, "--peak", contestant, *options]
     root = Path(__file__).parents[1]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if run.returncode:
@@ -149,10 +150,19 @@ def peak_mib(row: Row, contestant: str) -> float:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    release_free_memory()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (man 5 proc)
     before = _status_mib("VmRSS")
     run()
     return _status_mib("VmHWM") - before
+
+
+def release_free_memory() -> None:
+    """Give what the preparations have freed back to the system, so that the run cannot hide in it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+    if trim is not None:
+        trim(0)
 
 
 def _status_mib(key: str) -> float:

@@ -5,6 +5,7 @@ Shapes: B batch, P points, L decoder codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -113,7 +114,13 @@ class Generator(nn.Module):
         batch_size = field.batch_size
         return self.renderer(field, camera.to(self.device, self.dtype).expand(batch_size), **options)
 
-    def synthesis(self, features: Tensor, ws: Tensor, noise_mode: str = "const", generators=None) -> Tensor:
+    def synthesis(
+        self,
+        features: Tensor,
+        ws: Tensor,
+        noise_mode: str = "const",
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> Tensor:
         """Decode a feature map to an image.
 
         Args:

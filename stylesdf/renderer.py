@@ -17,8 +17,14 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.outputs import FieldOutput, RenderOutput
 from stylesdf.volume import composite_weights, density_from_sdf, integrate, sample_depths, segment_lengths
 
-CHUNK_POINTS = 16384  # points per field evaluation without gradients: their activations stay in the cache
+CHUNK_POINTS = 4096  # points per field evaluation without gradients on a CPU: their activations stay in the cache
+CHUNK_POINTS_GPU = 2**18
 VIEW_AXES = ("camera", "world")
+
+
+def points_per_chunk(device: torch.device) -> int:
+    """Return how many points the field is best asked for at a time, without gradients."""
+    return CHUNK_POINTS if device.type == "cpu" else CHUNK_POINTS_GPU
 
 
 class VolumeRenderer(nn.Module):
@@ -69,13 +75,12 @@ class VolumeRenderer(nn.Module):
         resolution = config.render_resolution if resolution is None else resolution
         num_samples = config.num_samples if num_samples is None else num_samples
         rays_o, rays_d, camera_d = camera_rays(camera, resolution, config.fov_deg)
-        depth = sample_depths(config.near, config.far, num_samples, rays_d, offset)
-        depth = depth.expand(*rays_d.shape[:3], num_samples)  # (B, H, W, S)
+        depth = self.sample_depths(rays_d, num_samples, offset)
         axes = camera_d.expand_as(rays_d) if viewdirs == "camera" else rays_d
         unit_d = axes / axes.norm(dim=-1, keepdim=True)
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background, with_features)
-        rows = max(1, CHUNK_POINTS // (depth.shape[0] * resolution * num_samples))
+        rows = max(1, points_per_chunk(depth.device) // (depth.shape[0] * resolution * num_samples))
         rays = (rays_o, rays_d, unit_d, depth)
         parts = [
             self._render_rays(field, *(t[:, top : top + rows] for t in rays), opaque_background, with_features)
@@ -101,21 +106,59 @@ class VolumeRenderer(nn.Module):
         sdf = out.sdf.view(grid)
         rgb = torch.sigmoid(out.rgb).view(*grid, 3)
         weights = self.sample_weights(sdf, depth, rays_d, opaque_background, inside)
-        colour = integrate(weights, rgb)
+        features = integrate(weights, out.features.view(*grid, -1)) if with_features else None
+        return self.compose(integrate(weights, rgb), features, weights, depth, (rays_o, rays_d), sdf)
+
+    def sample_depths(self, rays_d: Tensor, num_samples: int, offset: Tensor | None = None) -> Tensor:
+        """Place samples along rays, the last one of them no farther than in training where it is the background.
+
+        Args:
+            rays_d: Ray directions, ``(B, H, W, 3)``.
+            num_samples: Samples per ray.
+            offset: See ``forward``.
+
+        Returns:
+            z-depth, ``(B, H, W, S)``. Samples that fall behind the last one share its place and weigh nothing.
+        """
+        config = self.config
+        depth = sample_depths(config.near, config.far, num_samples, rays_d, offset)
+        if config.background == "last_sample" and offset is None and num_samples > config.num_samples:
+            depth = depth.clamp(max=config.far - (config.far - config.near) / config.num_samples)
+        return depth.expand(*rays_d.shape[:3], num_samples)
+
+    def compose(
+        self,
+        colour: Tensor,
+        features: Tensor | None,
+        weights: Tensor,
+        depth: Tensor,
+        rays: tuple[Tensor, Tensor],
+        sdf: Tensor,
+    ) -> RenderOutput:
+        """Put a rendering together from what was integrated along its rays.
+
+        Args:
+            colour: In [0, 1], without the learned background. ``(B, H, W, 3)``.
+            features: ``(B, H, W, C)`` or None.
+            weights: Of ``sample_weights``. ``(B, H, W, S)``.
+            depth: z-depth of the samples. ``(B, H, W, S)``.
+            rays: Origins and directions with unit z-depth, ``(B, H, W, 3)`` each.
+            sdf: Signed distance at the samples. ``(B, H, W, S)``.
+        """
+        rays_o, rays_d = rays
+        z_depth = (weights * depth).sum(dim=-1, keepdim=True)  # (B, H, W, 1)
+        total = weights.sum(dim=-1, keepdim=True)
         if self.config.background == "learned":
-            background = 1.0 - weights.sum(dim=-1, keepdim=True)  # (B, H, W, 1)
+            # what is left of the light meets a plane at the far end
+            background = 1.0 - total
             colour = colour + background * torch.sigmoid(self.background_rgb)
+            z_depth, total = z_depth + background * self.config.far, 1.0
         else:
             background = weights[..., -1:]
-        # what is left of the light meets a plane at the far end, where the model has a background of its own
-        behind = background if self.config.background == "learned" else torch.zeros_like(background)
-        far = self.config.far
-        z_depth = (weights * depth).sum(dim=-1, keepdim=True) + behind * far
-        xyz = integrate(weights, points) + behind * (rays_o + rays_d * far)
         return RenderOutput(
             thumbnail=_channels_first(2.0 * colour - 1.0),
-            features=_channels_first(integrate(weights, out.features.view(*grid, -1))) if with_features else None,
-            xyz=_channels_first(xyz),
+            features=None if features is None else _channels_first(features),
+            xyz=_channels_first(rays_o * total + rays_d * z_depth),  # Σ w (o + d t)
             depth=_channels_first(z_depth),
             background=_channels_first(background),
             sdf=sdf,

@@ -280,7 +280,7 @@ def test_an_interruption_is_quiet(folder, out, capsys, monkeypatch):
     def interrupted(self, *args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StyleSDF, "_frame", interrupted)
+    monkeypatch.setattr(StyleSDF, "_view", interrupted)
     assert main(["video", "--model", str(folder), "--seed", "3", "--out", "new/orbit.mp4"]) == 130
     assert capsys.readouterr().err == "stylesdf: interrupted\n"
     assert os.listdir() == []

@@ -18,6 +18,7 @@ from stylesdf.pipeline import (
     check_seed,
     check_seeds,
     check_truncation,
+    has_bfloat16,
     parse_seeds,
     to_pil,
     write_video,
@@ -273,6 +274,106 @@ def test_nothing_records_gradients_and_inference_mode_is_fine(model):
 def test_pictures_are_rounded_and_clipped():
     values = torch.tensor([-3.0, -1.0, 0.0, 1.0, 7.0, 1 / 255]).repeat(3, 1)[:, None]
     assert np.asarray(to_pil(values))[0, :, 0].tolist() == [0, 0, 128, 255, 255, 128]
+
+
+# ---- identities and views
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+@pytest.mark.parametrize("quality", ["exact", "fast", "best"])
+def test_a_view_of_an_identity_is_what_generate_gives(which, quality, request):
+    model = request.getfixturevalue(which)
+    view = model.view(model.identity(3, 0.6), 0.3, 0.1, quality=quality)
+    result = model.generate([3], 0.6, 0.3, 0.1, quality=quality)
+    assert pixels(view.image) == pixels(result.images[0])
+    assert pixels(view.thumbnail) == pixels(result.thumbnails[0])
+    assert pixels(view.thumbnail) == pixels(model.thumbnail(3, 0.6, 0.3, 0.1, quality=quality))
+    assert pixels(view.thumbnail) == pixels(
+        model.thumbnail(model.identity(3, 0.6), yaw=0.3, pitch=0.1, quality=quality)
+    )
+    for name in ("depth", "normals", "background"):
+        assert np.array_equal(getattr(view, name), getattr(result, name)[0])
+
+
+def test_an_identity_is_computed_once_for_all_views(model, monkeypatch):
+    identity = model.identity(3)
+    expected = pixels(model.generate([3], yaw=0.2).images[0])
+    monkeypatch.delattr(type(model.field), "condition")
+    monkeypatch.delattr(type(model.decoder), "condition")
+    assert pixels(model.view(identity, 0.2).image) == expected
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        identity.seed = 4
+
+
+def test_qualities_differ_and_are_checked(model):
+    identity = model.identity(3)
+    exact, fast, best = (model.view(identity, quality=quality) for quality in ("exact", "fast", "best"))
+    assert best.rendering.sdf.shape[-1] == 4 * exact.rendering.sdf.shape[-1] == 48
+    assert len({pixels(view.image) for view in (exact, fast, best)}) == 3
+    difference = np.asarray(fast.image, dtype=float) - np.asarray(best.image, dtype=float)
+    assert np.sqrt(np.square(difference).mean()) < 4
+    for call in (
+        lambda: model.view(identity, quality="good"),
+        lambda: model.generate(3, quality="good"),
+        lambda: model.thumbnail(3, quality="good"),
+        lambda: model.render_orbit(3, quality="good"),
+    ):
+        with pytest.raises(ValueError, match="quality is 'good', expected one of exact, fast, best"):
+            call()
+
+
+def test_a_rolled_view_is_the_same_head_on_its_side(model):
+    identity = model.identity(3)
+    upright, rolled = (model.view(identity, 0.3, roll=angle) for angle in (0.0, math.pi / 2))
+    assert np.allclose(np.rot90(rolled.depth), upright.depth, atol=1e-4) or np.allclose(
+        np.rot90(rolled.depth, -1), upright.depth, atol=1e-4
+    )
+    assert not np.allclose(rolled.depth, upright.depth, atol=1e-4)
+    for options, message in (({"roll": math.nan}, "roll is nan"), ({"pitch": 1.6}, "pitch"), ({"yaw": "0"}, "yaw")):
+        with pytest.raises(ValueError, match=message):
+            model.view(identity, **options)
+
+
+def test_a_texture_seed_belongs_to_the_identity(model, toy):
+    view = model.view(model.identity(3, texture_seed=9))
+    assert pixels(view.image) == pixels(model.generate([3], texture_seed=9).images[0])
+    with pytest.raises(ValueError, match="renderer-only"):
+        toy.identity(3, texture_seed=9)
+
+
+def test_a_blend_runs_from_one_head_to_the_other(model, toy):
+    for heads in (model, toy):
+        first, second = heads.identity(3), heads.identity(7)
+        start, middle, end = (pixels(heads.view(heads.blend(first, second, share)).image) for share in (0.0, 0.5, 1.0))
+        assert start == pixels(heads.view(first).image) and end == pixels(heads.view(second).image)
+        assert len({start, middle, end}) == 3
+    with pytest.raises(ValueError, match="share is nan"):
+        model.blend(first, second, math.nan)
+
+
+def test_an_identity_can_be_made_of_codes(model, toy):
+    with torch.inference_mode():
+        w = model.mapping(model.latents(3), 0.7)
+        ws = model.decoder_codes(w, 0.7)
+        view = model.view(model.identity_from_codes(w, ws))
+    assert pixels(view.image) == pixels(model.generate(3).images[0])
+    assert view.normals.any() and view.identity.seed is None
+    own = model.view(model.identity_from_codes(w)).image
+    assert own.size == (32, 32) and pixels(own) != pixels(view.image)  # its decoder codes are not truncated
+    for arguments, message in (((w[0],), "w has shape"), ((w, ws[:, 1:]), "ws has shape")):
+        with pytest.raises(ValueError, match=message):
+            model.identity_from_codes(*arguments)
+    with pytest.raises(ValueError, match="expected None"):
+        toy.identity_from_codes(w, ws)
+
+
+def test_bfloat16_is_asked_of_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert has_bfloat16(torch.device("cpu")) and has_bfloat16(torch.device("cuda"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
+    assert not has_bfloat16(torch.device("cpu"))
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not has_bfloat16(torch.device("cpu"))
 
 
 # ---- films
