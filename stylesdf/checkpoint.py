@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from stylesdf.card import model_card
 from stylesdf.config import StyleSDFConfig, shown
@@ -70,6 +71,18 @@ def tensor_name(name: object) -> str:
 
 
 # Reading
+
+
+class InitialValuesLeftOut(TorchFunctionMode):
+    """Context in which modules draw no initial values, for weights that a file replaces anyway.
+
+    On the ``meta`` device, where there is nothing to draw, torch would load its compiler for it, which takes seconds.
+    """
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        if function in (Tensor.normal_, Tensor.uniform_):
+            return arguments[0]
+        return function(*arguments, **(options or {}))
 
 
 def load_config(folder: str | Path) -> StyleSDFConfig:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
@@ -116,6 +117,17 @@ class ConditionedField:
         rgb, features = self._colour(hidden, viewdirs)
         return FieldOutput(sdf=sdf, rgb=rgb, features=features), gradient
 
+    def surface(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate what a mesh needs at points of the surface, world points ``(B, P, 3)``.
+
+        Returns:
+            Unit normals, the gradient's direction, zero where it vanishes, and the colour before the sigmoid as seen by
+            an eye that looks along the inward normal; both ``(B, P, 3)``.
+        """
+        _, gradient, hidden = self._sweep(points)
+        normals = F.normalize(gradient, dim=-1)
+        return normals, self._colour(hidden, -normals)[0]
+
     def _sweep(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, slopes = points, []
         for matrix, offset in self.layers:
@@ -123,7 +135,7 @@ class ConditionedField:
             slopes.append(slope)
         gradient = self.sdf_head.weight.expand(points.shape[0], 1, -1)  # (B, 1, C), for all points alike
         for (matrix, _), slope in zip(reversed(self.layers), reversed(slopes)):
-            gradient = torch.bmm(gradient * slope, matrix.transpose(1, 2))
+            gradient = affine(gradient * slope, matrix.transpose(1, 2))
         return self.sdf_head(hidden).squeeze(-1), gradient, hidden
 
     def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
+from stylesdf.levelset import level_set
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 
@@ -38,7 +39,8 @@ def extract_mesh(
 ) -> trimesh.Trimesh:
     """Extract the zero level set of one identity's field.
 
-    Marching cubes (Lewiner's) on a grid that is aligned with the world and holds the scene ball. The field means
+    Marching cubes (Lewiner's) on a grid that is aligned with the world and holds the scene ball. The field is measured
+    near the surface only, and the result is the one of the whole grid (``stylesdf.levelset``). The field means
     something inside the ball only, so the surface ends where it leaves the ball: it is cut open along the sphere,
     never closed by a cap or by the walls of the grid. A head within the ball is one closed surface.
 
@@ -48,7 +50,7 @@ def extract_mesh(
     Args:
         model: Whose field it is.
         w: Renderer code of one identity, ``(1, latent_size)``.
-        resolution: Grid samples per side, from 32 to 512. The grid takes 4·G³ bytes, 512 MiB at most.
+        resolution: Grid samples per side, from 32 to 512; time and memory grow with its square.
         keep: ``"largest"`` keeps the connected piece with the largest area, since small floating ones are mostly
             noise; ``"all"`` keeps every piece.
         chunk_points: Points per evaluation of the field; without effect on the result.
@@ -76,10 +78,13 @@ def extract_mesh(
     with torch.inference_mode(False), torch.no_grad():
         field = model.field.condition(w.clone())
         radius = model.config.scene_radius
-        grid = _sample_grid(field, radius, resolution, w, chunk_points, lambda share: report(0.8 * share))
-        vertices, faces = _level_set(grid, radius)
-        del grid
-        report(0.9)
+
+        def sdf(points: np.ndarray) -> np.ndarray:
+            parts = torch.from_numpy(points).to(w).split(chunk_points)
+            return torch.cat([field.sdf(part[None])[0] for part in parts]).float().cpu().numpy()
+
+        vertices, faces = level_set(sdf, radius, resolution, lambda share: report(0.8 * share))
+        report(0.8)
         vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
         vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
         normals, colours = _surface_attributes(field, vertices, w, chunk_points)
@@ -194,43 +199,6 @@ def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict |
         temporary.write_bytes(data)
 
 
-def _sample_grid(field, radius: float, resolution: int, like: Tensor, chunk_points: int, progress) -> np.ndarray:
-    """Evaluate the field on the grid, ``(G, G, G)`` in x, y, z; unvisited corners outside of the ball are positive."""
-    axis = np.linspace(-radius, radius, resolution)
-    spacing = axis[1] - axis[0]
-    # cells that the sphere crosses need all their corners; a cell's diagonal is √3 spacings
-    reach = radius + 2.0 * spacing
-    grid = np.full((resolution,) * 3, radius, dtype=np.float32)
-    lowest, highest = np.inf, -np.inf
-    slabs = max(1, chunk_points // resolution**2)
-    for start in range(0, resolution, slabs):
-        points = np.stack(np.meshgrid(axis[start : start + slabs], axis, axis, indexing="ij"), axis=-1)
-        distance = np.sqrt(np.square(points).sum(axis=-1))
-        wanted = distance <= reach
-        values = _in_chunks(lambda x: field.sdf(x[None])[0], points[wanted], like, chunk_points)
-        grid[start : start + slabs][wanted] = values
-        in_ball = values[distance[wanted] <= radius]
-        if in_ball.size:
-            lowest, highest = np.minimum(lowest, in_ball.min()), np.maximum(highest, in_ball.max())
-        progress(min(start + slabs, resolution) / resolution)
-    if not lowest <= 0.0 <= highest or lowest == highest:
-        raise ValueError(
-            f"the field has no zero level set in the scene ball: its values lie from {lowest:.4g} to {highest:.4g}"
-        )
-    return grid
-
-
-def _level_set(grid: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    from skimage.measure import marching_cubes
-
-    # a sample that is exactly zero makes triangles without area
-    grid[grid == 0.0] = np.finfo(np.float32).tiny
-    spacing = 2.0 * radius / (grid.shape[0] - 1)
-    # "descent" winds faces so that they look towards higher values, here outwards
-    vertices, faces, _, _ = marching_cubes(grid, level=0.0, gradient_direction="descent", method="lewiner")
-    return vertices.astype(np.float64) * spacing - radius, faces.astype(np.int64)
-
-
 def _keep_pieces(vertices: np.ndarray, faces: np.ndarray, keep: str) -> tuple[np.ndarray, np.ndarray, int]:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -258,16 +226,11 @@ def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points:
     """Return normals ``(V, 3)`` float and colours ``(V, 4)`` uint8."""
     normals, colours = [], []
     for chunk in torch.from_numpy(vertices).to(like).split(chunk_points):
-        outwards = field_normals(field, chunk, chunk_points)
-        rgb = torch.sigmoid(field(chunk[None], -outwards[None]).rgb[0].float())
-        normals.append(outwards.double().cpu().numpy())
-        colours.append(F.pad(rgb * 255.0, (0, 1), value=255.0).round().to(torch.uint8).cpu().numpy())
+        outwards, rgb = field.surface(chunk[None])
+        normals.append(outwards[0].double().cpu().numpy())
+        rgb = torch.sigmoid(rgb[0].float()) * 255.0
+        colours.append(F.pad(rgb, (0, 1), value=255.0).round().to(torch.uint8).cpu().numpy())
     return np.concatenate(normals), np.concatenate(colours)
-
-
-def _in_chunks(function, points: np.ndarray, like: Tensor, chunk_points: int) -> np.ndarray:
-    parts = torch.from_numpy(points).to(like).split(chunk_points)
-    return torch.cat([function(part) for part in parts]).float().cpu().numpy()
 
 
 def _with_linear_colours(mesh: trimesh.Trimesh) -> trimesh.Trimesh:

@@ -36,6 +36,10 @@ class KnownField:
     def __call__(self, points, viewdirs):
         return FieldOutput(self.sdf(points), self.colour(points, viewdirs), points)
 
+    def surface(self, points):
+        normals = field_normals(self, points[0])[None]
+        return normals, self.colour(points, -normals)
+
 
 def model_of(function, **options) -> SimpleNamespace:
     return SimpleNamespace(field=KnownField(function, **options), config=SimpleNamespace(scene_radius=RADIUS))

@@ -62,12 +62,15 @@ class Scene(nn.Module):
 class ConditionedScene:
     def __init__(self, shape, w):
         self.sdf = shape
-        self.view_layer = (w,)  # as long as there are codes
+        self.batch_size = w.shape[0]
         self.rgb = w[:, None, :3]
 
     def __call__(self, points, viewdirs):
         rgb = self.rgb.expand(*points.shape[:2], 3)
         return FieldOutput(sdf=self.sdf(points), rgb=rgb, features=rgb)
+
+    def surface(self, points):
+        return points, self.rgb.expand_as(points)
 
 
 @pytest.fixture
