@@ -2,7 +2,8 @@
 
 A run is a folder. The same command goes on where a stopped one was last saved: Ctrl-C and SIGTERM save first (exit
 status 130 and 143), and a killed run loses at most the steps since its last state. RUN/model is a folder for
-StyleSDF.from_pretrained. Several processes: `accelerate launch --num_processes 2 -m train renderer ...`.
+StyleSDF.from_pretrained. Several GPUs, or several processes on CPUs:
+accelerate launch --multi_gpu --num_processes 2 -m train renderer ...
 """
 
 from __future__ import annotations
