@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
-from stylesdf.ops import SLOPE, affine
+from stylesdf.ops import SLOPE
 from stylesdf.outputs import FieldOutput
+from stylesdf.products import affine
 
 
 class FilmSine(nn.Module):
@@ -123,7 +124,7 @@ class ConditionedField:
             slopes.append(slope)
         gradient = self.sdf_head.weight.expand(points.shape[0], 1, -1)  # (B, 1, C), for all points alike
         for (matrix, _), slope in zip(reversed(self.layers), reversed(slopes)):
-            gradient = torch.bmm(gradient * slope, matrix.transpose(1, 2))
+            gradient = affine(gradient * slope, matrix.transpose(1, 2))
         return self.sdf_head(hidden).squeeze(-1), gradient, hidden
 
     def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 SLOPE = 0.2
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
-IMAGES = 16  # from this batch size on, torch gives 1×1 convolutions to oneDNN
 
 
 def assert_shape(tensor: Tensor, shape: tuple[int | None, ...]) -> None:
@@ -21,32 +20,6 @@ def assert_shape(tensor: Tensor, shape: tuple[int | None, ...]) -> None:
     assert tensor.dim() == len(shape) and all(want in (None, have) for want, have in zip(shape, tensor.shape)), (
         f"shape {tuple(tensor.shape)}, expected {shape}"
     )
-
-
-def affine(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Return x M + o for every sample of the batch.
-
-    Without gradients on a CPU the product is asked for as a 1×1 convolution, 16 images at a time: torch then calls
-    oneDNN, whose kernels took 2.0 ns where its own choice for matrices, MKL, took 4.3 ns per output of 256×256 on an
-    AMD EPYC (AVX-512), single-threaded.
-
-    Args:
-        x: ``(B, P, in)``.
-        matrix: ``(B, in, out)``.
-        offset: ``(B, 1, out)``.
-
-    Returns:
-        ``(B, P, out)``, contiguous.
-    """
-    batch, points, in_size = x.shape
-    records = torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad or offset.requires_grad)
-    if records or batch != 1 or points < IMAGES * 16 or x.device.type != "cpu" or torch.compiler.is_exporting():
-        return torch.baddbmm(offset, x, matrix)
-    whole = points - points % IMAGES
-    images = x[0, :whole].reshape(IMAGES, 1, -1, in_size).permute(0, 3, 1, 2)  # (16, in, 1, P/16), channels last
-    out = F.conv2d(images, matrix[0].t()[:, :, None, None], offset.flatten())
-    out = out.permute(0, 2, 3, 1).reshape(1, whole, -1)
-    return out if whole == points else torch.cat([out, torch.baddbmm(offset, x[:, whole:], matrix)], dim=1)
 
 
 def pixel_norm(x: Tensor) -> Tensor:

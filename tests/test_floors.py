@@ -15,6 +15,7 @@ FLOORS = {
     "stylesdf.files": 0,
     "stylesdf.ops": 0,
     "stylesdf.outputs": 0,
+    "stylesdf.products": 0,
     "stylesdf.volume": 0,
     "stylesdf.card": 1,
     "stylesdf.decoder": 1,
