@@ -144,7 +144,8 @@ def _train(args: argparse.Namespace) -> int:
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
     engine = _engine(args)
     if args.command == "sphere-init":
-        train(SphereStage(dataclasses.replace(model_config, decoder_channels=()), stage_config, engine), args.out)
+        renderer_config = dataclasses.replace(model_config, decoder_channels=())
+        train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
         return 0
     initial = _initial(args)
     if initial is not None:

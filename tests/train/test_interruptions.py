@@ -122,7 +122,17 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
 def test_the_command_ends_with_the_signals_status(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     settings = ["sphere_steps=2", "eikonal_points=8", "phases.0.batch_size=4", "freeze_generator_steps=0"]
-    command = ["renderer", "--data", "toy-heads:4", "--out", str(tmp_path / "run"), "--device", "cpu", "--log-every", "1"]
+    command = [
+        "renderer",
+        "--data",
+        "toy-heads:4",
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+        "--log-every",
+        "1",
+    ]
     process = FORK.Process(target=lambda: sys.exit(main([*command, "--set", *settings])))
     process.start()
     while not (tmp_path / "run" / "log.jsonl").exists():
