@@ -207,20 +207,14 @@ def _initial(args: argparse.Namespace):
 
 
 def _data(args: argparse.Namespace, model_config):
-    from train.data.images import load_images
+    from train.data.images import load_images, parse_label
 
-    label = None
-    if args.label is not None:
-        column, separator, value = args.label.partition("=")
-        if not separator:
-            raise ValueError(f"label is {args.label!r}, expected NAME=VALUE")
-        label = (column, value)
     return load_images(
         args.data,
         model_config.image_resolution,
         model_config.render_resolution,
         image_column=args.image_column,
-        label=label,
+        label=parse_label(args.label),
         split=args.split,
         streaming=args.streaming,
         limit=args.limit,

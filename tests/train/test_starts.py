@@ -9,9 +9,10 @@ import torch
 
 from tests.train import runs
 from train import starts
+from train.distances import frechet_distance
 from train.engine import Engine
 from train.loop import Habits, train
-from train.starts import choose_start, frechet_distance, random_features
+from train.starts import choose_start, random_features
 
 HABITS = Habits(save_every=100, grid_every=100, log_every=1)
 CONFIG = dataclasses.replace(runs.RENDERER, start_centres_z=(0.01, -0.02), start_steps=3, freeze_generator_steps=1)

@@ -75,6 +75,20 @@ def to_signed(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
 
 
+def parse_label(text: str | None) -> Label | None:
+    """Read ``NAME=VALUE``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if text is None:
+        return None
+    column, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"label is {text!r}, expected NAME=VALUE")
+    return column, value
+
+
 def default_cache_dir() -> Path:
     """Return where decoded pictures are kept: ``$STYLESDF_CACHE``, else ``stylesdf`` in the user's cache folder."""
     chosen = os.environ.get("STYLESDF_CACHE")
