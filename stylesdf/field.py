@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
-from stylesdf.ops import SLOPE
+from stylesdf.ops import SLOPE, affine
 from stylesdf.outputs import FieldOutput
-from stylesdf.products import affine
 
 
 class FilmSine(nn.Module):

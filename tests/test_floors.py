@@ -15,7 +15,6 @@ FLOORS = {
     "stylesdf.files": 0,
     "stylesdf.ops": 0,
     "stylesdf.outputs": 0,
-    "stylesdf.products": 0,
     "stylesdf.volume": 0,
     "stylesdf.card": 1,
     "stylesdf.decoder": 1,
