@@ -47,7 +47,8 @@ def evaluate(
         A report that fits JSON; the same model gives the same report.
 
     Raises:
-        ValueError: An unknown metric, one that needs data without any, fewer than 2 seeds, or a truncation out of range.
+        ValueError: An unknown metric, or one that needs data without any; fewer than 2 seeds; a truncation out of
+            range.
     """
     possible = [name for name, metric in METRICS.items() if data is not None or not metric.needs_data]
     names = possible if metrics is None else list(dict.fromkeys(metrics))

@@ -309,7 +309,6 @@ def test_the_tiny_models_mesh_is_the_scenes(scene):
     assert np.allclose(np.linalg.norm(vertices, axis=1), RADIUS, atol=1e-3)
 
 
-
 def test_distance_to_the_data_is_least_for_the_data_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path))
     context = Context(load_images("toy-heads:200", 64, 64))
