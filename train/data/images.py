@@ -72,7 +72,7 @@ class ImageSet:
 
 def to_signed(pixels: np.ndarray) -> Tensor:
     """Map 0…255 to [−1, 1]."""
-    return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(pixels).to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
 
 
 def parse_label(text: str | None) -> Label | None:
