@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,37 @@ def published_model(tiny_config) -> Model:
     model = Model(tiny_config)
     model.update_means(100)
     return model
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on the loopback interface that the real client talks to, its waits cut short."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    from tests.loopback_hub import TOKEN, LoopbackHub
+
+    with LoopbackHub() as hub:
+        for name, value in {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "home" / "hub"),
+            "HF_TOKEN_PATH": str(tmp_path / "home" / "token"),
+            "HF_STORED_TOKENS_PATH": str(tmp_path / "home" / "tokens"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_DISABLE_PROGRESS_BARS": True,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        hub.waited, sleep = [], time.sleep  # seconds that the client would wait between its tries
+
+        def short_sleep(seconds):
+            hub.waited.append(seconds)
+            sleep(min(seconds, 0.02))
+
+        monkeypatch.setattr(time, "sleep", short_sleep)
+        close_session()
+        yield hub
+    close_session()

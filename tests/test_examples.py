@@ -17,9 +17,10 @@ import pytest
 from stylesdf.__main__ import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")) if path.is_file())
+SOURCES = (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("train/*.md"))
+PAGES = sorted(path for path in SOURCES if path.is_file())
 NOTEBOOK = ROOT / "docs" / "stylesdf.ipynb"
-BLOCK = re.compile(r"^(<!-- not run: \S.* -->\n)?```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(<!-- not run: \S[^\n]* -->\n)?```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture

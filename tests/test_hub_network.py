@@ -10,19 +10,17 @@ import io
 import json
 import logging
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import HfApi, constants, errors
-from huggingface_hub.utils import close_session
 from safetensors.torch import save
 
 from stylesdf import StyleSDF
 from stylesdf.__main__ import main
 from stylesdf.hub import load_discriminator
-from tests.loopback_hub import TOKEN, Fault, LoopbackHub, Repo
+from tests.loopback_hub import TOKEN, Fault, Repo
 from tests.tiny import Model
 
 HEADS = "someone/heads"
@@ -33,34 +31,6 @@ CONFIG = ".*/config.json"
 @pytest.fixture
 def model(published_model) -> Model:
     return published_model
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with LoopbackHub() as hub:
-        for name, value in {
-            "ENDPOINT": hub.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(tmp_path / "home" / "hub"),
-            "HF_TOKEN_PATH": str(tmp_path / "home" / "token"),
-            "HF_STORED_TOKENS_PATH": str(tmp_path / "home" / "tokens"),
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DISABLE_PROGRESS_BARS": True,
-            "HF_HUB_DISABLE_TELEMETRY": True,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        hub.waited, sleep = [], time.sleep  # seconds that the client would wait between its tries
-
-        def short_sleep(seconds):
-            hub.waited.append(seconds)
-            sleep(min(seconds, 0.02))
-
-        monkeypatch.setattr(time, "sleep", short_sleep)
-        close_session()
-        yield hub
-    close_session()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 A run is a folder. The same command goes on where a stopped one was last saved: Ctrl-C and SIGTERM save first (exit
 status 130 and 143), and a killed run loses at most the steps since its last state. RUN/model is a folder for
-StyleSDF.from_pretrained. Several processes: `accelerate launch --num_processes 2 -m train renderer ...`.
+StyleSDF.from_pretrained. Several GPUs, or several processes on CPUs:
+accelerate launch --multi_gpu --num_processes 2 -m train renderer ...
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ def _train(args: argparse.Namespace) -> int:
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
     engine = _engine(args)
     if args.command == "sphere-init":
-        train(SphereStage(dataclasses.replace(model_config, decoder_channels=()), stage_config, engine), args.out)
+        renderer_config = dataclasses.replace(model_config, decoder_channels=())
+        train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
         return 0
     initial = _initial(args)
     if initial is not None:
@@ -205,20 +207,14 @@ def _initial(args: argparse.Namespace):
 
 
 def _data(args: argparse.Namespace, model_config):
-    from train.data.images import load_images
+    from train.data.images import load_images, parse_label
 
-    label = None
-    if args.label is not None:
-        column, separator, value = args.label.partition("=")
-        if not separator:
-            raise ValueError(f"label is {args.label!r}, expected NAME=VALUE")
-        label = (column, value)
     return load_images(
         args.data,
         model_config.image_resolution,
         model_config.render_resolution,
         image_column=args.image_column,
-        label=label,
+        label=parse_label(args.label),
         split=args.split,
         streaming=args.streaming,
         limit=args.limit,

@@ -5,7 +5,7 @@ Shapes: B batch, P points.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,16 +14,16 @@ from stylesdf.field import ConditionedField
 from stylesdf.outputs import FieldOutput
 from train.losses import eikonal_loss
 
-CHUNK_POINTS = 4096  # of all codes together
-KEPT_NUMBERS = 2**25  # activations of fewer numbers than this are kept for the way back instead of computed again
+CHUNK_POINTS = 4096
+KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
 
 
 class ChunkedField:
     """A conditioned field whose outputs are leaves: ``backward`` takes the gradients that arrived there further.
 
-    What a chunk needs on the way back is computed again, chunk by chunk, unless all of it is small; memory does not
-    grow with the number of samples. The eikonal loss at the samples is added on the way back, where the activations
-    are at hand. Without gradients it is the field itself.
+    Each code's points go in chunks, forth and back. Where all activations together are large they are computed again
+    on the way back, so that memory does not grow with the number of samples. The eikonal loss at the samples is added
+    on the way back, where the activations are at hand. Without gradients it is the field itself.
 
     Args:
         field: Whose matrices depend on the networks' parameters.
@@ -34,13 +34,17 @@ class ChunkedField:
     """
 
     def __init__(self, field: ConditionedField, eikonal_weight: float = 0.0) -> None:
-        matrices = [tensor for layer in (*field.layers, field.view_layer) for tensor in layer]
-        self._matrices = matrices
-        self._leaves = [matrix.detach().requires_grad_(matrix.requires_grad) for matrix in matrices]
-        pairs = list(zip(self._leaves[::2], self._leaves[1::2]))
-        self._field = replace(field, layers=pairs[:-1], view_layer=pairs[-1])
+        self._field = field
+        self._matrices = [tensor for layer in (*field.layers, field.view_layer) for tensor in layer]
+        # one field per code, whose matrices are leaves: chunks' gradients add up there
+        self._leaves = [
+            [matrix[index : index + 1].detach().requires_grad_(matrix.requires_grad) for matrix in self._matrices]
+            for index in range(field.batch_size)
+        ]
+        pairs = [list(zip(leaves[::2], leaves[1::2])) for leaves in self._leaves]
+        self._fields = [replace(field, layers=layers[:-1], view_layer=layers[-1]) for layers in pairs]
         self._eikonal_weight = eikonal_weight
-        self._chunks: list[tuple] = []
+        self._chunks: list[_Chunk] = []
         self.eikonal = torch.zeros(())
 
     @property
@@ -49,51 +53,69 @@ class ChunkedField:
 
     def sdf_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signed distance ``(B, P)`` and its gradient ``(B, P, 3)``; not chunked."""
-        return self._field.sdf_and_gradient(points)
+        both = [field.sdf_and_gradient(own[None]) for field, own in zip(self._fields, points)]
+        return torch.cat([sdf for sdf, _ in both]), torch.cat([gradient for _, gradient in both])
 
     def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:
         """Evaluate signed distance and colour; features are left out where gradients are wanted."""
         if not torch.is_grad_enabled():
             return self._field(points, viewdirs)
-        size = max(1, CHUNK_POINTS // points.shape[0])
-        numbers = points.shape[0] * points.shape[1] * self._leaves[0].shape[-1] * len(self._leaves)
+        numbers = points.shape[0] * points.shape[1] * sum(leaf.shape[-1] for leaf in self._leaves[0])
         keep = numbers <= KEPT_NUMBERS
-        if keep:
-            size = points.shape[1]
-        for chunk in zip(points.split(size, dim=1), viewdirs.split(size, dim=1)):
-            if keep:
-                out, loss = self._evaluate(*chunk, points.shape[1])
-            else:
-                with torch.no_grad():
-                    out, loss = self._field(*chunk), None
-            sdf, rgb = out.sdf.detach(), out.rgb.detach()
-            self._chunks.append((chunk, (out, loss) if keep else None, sdf.requires_grad_(), rgb.requires_grad_()))
-        return FieldOutput(
-            sdf=torch.cat([chunk[2] for chunk in self._chunks], dim=1),
-            rgb=torch.cat([chunk[3] for chunk in self._chunks], dim=1),
-            features=None,
-        )
+        self._num_points = points.shape[0] * points.shape[1]
+        sdf, rgb = [], []
+        for field, own_points, own_viewdirs in zip(self._fields, points, viewdirs):
+            chunks = [
+                self._forward(field, keep, *chunk)
+                for chunk in zip(
+                    own_points[None].split(CHUNK_POINTS, dim=1), own_viewdirs[None].split(CHUNK_POINTS, dim=1)
+                )
+            ]
+            sdf.append(torch.cat([chunk.sdf for chunk in chunks], dim=1))
+            rgb.append(torch.cat([chunk.rgb for chunk in chunks], dim=1))
+            self._chunks += chunks
+        return FieldOutput(sdf=torch.cat(sdf), rgb=torch.cat(rgb), features=None)
 
-    def _evaluate(self, points: Tensor, viewdirs: Tensor, num_points: int) -> tuple[FieldOutput, Tensor | None]:
+    def _forward(self, field: ConditionedField, keep: bool, points: Tensor, viewdirs: Tensor) -> _Chunk:
+        if keep:
+            out, loss = self._evaluate(field, points, viewdirs)
+        else:
+            with torch.no_grad():
+                out, loss = field(points, viewdirs), None
+        sdf, rgb = out.sdf.detach().requires_grad_(), out.rgb.detach().requires_grad_()
+        return _Chunk(field, points, viewdirs, sdf, rgb, (out, loss) if keep else None)
+
+    def _evaluate(self, field: ConditionedField, points: Tensor, viewdirs: Tensor) -> tuple[FieldOutput, Tensor | None]:
         if not self._eikonal_weight:
-            return self._field(points, viewdirs), None
-        out, gradient = self._field.with_gradient(points, viewdirs)
-        return out, eikonal_loss(gradient) * (points.shape[1] / num_points)
+            return field(points, viewdirs), None
+        out, gradient = field.with_gradient(points, viewdirs)
+        return out, eikonal_loss(gradient) * (points.shape[1] / self._num_points)
 
     def backward(self) -> None:
         """Carry the gradients at the outputs, and the eikonal loss's, back into the networks' parameters."""
-        num_points = sum(sdf.shape[1] for _, _, sdf, _ in self._chunks)
         eikonal = []
-        for chunk, kept, sdf, rgb in self._chunks:
-            out, loss = kept or self._evaluate(*chunk, num_points)
-            roots, gradients = [out.sdf, out.rgb], [sdf.grad, rgb.grad]
+        while self._chunks:
+            chunk = self._chunks.pop()
+            out, loss = chunk.kept or self._evaluate(chunk.field, chunk.points, chunk.viewdirs)
+            roots, gradients = [out.sdf, out.rgb], [chunk.sdf.grad, chunk.rgb.grad]
             if loss is not None:
                 roots.append(loss)
                 gradients.append(torch.full_like(loss, self._eikonal_weight))
                 eikonal.append(loss.detach())
             torch.autograd.backward(roots, gradients)
-        self._chunks = []
         if eikonal:
             self.eikonal = torch.stack(eikonal).sum()
-        arrived = [(matrix, leaf.grad) for matrix, leaf in zip(self._matrices, self._leaves) if leaf.grad is not None]
-        torch.autograd.backward(*zip(*arrived))
+        arrived = [torch.cat([leaf.grad for leaf in leaves]) for leaves in zip(*self._leaves)]
+        torch.autograd.backward(self._matrices, arrived)
+
+
+@dataclass
+class _Chunk:
+    """Some points of one code, what came out there, and the graph to it where that is kept."""
+
+    field: ConditionedField
+    points: Tensor
+    viewdirs: Tensor
+    sdf: Tensor
+    rgb: Tensor
+    kept: tuple | None

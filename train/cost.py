@@ -8,7 +8,7 @@ from train.config import DecoderConfig, RendererConfig
 from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
-HARDWARE = {"two CPU cores": 0.05, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
+HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
 # forward and backward passes of the field in a step, in units of one forward pass: the discriminator's rendering 1,
 # the generator's 1, its activations again 1, their derivatives 2, the eikonal gradient 1 and its derivatives 2
 FIELD_PASSES = 8.0

@@ -14,7 +14,7 @@ import torch
 
 from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.model import Generator
-from train.data.images import ImageSet, load_images
+from train.data.images import ImageSet, load_images, parse_label
 from train.metrics import METRICS, READER_PATH, Context, Quantity
 from train.pretrained import PretrainedGenerator
 
@@ -37,7 +37,7 @@ def evaluate(
     Args:
         model: Generator; one that was loaded with ``from_pretrained`` has its file's hash in the report.
         data: Pictures of the data set, for what is measured on them too.
-        metrics: Names of ``METRICS``; None takes all.
+        metrics: Names of ``METRICS``; None takes all that can be measured with or without data.
         num_seeds: Seeds 0 to ``num_seeds`` − 1.
         truncation: In [0, 1]; 1 is none.
         progress: Called with a metric's name and the share of it that is done, in [0, 1].
@@ -47,12 +47,16 @@ def evaluate(
         A report that fits JSON; the same model gives the same report.
 
     Raises:
-        ValueError: An unknown metric, fewer than 2 seeds, or a truncation out of range.
+        ValueError: An unknown metric, or one that needs data without any; fewer than 2 seeds; a truncation out of
+            range.
     """
-    names = list(METRICS) if metrics is None else list(dict.fromkeys(metrics))
+    possible = [name for name, metric in METRICS.items() if data is not None or not metric.needs_data]
+    names = possible if metrics is None else list(dict.fromkeys(metrics))
     for name in names:
         if name not in METRICS:
             raise ValueError(f"unknown metric {name!r}, expected of {', '.join(METRICS)}")
+        if name not in possible:
+            raise ValueError(f"the metric {name} compares with the data, expected some (--data)")
     if isinstance(num_seeds, bool) or not isinstance(num_seeds, int) or num_seeds < 2:
         raise ValueError(f"num_seeds is {num_seeds!r}, expected an integer of at least 2")
     if not 0.0 <= truncation <= 1.0:
@@ -129,6 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
     parser.add_argument("--data", help="the data set (folder, zip, hub id), to test the reader on it too")
+    parser.add_argument("--label", metavar="NAME=VALUE", help="only pictures of the data with this label")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
     parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(METRICS)} (default: all)")
     parser.add_argument("--num-seeds", type=int, metavar="N", help=f"seeds 0 to N − 1 (default: {NUM_SEEDS})")
@@ -148,7 +153,8 @@ def run(args: argparse.Namespace) -> int:
     model = PretrainedGenerator.from_pretrained(args.model, device=args.device)
     config, data = model.config, None
     if args.data is not None:
-        data = load_images(args.data, config.image_resolution, config.render_resolution)
+        label = parse_label(args.label)
+        data = load_images(args.data, config.image_resolution, config.render_resolution, label=label)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else NUM_SEEDS
     show = _Progress()
     report = evaluate(model, data, args.metrics or None, num_seeds, args.truncation, show, args.reader)

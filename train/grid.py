@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from stylesdf.camera import Camera
+from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 
 
@@ -24,7 +25,7 @@ def sample_grid(
     Args:
         model: Generator.
         num_identities: Columns.
-        yaws: Radians; one row of colours each, then one of normals for the last but one.
+        yaws: Radians; for each a row of colours, one of depth (near is light) and one of normals.
         psi: Truncation in [0, 1].
         resolution: Of the rendering; None takes the config's, where the decoder's image is shown too.
         **options: For ``Generator.render``.
@@ -34,7 +35,7 @@ def sample_grid(
     w = model.mapping(z, psi)
     rows = []
     for yaw in yaws:
-        colours, depths = [], []
+        colours, depths, normals = [], [], []
         for index in range(num_identities):
             rendering = model.render(
                 w[index : index + 1], Camera.from_angles(yaw, 0.0), resolution=resolution, **options
@@ -43,9 +44,11 @@ def sample_grid(
             if model.config.has_decoder and resolution is None:
                 picture = model.synthesis(rendering.features, model.decoder_codes(w[index : index + 1], psi))
             colours.append(_to_pixels(picture[0]))
-            depths.append(_shade(rendering.xyz[0], rendering.background[0, 0]))
-        rows.append(np.concatenate(colours, axis=1))
-        rows.append(np.concatenate([_enlarge(depth, colours[0].shape[0]) for depth in depths], axis=1))
+            depths.append(_depth(rendering.depth[0, 0], rendering.background[0, 0], model.config))
+            normals.append(_shade(rendering.xyz[0], rendering.background[0, 0]))
+        size = colours[0].shape[0]
+        for row in (colours, depths, normals):
+            rows.append(np.concatenate([_enlarge(picture, size) for picture in row], axis=1))
     grid = Image.fromarray(np.concatenate(rows, axis=0))
     scale = max(1, 1024 // grid.width)
     return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
@@ -53,6 +56,12 @@ def sample_grid(
 
 def _to_pixels(picture: torch.Tensor) -> np.ndarray:
     return picture.add(1).mul(127.5).clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _depth(depth: torch.Tensor, background: torch.Tensor, config: StyleSDFConfig) -> np.ndarray:
+    """Depth in the scene as grey, near light; the background is white."""
+    grey = (config.far - depth) / (config.far - config.near) * 2.0 - 1.0
+    return _to_pixels(torch.where(background > 0.5, torch.ones_like(grey), grey)[None].expand(3, -1, -1))
 
 
 def _shade(xyz: torch.Tensor, background: torch.Tensor) -> np.ndarray:

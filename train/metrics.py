@@ -20,12 +20,13 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from stylesdf.camera import Camera, camera_rays
+from stylesdf.camera import Camera, camera_rays, sample_poses
 from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 from train.data.images import ImageSet, to_signed
 from train.data.toy_heads import SPECIES
+from train.distances import frechet_distance
 from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
 
 READER_PATH = Path("data/pose-regressor.safetensors")
@@ -34,6 +35,7 @@ YAW_RANGE, PITCH_RANGE = math.radians(30.0), math.radians(15.0)
 RAY_SAMPLES = 96
 MESH_RESOLUTION = 96
 MAX_DATA_IMAGES = 1000
+MIN_DATA_IMAGES = 4  # two halves with a covariance each
 BETTER = ("higher", "lower", "nearer")
 
 
@@ -72,22 +74,24 @@ class Metric:
         name: Its name.
         quantities: What of its result the table shows.
         measure: Function of (model, seeds, truncation, context) that returns a dictionary of numbers.
+        needs_data: Whether it compares with the pictures the model learned from.
     """
 
     name: str
     quantities: tuple[Quantity, ...]
     measure: Callable[[Generator, Sequence[int], float, Context], dict[str, float]]
+    needs_data: bool = False
 
 
 METRICS: dict[str, Metric] = {}
 
 
-def metric(name: str, *quantities: Quantity):
+def metric(name: str, *quantities: Quantity, needs_data: bool = False):
     """Register the decorated function under a name."""
 
     def register(function):
         assert name not in METRICS, name
-        METRICS[name] = Metric(name, quantities, function)
+        METRICS[name] = Metric(name, quantities, function, needs_data)
         return function
 
     return register
@@ -423,6 +427,43 @@ def variety(model: Generator, seeds: Sequence[int], truncation: float, context: 
         "nearest": nearest,
         "reference_distance": reference_distance,
         "reference_nearest": reference_nearest,
+    }
+
+
+@metric(
+    "toy-frechet",
+    Quantity("distance", "Fréchet distance to the data, toy features", "", "lower", "reference_distance"),
+    needs_data=True,
+)
+def toy_frechet(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """How far are the pictures from the data's? The Fréchet distance of FID, on the 128 features of the reader.
+
+    Poses are drawn from the model's own prior. This is a scale of its own, not FID's. The reference, which no model
+    can be expected to beat, is the distance between two halves of the data that share no picture, each of at most as
+    many as there are seeds.
+    """
+    if len(context.data) < MIN_DATA_IMAGES:
+        raise ValueError(f"the data has {len(context.data)} pictures, toy-frechet needs at least {MIN_DATA_IMAGES}")
+    config, reader = model.config, context.reader
+    random = torch.Generator().manual_seed(REFERENCE_SEED)
+    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
+    pictures = []
+    for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
+        w = model.mapping(latent(model, seed), truncation)
+        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation)[0])
+        context.report((index + 1) / len(seeds))
+    order = torch.randperm(len(context.data), generator=random)
+    count = min(len(seeds), len(order) // 2)
+    real = [
+        reader.features(to_reader_size(context.data.image_batch(index))).numpy()
+        for index in (order[:count], order[count : 2 * count])
+    ]
+    generated = reader.features(torch.cat(pictures)).numpy()
+    return {
+        "count": len(seeds),
+        "data_count": count,
+        "distance": frechet_distance(generated, real[0]),
+        "reference_distance": frechet_distance(real[0], real[1]),
     }
 
 

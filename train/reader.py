@@ -45,11 +45,19 @@ class HeadReader(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as shares of the range ``(N, 2)``, logits ``(N, 4)``."""
+        hidden = self._hidden(pictures)
+        return self.pose(hidden), self.species(hidden)
+
+    @torch.no_grad()
+    def features(self, pictures: Tensor) -> Tensor:
+        """Return what poses and species are read from, of pictures in [−1, 1] ``(N, 3, 64, 64)``. ``(N, 128)``."""
+        return torch.cat([self._hidden(chunk) for chunk in pictures.split(_CHUNK)])
+
+    def _hidden(self, pictures: Tensor) -> Tensor:
         axis = torch.linspace(-1.0, 1.0, RESOLUTION, device=pictures.device)
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         places = torch.stack([rows, columns]).expand(pictures.shape[0], -1, -1, -1)
-        hidden = self.trunk(torch.cat([pictures, places], dim=1))
-        return self.pose(hidden), self.species(hidden)
+        return self.trunk(torch.cat([pictures, places], dim=1))
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:

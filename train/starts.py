@@ -23,6 +23,7 @@ from tqdm import tqdm
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.files import replacing
 from train.config import RendererConfig
+from train.distances import frechet_distance
 from train.engine import Engine
 from train.signals import Stopped, StopRequest
 
@@ -139,12 +140,3 @@ def random_features(images: Tensor) -> np.ndarray:
             hidden = F.avg_pool2d(hidden, 2)
     flat = hidden.flatten(2)
     return torch.cat([flat.mean(dim=2), flat.std(dim=2)], dim=1).double().numpy()
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Return ‖μₐ − μᵦ‖² + tr(Σₐ + Σᵦ − 2 (Σₐ Σᵦ)^½) of two sets of features, ``(N, C)`` each (arXiv 1706.08500)."""
-    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    # the eigenvalues of a product of two covariances are real and not negative, up to rounding
-    roots = np.sqrt(np.linalg.eigvals(covariances[0] @ covariances[1]).real.clip(min=0.0))
-    shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    return float(shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2.0 * roots.sum())

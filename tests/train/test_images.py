@@ -1,63 +1,284 @@
-"""Folders of pictures: what is read, how it is resized, and what is said of the rest."""
+"""Sources of pictures: what is read, how it is resized, what is said of the rest, and what processes share."""
 
 import json
 import logging
+import multiprocessing
+import os
+import signal
+import time
+import zipfile
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from train.data import images
 from train.data.images import load_images
 
 
-def write(path, size=(40, 32), colour=(255, 0, 0)):
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("STYLESDF_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "pictures"
+
+
+def write(path, size=(40, 32), colour=(255, 0, 0), mode="RGB", **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    Image.new("RGB", size, colour).convert(mode).save(path, **options)
 
 
-def test_folder_is_cropped_resized_and_cached(tmp_path):
-    write(tmp_path / "a" / "1.png")
-    write(tmp_path / "2.jpg", colour=(0, 0, 255))
-    data = load_images(tmp_path, 32, 16)
+def load(source, **options):
+    return load_images(source, 32, 16, **options)
+
+
+def centre(data, index):
+    return data.images[index, :, 16, 16].tolist()
+
+
+def test_folder_is_cropped_resized_and_cached(folder, monkeypatch):
+    write(folder / "a" / "1.png")
+    write(folder / "2.png", colour=(0, 0, 255))
+    data = load(folder)
     assert data.images.shape == (2, 3, 32, 32) and data.thumbnails.shape == (2, 3, 16, 16)
     assert data.poses is None
-    batch = data.thumbnail_batch(torch.tensor([1]), 8, 3)
-    torch.testing.assert_close(batch[0, :, 4, 4], torch.tensor([1.0, -1.0, -1.0]))
-    (tmp_path / "2.jpg").unlink()
-    assert len(load_images(tmp_path, 32, 16)) == 2  # from the cache
+    batch = data.thumbnail_batch(torch.tensor([0]), 8, 3)
+    torch.testing.assert_close(batch[0, :, 4, 4], torch.tensor([-1.0, -1.0, 1.0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "_decode_all", None)  # decoded once only
+        assert len(load(folder)) == 2
+    (folder / "2.png").unlink()
+    assert len(load(folder)) == 1  # another content is another set
+    assert not list(folder.glob(".*"))  # nothing is written beside the pictures
 
 
-def test_colours_under_transparent_pixels_survive(tmp_path):
+def test_colours_under_transparent_pixels_survive(folder):
     rgba = np.full((64, 64, 4), (204, 219, 237, 0), dtype=np.uint8)
     rgba[16:48, 16:48] = (10, 20, 30, 255)
-    Image.fromarray(rgba).save(tmp_path / "1.png")
-    data = load_images(tmp_path, 32, 16)
+    folder.mkdir()
+    Image.fromarray(rgba).save(folder / "1.png")
+    data = load(folder)
     np.testing.assert_array_equal(data.thumbnails[0, :, 0, 0], [204, 219, 237, 0])
     torch.testing.assert_close(data.border_colour(), torch.tensor([204, 219, 237]) / 255)
+    write(folder / "2.png")
+    assert load(folder).thumbnails.shape == (2, 3, 16, 16)  # alpha only where every picture has it
 
 
-def test_poses_come_from_metadata(tmp_path):
-    write(tmp_path / "images" / "0.png")
-    write(tmp_path / "images" / "1.png")
-    rows = [{"file_name": f"images/{i}.png", "yaw": 0.1 * i, "pitch": -0.2} for i in range(2)]
-    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    torch.testing.assert_close(load_images(tmp_path, 32, 16).poses, torch.tensor([[0.0, -0.2], [0.1, -0.2]]))
+def test_poses_come_from_metadata(folder):
+    write(folder / "images" / "0.png")
+    write(folder / "images" / "1.png")
+    rows = [
+        {"file_name": f"images/{i}.png", "yaw": 0.1 * i, "pitch": -0.2, "species": "cat dog".split()[i]} for i in (0, 1)
+    ]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    torch.testing.assert_close(load(folder).poses, torch.tensor([[0.0, -0.2], [0.1, -0.2]]))
+    only = load(folder, label=("species", "dog"))
+    torch.testing.assert_close(only.poses, torch.tensor([[0.1, -0.2]]))
+    with pytest.raises(ValueError, match="species=fox, expected one of cat, dog"):
+        load(folder, label=("species", "fox"))
+    with pytest.raises(ValueError, match="no column 'breed' to filter by, expected one of file_name, folder"):
+        load(folder, label=("breed", "fox"))
+    (folder / "metadata.jsonl").write_text("not JSON")
+    with pytest.raises(ValueError, match="metadata.jsonl is not one JSON object"):
+        load(folder)
 
 
-def test_unusable_pictures_are_named_and_left_out(tmp_path, caplog):
-    write(tmp_path / "good.png")
-    write(tmp_path / "tiny.png", size=(1, 1))
-    (tmp_path / "text.png").write_text("not a picture")
+def test_subfolders_are_labels(folder):
+    write(folder / "cat" / "1.png")
+    write(folder / "dog" / "2.png", colour=(0, 0, 255))
+    assert centre(load(folder, label=("folder", "dog")), 0) == [0, 0, 255]
+    assert len(load(folder, limit=1)) == 1
+    with pytest.raises(ValueError, match="limit is 0"):
+        load(folder, limit=0)
+
+
+def test_every_kind_of_picture_is_read_or_named(folder, caplog):
+    write(folder / "grey.png", mode="L")
+    write(folder / "palette.gif", mode="P")
+    write(folder / "cmyk.jpg", mode="CMYK")
+    Image.fromarray(np.full((40, 40), 65535, dtype=np.uint16)).save(folder / "sixteen.png")
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("lime", "red")]
+    frames[0].save(folder / "animated.webp", save_all=True, append_images=frames[1:], lossless=True)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    upside_down = Image.new("RGB", (40, 40), "blue")
+    upside_down.paste("white", (0, 0, 40, 20))
+    upside_down.save(folder / "turned.png", exif=exif)
+    write(folder / "tiny.png", size=(1, 1))
+    write(folder / "low.png", size=(400, 15))
+    (folder / "text.png").write_text("not a picture")
+    write(folder / "whole.png", size=(100, 100))
+    (folder / "corrupt.png").write_bytes((folder / "whole.png").read_bytes()[:150])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("no picture's name either")
     with caplog.at_level(logging.WARNING):
-        data = load_images(tmp_path, 32, 16)
-    assert len(data) == 1
-    assert "tiny.png" in caplog.text and "text.png" in caplog.text
+        data = load(folder)
+    facts = json.loads(next((folder.parent / "cache" / "images").glob("*/facts.json")).read_text())
+    seen = dict(zip(facts["names"], range(len(data))))
+    assert set(seen) == {
+        *("grey.png", "palette.gif", "cmyk.jpg", "sixteen.png", "animated.webp", "turned.png", "whole.png")
+    }
+    assert centre(data, seen["sixteen.png"]) == [255, 255, 255]
+    assert centre(data, seen["animated.webp"]) == [0, 255, 0] and "animated.webp has 2 frames" in caplog.text
+    assert data.images[seen["turned.png"], :, 4, 16].tolist() == [0, 0, 255]
+    assert np.ptp(data.images[seen["grey.png"], :, 16, 16]) == 0
+    for name in ("tiny.png", "low.png", "text.png", "corrupt.png", "empty.png"):
+        assert f"left out {name}" in caplog.text
+    caplog.clear()
+    load(folder)
+    assert "left out tiny.png" in caplog.text  # said again where the pictures come from the cache
 
 
-def test_nothing_to_read_is_one_clear_error(tmp_path):
-    with pytest.raises(ValueError, match="no such folder"):
-        load_images(tmp_path / "absent", 32, 16)
-    (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match="no usable image"):
-        load_images(tmp_path, 32, 16)
+def test_bombs_are_left_out(folder, caplog, monkeypatch):
+    write(folder / "good.png")
+    write(folder / "huge.png", size=(300, 300))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert len(load(folder)) == 1 and "left out huge.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("absent", "'absent' is no folder, zip, hub id"),
+        ("toy-heads:", "is no folder, zip, hub id"),
+        ("../up/there", "is no folder, zip, hub id"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_error(source, message):
+    with pytest.raises(ValueError, match=message):
+        load(source)
+
+
+def test_nothing_to_use_is_one_clear_error(folder, cache):
+    folder.mkdir()
+    with pytest.raises(ValueError, match="no usable image in .*pictures"):
+        load(folder)
+    (folder / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match="1 found, none of use, the first because: cannot identify"):
+        load(folder)
+    assert not [path for path in (cache / "images").iterdir() if path.suffix != ".lock"]
+    with pytest.raises(ValueError, match="no zip of pictures"):
+        load(folder / "text.png")
+
+
+def test_zip_is_read_as_a_folder_is(folder, tmp_path):
+    write(folder / "a" / "1.png")
+    write(folder / "2.png", colour=(0, 0, 255))
+    (folder / "metadata.jsonl").write_text(
+        '{"file_name": "2.png", "yaw": 0, "pitch": 1}\n{"file_name": "a/1.png", "yaw": 1, "pitch": 0}'
+    )
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, path.relative_to(folder))
+        archive.writestr("__MACOSX/._1.png", b"")
+    unpacked, zipped = load(folder), load(tmp_path / "pictures.zip")
+    np.testing.assert_array_equal(unpacked.images, zipped.images)
+    torch.testing.assert_close(unpacked.poses, zipped.poses)
+
+
+def test_toy_heads_are_drawn_on_the_spot(cache):
+    data = load("toy-heads:3")
+    assert data.images.shape == (3, 3, 32, 32) and data.poses.shape == (3, 2) and data.thumbnails.shape[1] == 4
+    assert (cache / "toy-heads-3-32").is_dir()
+
+
+@pytest.fixture
+def hub_set(tmp_path, monkeypatch):
+    """A data set under a hub id, without the hub: what ``load_dataset`` returns, from a folder of Parquet."""
+    features = datasets.Features(
+        {
+            "photo": datasets.Image(),
+            "animal": datasets.ClassLabel(names=["cat", "dog"]),
+            "note": datasets.Value("string"),
+        }
+    )
+    pictures = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    rows = {"photo": pictures, "animal": [0, 1, 0], "note": ["x", "y", "z"]}
+    data = datasets.Dataset.from_dict(rows, features=features)
+    (tmp_path / "set").mkdir()
+    data.to_parquet(tmp_path / "set" / "train-00000.parquet")
+    real = datasets.load_dataset
+
+    def load_dataset(name, split, streaming, revision):
+        if name != "somebody/animals":
+            return real(name, split=split, streaming=streaming, revision=revision)
+        files = {"train": str(tmp_path / "set" / "*.parquet")}
+        return real("parquet", data_files=files, split=split, streaming=streaming, cache_dir=str(tmp_path / "hf"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return "somebody/animals"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hub_data_set_is_read_mapped_and_streamed(hub_set, streaming):
+    data = load(hub_set, streaming=streaming)
+    assert [centre(data, index) for index in range(3)] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    cats = load(hub_set, streaming=streaming, label=("animal", "cat"), image_column="photo")
+    assert [centre(cats, index) for index in range(len(cats))] == [[255, 0, 0], [0, 0, 255]]
+    assert len(load(hub_set, streaming=streaming, label=("animal", "1"))) == 1
+    assert len(load(hub_set, streaming=streaming, label=("note", "y"), limit=1)) == 1
+    assert data.name == hub_set
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"image_column": "picture"}, "no image column 'picture', its columns are photo"),
+        ({"image_column": "note"}, "no image column 'note'"),
+        ({"label": ("animal", "fox")}, "animal of somebody/animals is never 'fox', expected one of cat, dog"),
+        ({"label": ("breed", "fox")}, "no column 'breed' to filter by, expected one of photo, animal, note"),
+        ({"split": "test"}, "cannot load the data set 'somebody/animals' from the hub, split 'test'"),
+    ],
+)
+def test_wrong_names_in_a_hub_data_set_are_one_clear_error(hub_set, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(hub_set, **options)
+
+
+def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="cannot load the data set 'nobody/nothing' from the hub"):
+        load("nobody/nothing")
+
+
+def _load_slowly(folder, queue):
+    decode = images._decode
+
+    def slow(item, smallest):
+        time.sleep(0.05)
+        return decode(item, smallest)
+
+    images._decode = slow
+    queue.put("started")
+    queue.put(load(folder).images.tobytes())
+
+
+def test_processes_share_one_cache_and_a_killed_one_leaves_nothing(folder, cache):
+    for number in range(10):
+        write(folder / f"{number}.png", colour=(25 * number, 0, 0))
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    victim = fork.Process(target=_load_slowly, args=(folder, queue))
+    victim.start()
+    assert queue.get(timeout=60) == "started"
+    while not list((cache / "images").glob(".partial-*/*.bin")):
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join()
+    others = [fork.Process(target=_load_slowly, args=(folder, queue)) for _ in range(3)]
+    for process in others:
+        process.start()
+    results = [result for result in (queue.get(timeout=60) for _ in range(6)) if result != "started"]
+    for process in others:
+        process.join()
+    assert len(results) == 3 and len(set(results)) == 1
+    assert results[0] == load(folder).images.tobytes()
+    assert not list((cache / "images").glob(".partial-*"))

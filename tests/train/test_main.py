@@ -1,16 +1,27 @@
 """The training kit's command line, from pictures to a model, on a tiny scale."""
 
+import dataclasses
 import json
 
 import pytest
 
+from stylesdf import config as presets
 from stylesdf.checkpoint import load_config
 from train.__main__ import main
+from train.config import DECODER_PRESETS, RENDERER_PRESETS
+from train.cost import estimate
 
-RENDERER = ["renderer", "--preset", "toy", "--set", "sphere_steps=2", "eikonal_points=8"] + [
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
+
+
+RENDERER = ["renderer", "--preset", "toy", "--device", "cpu", "--set"]
+RENDERER += ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=0"] + [
     f"phases.{phase}.{setting}" for phase in range(3) for setting in ("steps=1", "batch_size=2", "num_samples=2")
 ]
-DECODER = ["decoder", "--preset", "toy", "--set", "steps=1", "batch_size=2", "num_renderings=2"]
+DECODER = ["decoder", "--preset", "toy", "--device", "cpu", "--set", "steps=1", "batch_size=2", "num_renderings=2"]
 
 
 def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
@@ -28,7 +39,7 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
     # fine-tuning takes over every weight, the discriminators' too
     still = ["--set", "steps=0"]
     second = tmp_path / "decoder" / "model"
-    again = [*DECODER[:3], *still, "--init-from", str(second), *out, str(tmp_path / "decoder-again")]
+    again = [*DECODER[:5], *still, "--init-from", str(second), *out, str(tmp_path / "decoder-again")]
     assert main(again) == 0
     still = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3))]
     assert main([*still, "--init-from", str(second), *out, str(tmp_path / "renderer-again")]) == 0
@@ -47,13 +58,53 @@ def test_dry_run_prints_all_settings(capsys, tmp_path):
     assert main(command) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["training"]["pose_weight"] == 15.0 and settings["model"]["pose_yaw"] == 0.15
+    assert settings["cost"]["steps"] == 200_000 and settings["cost"]["images"] == 4_800_000
+    assert 10 < settings["cost"]["hours"]["one consumer GPU (RTX 4090)"] < 1000
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("preset", ["ffhq", "afhq", "toy"])
+def test_cost_grows_with_the_work_and_micro_batches_save_memory(preset):
+    model, stage = presets.preset(preset), RENDERER_PRESETS[preset]
+    first, last = stage.phases[0], stage.phases[-1]
+    more = dataclasses.replace(stage, phases=(*stage.phases, last))
+    assert estimate(model, more)["teraflops"] > estimate(model, stage)["teraflops"]
+    assert estimate(model, more)["images"] - estimate(model, stage)["images"] == last.steps * last.batch_size
+    assert estimate(model, stage, micro_batch=1)["memory_gb"] < estimate(model, stage)["memory_gb"]
+    assert first.steps > 0 and estimate(model, DECODER_PRESETS[preset])["memory_gb"] > 0
+
+
+def test_sphere_initialisation_is_a_stage_that_the_renderer_starts_from(tmp_path):
+    sphere = ["sphere-init", "--device", "cpu", "--out", str(tmp_path / "sphere"), "--set", "steps=30", "num_points=64"]
+    assert main([*sphere, "--grid-every", "30", "--log-every", "1"]) == 0
+    errors = [json.loads(line)["error"] for line in (tmp_path / "sphere" / "log.jsonl").read_text().splitlines()]
+    assert len(errors) == 30 and errors[-1] < errors[0]
+    none = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3))]
+    model = tmp_path / "sphere" / "model"
+    arguments = ["--data", "toy-heads:3", "--init-from", str(model), "--out", str(tmp_path / "renderer")]
+    assert main([*none, *arguments]) == 0
+    first, second = (folder / "model.safetensors" for folder in (model, tmp_path / "renderer" / "model"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_tracker_gets_the_terms(tmp_path):
+    out = tmp_path / "run"
+    command = [*RENDERER, "--data", "toy-heads:3", "--out", str(out), "--log-every", "1", "--tracker", "tensorboard"]
+    assert main(command) == 0
+    (events,) = out.rglob("events.out.tfevents.*")
+    assert b"eikonal" in events.read_bytes()
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["renderer", "--data", "absent"], "no such folder of images: absent"),
+        (["renderer", "--data", "absent"], "no such data: 'absent'"),
+        (["renderer", "--data", ".", "--label", "cat"], "label is 'cat', expected NAME=VALUE"),
+        (["renderer", "--data", "toy-heads:3", "--label", "species=cow"], "no picture in"),
+        (["renderer", "--data", "toy-heads:3", "--set", "start_centres_z=0,1"], "start_steps is 0"),
+        (["renderer", "--data", "toy-heads:3", "--tracker", "trackio"], "the tracker trackio is not installed"),
+        (["renderer", "--data", "toy-heads:3", "--device", "tpu"], "device is 'tpu', expected auto or cpu"),
+        (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1"], "micro_batch is -1"),
         (["renderer", "--data", ".", "--set", "sede=1"], "unknown setting 'sede'"),
         (["decoder", "--data", ".", "--init-from", "no/such/folder"], "no/such/folder"),
         (["toy-heads", "--count", "0"], "count must be at least 1, got 0"),
@@ -61,6 +112,6 @@ def test_dry_run_prints_all_settings(capsys, tmp_path):
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys):
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    lines = [line for line in capsys.readouterr().err.strip().splitlines() if "image/s" not in line]
     assert len(lines) == 1 and message in lines[0]
     assert not (tmp_path / "out").exists()

@@ -15,8 +15,9 @@ from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput
 from stylesdf.pipeline import StyleSDF
+from tests.tiny import TINY, Model
 from train import metrics, reader
-from train.data.images import ImageSet
+from train.data.images import ImageSet, load_images
 from train.data.toy_heads import SPECIES
 from train.evaluate import add_arguments, evaluate, markdown_table, run
 from train.metrics import METRICS, Context, bulge, correlation, latent, level_set_depth, r_squared, relief, variety_of
@@ -68,9 +69,6 @@ class ConditionedScene:
     def __call__(self, points, viewdirs):
         rgb = self.rgb.expand(*points.shape[:2], 3)
         return FieldOutput(sdf=self.sdf(points), rgb=rgb, features=rgb)
-
-    def surface(self, points):
-        return points, self.rgb.expand_as(points)
 
 
 @pytest.fixture
@@ -262,9 +260,9 @@ def untrained_reader(monkeypatch):
 def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_reader):
     model = StyleSDF.from_pretrained(checkpoint)
     data = ImageSet(
-        images=np.zeros((3, 3, 32, 32), np.uint8),
-        thumbnails=np.zeros((3, 3, 16, 16), np.uint8),
-        poses=torch.eye(3, 2) / 10,
+        images=np.zeros((5, 3, 32, 32), np.uint8),
+        thumbnails=np.zeros((5, 3, 16, 16), np.uint8),
+        poses=torch.eye(5, 2) / 10,
     )
     seen = []
     report = evaluate(
@@ -272,7 +270,7 @@ def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_rea
     )
     assert list(report["metrics"]) == list(METRICS) and len(report["model"]["sha256"]) == 64
     assert all(result["count"] == 2 for result in report["metrics"].values())
-    assert report["metrics"]["pose"]["data_count"] == 3
+    assert report["metrics"]["pose"]["data_count"] == 5
     assert {name for name, _ in seen} >= {"pose", "surface", "silhouette"}
     text = json.dumps(report, allow_nan=False)
     again = evaluate(model, data, num_seeds=2, truncation=0.7, reader_path=tmp_path / "r")
@@ -309,3 +307,24 @@ def test_bad_arguments_raise(tiny_model, options, word):
 def test_the_tiny_models_mesh_is_the_scenes(scene):
     vertices = extract_mesh(scene(ball), torch.zeros(1, 16), 32).vertices
     assert np.allclose(np.linalg.norm(vertices, axis=1), RADIUS, atol=1e-3)
+
+
+def test_distance_to_the_data_is_least_for_the_data_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path))
+    context = Context(load_images("toy-heads:200", 64, 64))
+    torch.manual_seed(0)
+    context.reader = reader.HeadReader().eval()
+    measure = METRICS["toy-frechet"].measure
+    monkeypatch.setattr(metrics, "draw", lambda *_: (torch.rand(1, 3, 64, 64) * 2 - 1, None))
+    noise = measure(Model(TINY), range(100), 1.0, context)
+    real = iter(context.data.image_batch(torch.arange(100))[:, None])
+    monkeypatch.setattr(metrics, "draw", lambda *_: (next(real), None))
+    heads = measure(Model(TINY), range(100), 1.0, context)
+    assert heads["reference_distance"] == noise["reference_distance"] > 0
+    assert heads["distance"] < 3 * heads["reference_distance"] < noise["distance"]
+
+
+def test_metrics_that_need_data_are_left_out_or_refused_without():
+    assert METRICS["toy-frechet"].needs_data
+    with pytest.raises(ValueError, match="toy-frechet compares with the data"):
+        evaluate(Model(TINY), metrics=["toy-frechet"], num_seeds=2)

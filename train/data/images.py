@@ -72,7 +72,21 @@ class ImageSet:
 
 def to_signed(pixels: np.ndarray) -> Tensor:
     """Map 0…255 to [−1, 1]."""
-    return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(pixels).to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
+
+
+def parse_label(text: str | None) -> Label | None:
+    """Read ``NAME=VALUE``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if text is None:
+        return None
+    column, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"label is {text!r}, expected NAME=VALUE")
+    return column, value
 
 
 def default_cache_dir() -> Path:

@@ -168,7 +168,7 @@ class DecoderStage:
             share = share_of(part, batch)
             with torch.no_grad(), self.engine.autocast():
                 features, _, codes, noise = self._scenes(scenes, part)
-                fake = self.generator.synthesis(features, codes, "random", noise).float()
+                fake = self.generator.synthesis(features, codes, "random", noise)
             with self.engine.autocast():
                 fake_logit = self.discriminator(self._augmented(fake, scenes, part))
                 real_logit = self.discriminator(self._augmented(self._real(draws, part), draws, part))

@@ -1,0 +1,104 @@
+"""The model goes to a hub, and back: while it trains, at the end, and over a network that fails."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from stylesdf import StyleSDF
+from stylesdf.card import CardFacts
+from stylesdf.hub import load_discriminator
+from tests.loopback_hub import Fault, Repo
+from tests.train import runs
+from train.loop import Habits, train
+from train.publish import Publisher, images_until
+
+REPO = "someone/heads"
+HABITS = Habits(save_every=100, grid_every=100, log_every=1)
+
+
+@pytest.fixture
+def config():
+    phases = tuple(dataclasses.replace(phase, steps=2, batch_size=4) for phase in runs.RENDERER.phases)
+    return dataclasses.replace(runs.RENDERER, phases=phases)
+
+
+def publisher(**options) -> Publisher:
+    facts = CardFacts(
+        licence="cc-by-4.0", datasets=("someone/pictures",), metrics={"fid": 3.5}, metrics_dataset="pictures"
+    )
+    return Publisher(REPO, facts, **options)
+
+
+def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
+    stage = runs.renderer_stage(config=config)
+    train(stage, tmp_path, HABITS, publisher=publisher())
+    files = hub.repos[REPO].files()
+    assert files["samples.png"].startswith(b"\x89PNG")
+    card = files["README.md"].decode()
+    for text in ("license: cc-by-4.0", "- someone/pictures", "type: fid", "value: 3.5", "samples.png", "| steps | 4 |"):
+        assert text in card, text
+    model = StyleSDF.from_pretrained(REPO)
+    assert model.generate(seeds=[0]).thumbnails
+    assert files["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
+    load_discriminator(runs.renderer_stage(config=config).discriminator, "thumbnail", REPO)
+
+
+def test_pushes_go_on_in_the_background_while_it_trains(hub, config, tmp_path):
+    out = tmp_path / "run"
+    pushing = publisher(every_images=4)
+    offered = []
+    stage = runs.renderer_stage(config=config)
+    original = pushing.offer
+
+    def offer(*arguments):
+        original(*arguments)
+        offered.append(stage.state.step)
+        pushing._thread and pushing._thread.join()
+
+    pushing.offer = offer
+    train(stage, out, HABITS, publisher=pushing)
+    assert offered == [1, 2, 3]
+    titles = [title for title in hub.repos[REPO].titles if title.startswith("Train to step")]
+    assert titles == ["Train to step 2", "Train to step 3", "Train to step 4"]
+
+
+def test_an_edited_card_stays_and_ours_is_renewed(hub, config, tmp_path):
+    train(runs.renderer_stage(config=config), tmp_path, HABITS, publisher=publisher())
+    first = hub.repos[REPO].files()["README.md"]
+    pushing = publisher()
+    pushing.facts = CardFacts(licence="mit")
+    assert pushing.finish(runs.renderer_stage(config=config), tmp_path)
+    second = hub.repos[REPO].files()["README.md"]
+    assert second != first and b"license: mit" in second
+    edited = second + b"\nMy own words.\n"
+    hub.repos[REPO].commit({**hub.repos[REPO].files(), "README.md": edited})
+    assert publisher().finish(runs.renderer_stage(config=config), tmp_path)
+    assert hub.repos[REPO].files()["README.md"] == edited
+
+
+def test_a_failing_network_stops_nothing(hub, config, tmp_path, caplog):
+    hub.faults.append(Fault(r".*", method="POST", status=500, times=10_000))
+    stage = runs.renderer_stage(config=config)
+    with caplog.at_level(logging.WARNING):
+        model = train(stage, tmp_path, HABITS, publisher=publisher(every_images=4))
+    assert stage.state.step == 4 and (model / "model.safetensors").exists()
+    assert f"push to {REPO} failed (3 of 3)" in caplog.text
+    assert not hub.repos.get(REPO, Repo()).commits.get("main")
+
+
+def test_images_are_counted_over_phases(config):
+    stage = runs.renderer_stage(
+        config=dataclasses.replace(
+            config,
+            phases=(
+                dataclasses.replace(config.phases[0], steps=3, batch_size=4),
+                dataclasses.replace(config.phases[1], steps=5, batch_size=2),
+            ),
+        )
+    )
+    stage.state.step = 5
+    assert images_until(stage) == 3 * 4 + 2 * 2
+    decoder = runs.decoder_stage()
+    decoder.state.step = 2
+    assert images_until(decoder) == 16
