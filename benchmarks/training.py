@@ -89,19 +89,19 @@ def decoder_stage(preset_name: str, batch_size: int, step: int):
 
 
 def contest(build: Callable[[], tuple], plain_step: Callable, check_in_double: bool) -> Contest:
-    """Set our step and the plain one against each other, after both have given the same gradients.
+    """Set our step and the plain one against each other; the note says how far their gradients are apart.
 
     In float32, activations near zero fall on either side of the leaky ReLU's kink, which second derivatives see; small
     models are therefore compared in float64, where nothing but rounding is left. Full size would not fit into memory.
     """
-    if check_in_double:
-        torch.set_default_dtype(torch.float64)
+
+    def note() -> str:
+        torch.set_default_dtype(torch.float64 if check_in_double else torch.float32)
         try:
-            note = _compare(*build(), plain_step, 1e-8)
+            return _compare(*build(), plain_step, 1e-8 if check_in_double else 1e-2)
         finally:
             torch.set_default_dtype(torch.float32)
-    else:
-        note = _compare(*build(), plain_step, 1e-2)
+
     stage, draws, ours = build()
     generator, discriminator = _copies(stage)
 

@@ -270,7 +270,8 @@ class ConditionedDecoder:
     def _colour(self, k: int, x: Tensor) -> Tensor:
         matrix, offset = self.colours[k]
         pixels = x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])
-        return affine(pixels, matrix[None], offset.view(1, 1, 3)).view(*x.shape[2:], 3).float()  # (H, W, 3)
+        colour = affine(pixels, matrix[None], offset.view(1, 1, 3)).view(*x.shape[2:], 3)  # (H, W, 3)
+        return colour.to(torch.promote_types(colour.dtype, torch.float32))
 
 
 def _upsample(rgb: Tensor) -> Tensor:

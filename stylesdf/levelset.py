@@ -1,7 +1,7 @@
 """The zero level set of a signed distance function inside a ball, measured only near the surface.
 
 A regular lattice fills the ball's cube. Cells halve from coarse to fine, and only those that the surface can pass stay:
-the value at a cell's centre must not exceed the function's slope there times half of the cell's diagonal, with a margin.
+the value at a cell's centre must not exceed the slope there times half of the cell's diagonal, with a margin.
 Blocks of 2×2×2 lattice cells are what remains. As a check, wherever the surface leaves a block its neighbour joins, so
 that a piece of surface that was found at all is whole. Marching cubes (Lewiner's) runs on the blocks alone; the result
 is the one it would have on the whole lattice, for O(G²) measured points instead of G³.

@@ -11,14 +11,14 @@ from train import losses
 def test_both_stages_have_the_gradients_of_the_plain_equations():
     for contest in (training.prepare_renderer("toy", 2), training.prepare_decoder("toy", 2, step=0)):
         assert set(contest.contestants) == {"ours", "transcription"}
-        assert contest.note.startswith("the gradients differ by ")
+        assert contest.note().startswith("the gradients differ by ")
 
 
 def test_a_wrong_gradient_is_noticed(monkeypatch):
     eikonal = losses.eikonal_loss
     monkeypatch.setattr("train.stages.renderer.losses.eikonal_loss", lambda gradient: 1.1 * eikonal(gradient))
     with pytest.raises(AssertionError, match="gradients differ by"):
-        training.prepare_renderer("toy", 2)
+        training.prepare_renderer("toy", 2).note()
 
 
 def test_zero_stuffing_is_the_same_filter():
