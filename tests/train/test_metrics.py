@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from stylesdf.camera import Camera
-from stylesdf.mesh import extract_mesh
+from stylesdf.mesh import extract_mesh, field_normals
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput
 from stylesdf.pipeline import StyleSDF
@@ -69,6 +69,9 @@ class ConditionedScene:
     def __call__(self, points, viewdirs):
         rgb = self.rgb.expand(*points.shape[:2], 3)
         return FieldOutput(sdf=self.sdf(points), rgb=rgb, features=rgb)
+
+    def surface(self, points):
+        return field_normals(self, points[0])[None], self.rgb.expand_as(points)
 
 
 @pytest.fixture
