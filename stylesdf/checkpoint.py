@@ -73,16 +73,16 @@ def tensor_name(name: object) -> str:
 # Reading
 
 
-class InitialValuesLeftOut(TorchFunctionMode):
-    """Context in which modules draw no initial values, for weights that a file replaces anyway.
+class ShapesOnly(TorchFunctionMode):
+    """Context in which modules draw and scale no initial values, for weights that a file replaces anyway.
 
-    On the ``meta`` device, where there is nothing to draw, torch would load its compiler for it, which takes seconds.
+    On the ``meta`` device there are none, yet torch would load its compiler to scale them, which takes seconds.
     """
 
     def __torch_function__(self, function, types, arguments=(), options=None):
-        if function in (Tensor.normal_, Tensor.uniform_):
+        if function in (Tensor.normal_, Tensor.uniform_, Tensor.mul_, Tensor.div):
             return arguments[0]
-        return function(*arguments, **(options or {}))
+        return (torch.empty if function is torch.randn else function)(*arguments, **(options or {}))
 
 
 def load_config(folder: str | Path) -> StyleSDFConfig:

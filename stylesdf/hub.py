@@ -23,7 +23,7 @@ from stylesdf.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
     DISCRIMINATOR_FILES,
-    InitialValuesLeftOut,
+    ShapesOnly,
     checkpoint_contents,
     file_hash,
     index_file,
@@ -117,7 +117,7 @@ class HubMixin:
             repo = _Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
             found = repo.download(variant)
         config = load_config(found.folder)
-        with torch.device("meta"), InitialValuesLeftOut():
+        with torch.device("meta"), ShapesOnly():
             model = cls(config)
         if missing := load_weights(model, found.weights, strict=strict):
             _fill(model, missing)

@@ -141,6 +141,16 @@ def test_importing_the_package_is_light():
     assert run.stdout.strip() == "[]"
 
 
+def test_loading_a_model_is_light(published_model, tmp_path):
+    published_model.save_pretrained(tmp_path)
+    heavy = ["torch._dynamo", "sympy", "trimesh", "skimage", "huggingface_hub"]  # torch's compiler takes seconds
+    code = f"import sys, stylesdf; stylesdf.StyleSDF.from_pretrained({str(tmp_path)!r}); "
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[]"
+
+
 def test_every_file_says_what_it_is():
     vague = {"utils.py", "util.py", "math.py", "misc.py", "helpers.py", "common.py"}
     assert [str(path) for path in sources() if path.name in vague] == []
