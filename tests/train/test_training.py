@@ -9,7 +9,8 @@ import torch
 
 from stylesdf.checkpoint import load_config, load_weights
 from stylesdf.model import Generator
-from train.config import DECODER_PRESETS, RENDERER_PRESETS, DecoderConfig, Phase, RendererConfig, override
+from tests.train import runs
+from train.config import DECODER_PRESETS, RENDERER_PRESETS, override
 from train.data.images import ImageSet
 from train.discriminators import ThumbnailDiscriminator, minibatch_std
 from train.ema import update_ema
@@ -17,34 +18,19 @@ from train.loop import Habits, train
 from train.stages import DecoderStage, RendererStage
 from train.state import saved_steps
 
-RENDERER = RendererConfig(
-    phases=(
-        Phase(resolution=8, steps=3, batch_size=4, num_samples=4, r1_gamma=1.0),
-        Phase(resolution=16, steps=3, batch_size=2, num_samples=6, r1_gamma=1.0, fade_steps=2),
-    ),
-    sphere_steps=5,
-    eikonal_points=16,
-    sphere_anchor_weight=1.0,
-    bounds_weight=1.0,
-    r1_every=2,
-    use_alpha=True,
-    use_pose_labels=True,
-    use_minibatch_std=True,
-    discriminator_channels=(4, 4, 8, 8),
+PLAIN = {"use_r2": False, "use_relativistic_loss": False, "augment": (), "ada_target": 0.0}
+RENDERER = dataclasses.replace(
+    runs.RENDERER,
+    phases=tuple(dataclasses.replace(phase, batch_size=4) for phase in runs.RENDERER.phases),
+    views_per_latent=1,
+    **PLAIN,
 )
-DECODER = DecoderConfig(
-    steps=5, batch_size=4, r1_every=2, path_length_every=2, thumbnail_weight=1.0, discriminator_channels=(4, 4, 8, 8)
-)
+DECODER = dataclasses.replace(runs.DECODER, steps=5, batch_size=4, **PLAIN)
 
 
 @pytest.fixture
 def data() -> ImageSet:
-    random = np.random.RandomState(0)
-    return ImageSet(
-        images=random.randint(0, 256, (10, 4, 32, 32), dtype=np.uint8),
-        thumbnails=random.randint(0, 256, (10, 4, 16, 16), dtype=np.uint8),
-        poses=torch.from_numpy(random.randn(10, 2).astype(np.float32) * 0.2),
-    )
+    return runs.tiny_data()
 
 
 @pytest.fixture
