@@ -33,6 +33,8 @@ SECTIONS = {
         f"{MODEL}.thumbnail",
         f"{MODEL}.extract_mesh",
         f"{MODEL}.render_orbit",
+        f"{MODEL}.orbit_views",
+        f"{MODEL}.morph_views",
         f"{MODEL}.slice_sdf",
         f"{MODEL}.latents",
         f"{MODEL}.provenance",

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 Angles = float | Sequence[float] | Tensor
+PATHS = ("ellipse", "sweep", "spiral")
+SPIRAL_SWINGS = 3  # to both sides, in one round of the spiral; odd, so that up and down are mirror images
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,26 @@ def sample_poses(
     raise ValueError(f"unknown pose distribution {distribution!r}, expected gaussian or uniform")
 
 
-def orbit_angles(num_frames: int, yaw_range: float = 0.5, pitch_range: float = 0.25) -> list[tuple[float, float]]:
-    """Return (yaw, pitch) in radians along one closed ellipse around the frontal view, for a film that loops."""
+def orbit_angles(
+    num_frames: int, yaw_range: float = 0.5, pitch_range: float = 0.25, path: str = "ellipse"
+) -> list[tuple[float, float]]:
+    """Return (yaw, pitch) in radians along one closed path around the frontal view, for a film that loops.
+
+    Args:
+        num_frames: Poses, evenly spaced in time; the one after the last would be the first.
+        yaw_range: Largest yaw.
+        pitch_range: Largest pitch.
+        path: ``"ellipse"`` goes once around the frontal view. ``"sweep"`` turns to and fro at pitch 0. ``"spiral"``
+            swings three times to both sides while the camera rises from below, and mirrored on its way back.
+
+    Raises:
+        ValueError: An unknown path.
+    """
+    if path not in PATHS:
+        raise ValueError(f"path is {path!r}, expected one of {', '.join(PATHS)}")
     phases = [2 * math.pi * frame / num_frames for frame in range(num_frames)]
+    if path == "sweep":
+        return [(yaw_range * math.sin(phase), 0.0) for phase in phases]
+    if path == "spiral":
+        return [(yaw_range * math.sin(SPIRAL_SWINGS * phase), -pitch_range * math.cos(phase)) for phase in phases]
     return [(yaw_range * math.sin(phase), pitch_range * math.cos(phase)) for phase in phases]

@@ -9,7 +9,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,8 @@ class Identity:
         seed: Whose latent it is; None for codes from elsewhere.
         truncation: In [0, 1]; None for codes from elsewhere.
         texture_seed: Whose style the decoder has, where that is another.
+        parents: Of a blend: the origins of its two parents; empty otherwise.
+        share: Of a blend: how much of the second parent it has.
     """
 
     w: Tensor
@@ -101,6 +103,15 @@ class Identity:
     seed: int | None = None
     truncation: float | None = None
     texture_seed: int | None = None
+    parents: tuple[dict, ...] = ()
+    share: float | None = None
+
+    @property
+    def origin(self) -> dict:
+        """Where it comes from, fit for JSON: seed, truncation and texture seed, or a blend's parents and share."""
+        if self.parents:
+            return {"parents": list(self.parents), "share": self.share}
+        return _origin(self.seed, self.truncation, self.texture_seed)
 
     @cached_property
     @without_gradients
@@ -295,6 +306,7 @@ class StyleSDF(HubMixin, Generator):
         if self.config.has_decoder:
             mix_w = None if texture_seed is None else self._code(texture_seed, psi)
             ws = self.decoder_codes(w, psi, mix_w, None if mix_w is None else 1)
+        texture_seed = None if texture_seed is None else check_seed(texture_seed)
         return self._identity(w, ws, check_seed(seed), psi, texture_seed)
 
     @without_gradients
@@ -332,7 +344,8 @@ class StyleSDF(HubMixin, Generator):
         """
         share = _number("share", share)
         ws = None if first.ws is None else torch.lerp(first.ws, second.ws, share)
-        return self.identity_from_codes(torch.lerp(first.w, second.w, share), ws)
+        identity = self.identity_from_codes(torch.lerp(first.w, second.w, share), ws)
+        return replace(identity, parents=(first.origin, second.origin), share=share)
 
     def view(
         self,
@@ -397,7 +410,7 @@ class StyleSDF(HubMixin, Generator):
 
     def extract_mesh(
         self,
-        seed: int,
+        seed: int | Identity,
         truncation: float = 0.7,
         resolution: int = 128,
         progress: Callable[[float], None] | None = None,
@@ -406,27 +419,26 @@ class StyleSDF(HubMixin, Generator):
         """Extract the surface of one identity as a coloured mesh in world units.
 
         Args:
-            seed: The identity.
-            truncation: In [0, 1].
-            resolution: Grid samples per side, from 32 to 512; time and memory grow with its cube.
+            seed: A seed, or the identity itself.
+            truncation: In [0, 1]; unread with an identity.
+            resolution: Grid samples per side, from 32 to 512; time and memory grow with its square.
             progress: Called with the share that is done, in [0, 1], now and then.
             keep: ``"largest"`` drops every piece of surface but the largest; ``"all"`` keeps them.
 
         Returns:
-            The mesh; ``metadata`` tells seed, truncation, model, commit, resolution, package version and how many
-            pieces were dropped.
+            The mesh; ``metadata`` tells what ``provenance`` does, resolution and how many pieces were dropped.
 
         Raises:
             ValueError: An argument out of range, or a field without a surface.
         """
-        w = self._code(seed, truncation)
+        w = seed.w if isinstance(seed, Identity) else self._code(seed, truncation)
         mesh = meshes.extract_mesh(self, w, resolution, keep=keep, progress=progress)
         mesh.metadata.update(self.provenance(seed, truncation))
         return mesh
 
     def render_orbit(
         self,
-        seed: int,
+        seed: int | Identity,
         truncation: float = 0.7,
         num_frames: int = 60,
         yaw_range: float = 0.5,
@@ -435,19 +447,23 @@ class StyleSDF(HubMixin, Generator):
         noise_mode: str = "const",
         texture_seed: int | None = None,
         quality: str = "exact",
+        path: str = "ellipse",
     ) -> Iterator[Image.Image]:
-        """Render one identity along a closed ellipse around the frontal view, frame by frame as they are asked for.
+        """Render one identity along a closed path around the frontal view, frame by frame as they are asked for.
 
         Args:
-            seed: The identity.
-            truncation: In [0, 1].
+            seed: A seed, or the identity itself.
+            truncation: In [0, 1]; unread with an identity.
             num_frames: Frames of one round.
             yaw_range: Largest yaw, radians.
             pitch_range: Largest pitch, radians, below π/2.
             fov_deg: Full field of view in degrees; None takes the model's.
             noise_mode: See ``generate``.
-            texture_seed: See ``generate``.
+            texture_seed: See ``generate``; unread with an identity.
             quality: See ``view``.
+            path: ``"ellipse"`` goes once around the frontal view. ``"sweep"`` turns to and fro at pitch 0.
+                ``"spiral"`` swings three times to both sides while the camera rises from below, and mirrored on its
+                way back.
 
         Returns:
             Iterator of pictures, R×R. Arguments are checked at once, not at the first frame.
@@ -455,22 +471,125 @@ class StyleSDF(HubMixin, Generator):
         Raises:
             ValueError: An argument out of range.
         """
-        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or not 1 <= num_frames <= MAX_FRAMES:
-            raise ValueError(f"num_frames is {num_frames!r}, expected an integer from 1 to {MAX_FRAMES}")
-        self._check_style(noise_mode, texture_seed, quality)
-        angles = orbit_angles(num_frames, *_angles(yaw_range, pitch_range, names=("yaw_range", "pitch_range")))
+        views = self.orbit_views(
+            seed, truncation, num_frames, yaw_range, pitch_range, fov_deg, noise_mode, texture_seed, quality, path
+        )
+        return (view.image for view in views)
+
+    def orbit_views(
+        self,
+        seed: int | Identity,
+        truncation: float = 0.7,
+        num_frames: int = 60,
+        yaw_range: float = 0.5,
+        pitch_range: float = 0.25,
+        fov_deg: float | None = None,
+        noise_mode: str = "const",
+        texture_seed: int | None = None,
+        quality: str = "exact",
+        path: str = "ellipse",
+    ) -> Iterator[View]:
+        """Look at one identity along a closed path: ``render_orbit`` with depth, normals and thumbnails.
+
+        Args:
+            seed: See ``render_orbit``, as all the others.
+            truncation: In [0, 1]; unread with an identity.
+            num_frames: Views of one round.
+            yaw_range: Largest yaw, radians.
+            pitch_range: Largest pitch, radians, below π/2.
+            fov_deg: Full field of view in degrees.
+            noise_mode: Of the decoder.
+            texture_seed: Unread with an identity.
+            quality: Of each view.
+            path: Of the camera.
+
+        Returns:
+            Iterator of views. Arguments are checked at once, not at the first view.
+
+        Raises:
+            ValueError: An argument out of range.
+        """
+        num_frames = check_num_frames(num_frames)
+        is_identity = isinstance(seed, Identity)
+        self._check_style(noise_mode, None if is_identity else texture_seed, quality)
+        angles = orbit_angles(num_frames, *_angles(yaw_range, pitch_range, names=("yaw_range", "pitch_range")), path)
         cameras = [Camera.from_angles(yaw, pitch, fov_deg) for yaw, pitch in angles]
-        identity = self.identity(seed, truncation, texture_seed)
-        return (self._view(identity, camera, quality, noise_mode).image for camera in cameras)
+        identity = seed if is_identity else self.identity(seed, truncation, texture_seed)
+        return (self._view(identity, camera, quality, noise_mode) for camera in cameras)
+
+    def morph_views(
+        self,
+        identities: Iterable[Identity],
+        num_frames: int = 60,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        fov_deg: float | None = None,
+        noise_mode: str = "const",
+        quality: str = "exact",
+        path: str | None = None,
+        yaw_range: float = 0.5,
+        pitch_range: float = 0.25,
+    ) -> Iterator[View]:
+        """Go from each identity to the next and from the last back to the first, for a film that loops.
+
+        Every leg takes the same time, starts and ends slowly, and is a ``blend``.
+
+        Args:
+            identities: Two or more of this model.
+            num_frames: Views of one round, at least one per identity.
+            yaw: Radians.
+            pitch: Radians, strictly between −π/2 and π/2.
+            fov_deg: Full field of view in degrees; None takes the model's.
+            noise_mode: See ``generate``.
+            quality: See ``view``.
+            path: None keeps the camera still; else it goes one round of that path of ``render_orbit`` meanwhile,
+                around ``yaw`` and ``pitch``.
+            yaw_range: Largest yaw of the path, radians.
+            pitch_range: Largest pitch of the path, radians.
+
+        Returns:
+            Iterator of views; the ``identity`` of each knows its parents. Arguments are checked at once, not at the
+            first view.
+
+        Raises:
+            ValueError: Fewer than two identities, one of another model, or an argument out of range.
+        """
+        identities = list(identities)
+        if len(identities) < 2:
+            raise ValueError(f"identities are {len(identities)}, expected at least two")
+        for i, identity in enumerate(identities):
+            if not isinstance(identity, Identity) or identity.config != self.config:
+                raise ValueError(f"identities[{i}] is not an identity of this model, expected one of model.identity")
+        num_frames = check_num_frames(num_frames, len(identities))
+        self._check_style(noise_mode, None, quality)
+        yaw, pitch = _angles(yaw, pitch)
+        ranges = _angles(yaw_range, pitch_range, names=("yaw_range", "pitch_range"))
+        angles = [(0.0, 0.0)] * num_frames if path is None else orbit_angles(num_frames, *ranges, path)
+        cameras = [Camera.from_angles(yaw + aside, pitch + up, fov_deg) for aside, up in angles]
+
+        def views() -> Iterator[View]:
+            for frame, camera in enumerate(cameras):
+                leg, step = divmod(frame * len(identities), num_frames)
+                t = step / num_frames
+                share = t * t * (3.0 - 2.0 * t)  # smoothstep: both ends at rest
+                blend = self.blend(identities[leg], identities[(leg + 1) % len(identities)], share)
+                yield self._view(blend, camera, quality, noise_mode)
+
+        return views()
 
     def slice_sdf(
-        self, seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, resolution: int = 96
+        self,
+        seed: int | Identity,
+        truncation: float = 0.7,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        resolution: int = 96,
     ) -> SdfSlice:
         """Cut the field open along the vertical plane that holds the camera, and follow its central ray.
 
         Args:
-            seed: The identity.
-            truncation: In [0, 1].
+            seed: A seed, or the identity itself.
+            truncation: In [0, 1]; unread with an identity.
             yaw: Radians; turns the plane.
             pitch: Radians; tilts the ray in it.
             resolution: Samples per side of the picture, from 8 to 1024.
@@ -482,21 +601,35 @@ class StyleSDF(HubMixin, Generator):
             raise ValueError(f"resolution is {resolution!r}, expected an integer from 8 to 1024")
         camera = Camera.from_angles(*_angles(yaw, pitch)).to(self.device, self.dtype)
         with torch.no_grad():
-            return self._slice(self.field.condition(self._code(seed, truncation)), camera, resolution)
+            is_identity = isinstance(seed, Identity)
+            field = seed.field if is_identity else self.field.condition(self._code(seed, truncation))
+            return self._slice(field, camera, resolution)
 
-    def provenance(self, seed: int, truncation: float) -> dict:
-        """Say where a result comes from: seed, truncation, model, commit and package version, fit for JSON.
+    def provenance(
+        self, seed: int | Identity, truncation: float = 0.7, texture_seed: int | None = None
+    ) -> dict[str, object]:
+        """Say where a result comes from, fit for JSON.
 
         Args:
-            seed: The identity.
-            truncation: In [0, 1].
+            seed: A seed, or the identity itself.
+            truncation: In [0, 1]; unread with an identity.
+            texture_seed: See ``generate``; unread with an identity.
+
+        Returns:
+            ``seed``, ``truncation`` and, where there is one, ``texture_seed``; for a blend ``parents``, which holds the
+            same of each, and ``share``; then ``model``, ``commit`` and package ``version``. Seed and truncation are
+            None for codes from elsewhere.
 
         Raises:
             ValueError: An argument out of range.
         """
+        if isinstance(seed, Identity):
+            origin = seed.origin
+        else:
+            texture_seed = None if texture_seed is None else check_seed(texture_seed)
+            origin = _origin(check_seed(seed), check_truncation(truncation), texture_seed)
         return {
-            "seed": check_seed(seed),
-            "truncation": check_truncation(truncation),
+            **origin,
             "model": str(getattr(self, "name_or_path", None) or "unnamed"),
             "commit": getattr(self, "commit_hash", None) or "",
             "version": __version__,
@@ -621,6 +754,17 @@ def check_truncation(truncation: float) -> float:
     return value
 
 
+def check_num_frames(num_frames: int, lowest: int = 1) -> int:
+    """Return the number of frames.
+
+    Raises:
+        ValueError: It is not an integer from ``lowest`` to 10,000.
+    """
+    if isinstance(num_frames, bool) or not isinstance(num_frames, int) or not lowest <= num_frames <= MAX_FRAMES:
+        raise ValueError(f"num_frames is {num_frames!r}, expected an integer from {lowest} to {MAX_FRAMES}")
+    return num_frames
+
+
 def parse_seeds(text: str) -> list[int]:
     """Read seeds from text: numbers and ranges with both ends, separated by commas, as in ``"0-3,7"``.
 
@@ -682,6 +826,11 @@ def write_video(frames: Iterable[Image.Image], path: str | os.PathLike, fps: flo
             options = {"quality": 90, "method": 4} if path.suffix.lower() == ".webp" else {}
             duration = round(1000.0 / fps)
             first.save(temporary, save_all=True, append_images=frames, duration=duration, loop=0, **options)
+
+
+def _origin(seed: int | None, truncation: float | None, texture_seed: int | None) -> dict:
+    texture = {} if texture_seed is None else {"texture_seed": texture_seed}
+    return {"seed": seed, "truncation": truncation, **texture}
 
 
 def _numpy(values: Tensor) -> np.ndarray:

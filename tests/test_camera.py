@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylesdf.camera import Camera, camera_rays, focal_length, orbit_angles, sample_poses
+from stylesdf.camera import PATHS, Camera, camera_rays, focal_length, orbit_angles, sample_poses
 
 YAWS, PITCHES, ROLLS = [0.0, 0.3, -1.2, 2.9], [0.0, 0.15, -0.7, 1.5], [0.0, 0.4, -0.2, 3.0]
 
@@ -152,3 +152,25 @@ def test_an_orbit_closes_and_keeps_its_range():
     steps = (angles.roll(-1, dims=0) - angles).norm(dim=-1)
     assert steps.max() < 2 * math.pi * 0.5 / 60 * 1.01  # the last step is no longer than the others
     torch.testing.assert_close(angles.abs().amax(dim=0), torch.tensor([0.5, 0.25]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_is_seamless_and_keeps_its_range(path):
+    angles = torch.tensor(orbit_angles(120, 0.5, 0.25, path))
+    assert (angles.abs().amax(0) <= torch.tensor([0.5, 0.25]) + 1e-6).all()
+    assert angles[:, 0].max() == pytest.approx(0.5, abs=0.01) and angles[:, 0].min() == pytest.approx(-0.5, abs=0.01)
+    steps = (angles.roll(-1, 0) - angles).norm(dim=1)
+    assert steps[-1] <= steps.max() and steps.max() < 0.1  # from the last to the first as between any two
+    accelerations = (angles.roll(-1, 0) - 2 * angles + angles.roll(1, 0)).norm(dim=1)
+    assert accelerations[0] <= accelerations.max() * (1 + 1e-5) and accelerations.max() < 0.02
+
+
+def test_paths_differ_as_they_say():
+    sweep, spiral = (torch.tensor(orbit_angles(120, 0.5, 0.25, path)) for path in ("sweep", "spiral"))
+    assert not sweep[:, 1].any()
+    assert (spiral[:60, 1].diff() > 0).all() and (spiral[60:, 1].diff() < 0).all()  # up, then down again
+    turns = (spiral[:, 0].diff().sign().diff() != 0).sum()
+    assert turns == 6  # three swings to both sides
+    assert torch.allclose(spiral[1:60] * torch.tensor([-1.0, 1.0]), spiral[61:].flip(0), atol=1e-6)
+    with pytest.raises(ValueError, match="path is 'circle', expected one of ellipse, sweep, spiral"):
+        orbit_angles(4, path="circle")

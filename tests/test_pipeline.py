@@ -408,11 +408,82 @@ def test_a_frame_leaves_gradients_on_for_the_caller(model):
         ({"yaw_range": math.nan}, "yaw_range is nan"),
         ({"truncation": 2}, "truncation is 2"),
         ({"seed": -1}, "seed is -1"),
+        ({"path": "circle"}, "path is 'circle', expected one of ellipse, sweep, spiral"),
     ],
 )
 def test_an_orbit_checks_its_arguments_at_once(model, options, message):
     with pytest.raises(ValueError, match=message):
         model.render_orbit(**{"seed": 3, **options})
+
+
+def test_an_orbit_of_an_identity_computes_nothing_twice(model, monkeypatch):
+    identity = model.identity(3, 0.6, texture_seed=9)
+    expected = [pixels(frame) for frame in model.render_orbit(3, 0.6, 2, texture_seed=9, path="sweep")]
+    monkeypatch.delattr(type(model.field), "condition")
+    monkeypatch.delattr(type(model.decoder), "condition")
+    views = list(model.orbit_views(identity, 2.0, 2, texture_seed=-1, path="sweep"))  # both unread
+    assert [pixels(view.image) for view in views] == expected
+    assert [pixels(frame) for frame in model.render_orbit(identity, num_frames=2, path="sweep")] == expected
+    assert all(view.identity is identity for view in views) and views[0].depth.shape == (16, 16)
+
+
+@pytest.mark.parametrize("which", ["model", "toy"])
+def test_a_morph_passes_every_identity_and_closes(which, request):
+    model = request.getfixturevalue(which)
+    heads = [model.identity(seed) for seed in (3, 7, 11)]
+    views = model.morph_views(iter(heads), num_frames=6, yaw=0.2, quality="fast")
+    assert iter(views) is views
+    views = list(views)
+    assert [view.identity.share for view in views] == [0.0, 0.5] * 3
+    assert [[parent["seed"] for parent in view.identity.parents] for view in views] == [
+        [3, 7], [3, 7], [7, 11], [7, 11], [11, 3], [11, 3]
+    ]  # fmt: skip
+    for head, view in zip(heads, views[::2], strict=True):
+        assert pixels(view.image) == pixels(model.view(head, 0.2, quality="fast").image)
+    assert len({pixels(view.thumbnail) for view in views}) == 6
+
+
+def test_a_morph_starts_and_ends_every_leg_slowly(model):
+    heads = [model.identity(seed) for seed in (3, 7)]
+    shares = [view.identity.share for view in model.morph_views(heads, num_frames=16)][:8] + [1.0]
+    steps = np.diff(shares)
+    assert steps == pytest.approx(steps[::-1]) and (np.diff(steps[:4]) > 0).all()
+
+
+def test_a_morph_can_move_the_camera_meanwhile(model):
+    heads = [model.identity(seed) for seed in (3, 7)]
+    views = model.morph_views(heads, 4, yaw=0.1, pitch=-0.1, path="ellipse", yaw_range=0.4, pitch_range=0.2)
+    for view, (yaw, pitch) in zip(views, [(0.1, 0.1), (0.5, -0.1), (0.1, -0.3), (-0.3, -0.1)], strict=True):
+        expected = np.asarray(model.view(view.identity, yaw, pitch).image, dtype=int)
+        assert np.abs(np.asarray(view.image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"identities": []}, "identities are 0, expected at least two"),
+        ({"seeds": [3]}, "identities are 1"),
+        ({"identities": [3, 7]}, r"identities\[0\] is not an identity of this model"),
+        ({"seeds": [3, 7, 11], "num_frames": 2}, "num_frames is 2, expected an integer from 3"),
+        ({"num_frames": True}, "num_frames is True"),
+        ({"yaw": math.nan}, "yaw is nan"),
+        ({"pitch": 1.5, "path": "ellipse"}, "pitch is 1.75"),
+        ({"pitch_range": None}, "pitch_range is None"),
+        ({"path": "circle"}, "path is 'circle'"),
+        ({"fov_deg": 500}, "fov_deg is 500"),
+        ({"noise_mode": "loud"}, "noise_mode is 'loud'"),
+        ({"quality": "good"}, "quality is 'good'"),
+    ],
+)
+def test_a_morph_checks_its_arguments_at_once(model, options, message):
+    heads = [model.identity(seed) for seed in options.pop("seeds", (3, 7))]
+    with pytest.raises(ValueError, match=message):
+        model.morph_views(**{"identities": heads, **options})
+
+
+def test_a_morph_of_another_model_is_refused(model, toy):
+    with pytest.raises(ValueError, match=r"identities\[1\] is not an identity of this model"):
+        model.morph_views([model.identity(3), toy.identity(3)])
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif", ".webp"])
@@ -474,6 +545,30 @@ def test_a_mesh_knows_where_it_comes_from(model, tmp_path):
         assert loaded.sdf(points, loaded.mapping(loaded.latents(3), 0.5)).abs().max() < 0.005
     with pytest.raises(ValueError, match="resolution is 16"):
         loaded.extract_mesh(3, resolution=16)
+
+
+def test_geometry_of_an_identity_is_that_of_its_seed(model):
+    identity = model.identity(3, 0.5)
+    mesh, expected = model.extract_mesh(identity, 2.0, resolution=32), model.extract_mesh(3, 0.5, resolution=32)
+    assert np.array_equal(mesh.vertices, expected.vertices) and mesh.metadata == expected.metadata
+    cut, expected = model.slice_sdf(identity, 2.0, yaw=0.3), model.slice_sdf(3, 0.5, yaw=0.3)
+    assert np.array_equal(cut.sdf, expected.sdf) and np.array_equal(cut.ray_weights, expected.ray_weights)
+
+
+def test_results_of_an_identity_tell_where_it_comes_from(model):
+    first, second = model.identity(3, 0.5), model.identity(np.int64(7), np.float32(1), texture_seed=np.int64(9))
+    common = {"model": "unnamed", "commit": "", "version": stylesdf.__version__}
+    origins = {"seed": 3, "truncation": 0.5}, {"seed": 7, "truncation": 1.0, "texture_seed": 9}
+    assert model.provenance(3, 0.5) == model.provenance(first, 2.0) == {**origins[0], **common}
+    assert model.provenance(7, 1, 9) == model.provenance(second) == {**origins[1], **common}
+    blend = model.blend(first, second, 0.25)
+    assert model.provenance(blend) == {"parents": list(origins), "share": 0.25, **common}
+    grandchild = model.provenance(model.blend(blend, first, 0.5))
+    assert grandchild["parents"][0] == {"parents": list(origins), "share": 0.25}
+    assert model.provenance(model.identity_from_codes(first.w, first.ws))["seed"] is None
+    mesh = model.extract_mesh(blend, resolution=32)
+    assert json.loads(json.dumps(mesh.metadata))["parents"] == list(origins) and "seed" not in mesh.metadata
+    json.dumps(grandchild), json.dumps(model.provenance(second))
 
 
 @pytest.mark.parametrize("which", ["model", "toy"])
