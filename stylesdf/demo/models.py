@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -47,6 +48,33 @@ class ModelShelf:
         """
         return self._load(text, is_trusted=not self.is_public or text == self.default)
 
+    def look_up(self, text: str) -> str:
+        """Say how large a model is and under which licence, without downloading it.
+
+        Raises:
+            ValueError: No such model, or no safetensors in it. Errors of the hub pass unchanged.
+        """
+        is_trusted = not self.is_public or text == self.default
+        name, where = self._find(text, is_trusted)
+        if Path(where).is_dir():
+            sizes = {path.name: path.stat().st_size for path in Path(where).iterdir() if path.is_file()}
+            card = Path(where) / "README.md"
+            licence = licence_of(card.read_text(errors="replace") if card.is_file() else None)
+        else:
+            from huggingface_hub import HfApi
+
+            repo_id, _, revision = where.partition("@")
+            api = HfApi(token=None if is_trusted else False, library_name="stylesdf")
+            found = api.model_info(repo_id, revision=revision or None, files_metadata=True)
+            sizes = {file.rfilename: file.size or 0 for file in found.siblings or []}
+            licence = (found.card_data or {}).get("license")
+        size = sum(
+            size for file, size in sizes.items() if file.endswith(".safetensors") and "discriminator" not in file
+        )
+        if not size or "config.json" not in sizes:
+            raise ValueError(f"{name!r} has no config.json with a .safetensors file, expected a StyleSDF model")
+        return f"`{name}`: {size / 1e6:.1f} MB, licence {licence or 'not stated'}. *Load* fetches and shows it."
+
     def _load(self, text: str, is_trusted: bool) -> StyleSDF:
         name, where = self._find(text, is_trusted)
         with self._load_lock:
@@ -63,9 +91,10 @@ class ModelShelf:
     def get(self, name: str) -> StyleSDF:
         """Return a model by its name, loading it again if it had to go."""
         with self._lock:
-            if name in self._models:
-                self._models.move_to_end(name)
-                return self._models[name]
+            for known, model in self._models.items():
+                if name in (known, pinned(model)):
+                    self._models.move_to_end(known)
+                    return model
         return self.load(name)
 
     def _find(self, text: str, is_trusted: bool) -> tuple[str, str]:
@@ -86,3 +115,15 @@ class ModelShelf:
                 f"owner/name@revision); bundled models: {offered}"
             )
         return text, text
+
+
+def licence_of(card: str | None) -> str | None:
+    """Return the licence that a model card's front matter states."""
+    found = re.search(r"^license:[ \t]*(\S+)[ \t]*$", (card or "").partition("\n---")[0], re.MULTILINE)
+    return found.group(1).strip("'\"") if found else None
+
+
+def pinned(model: StyleSDF) -> str:
+    """Return a model's name with the commit it was loaded at, where it is one of the hub."""
+    name = model.name_or_path
+    return f"{name.partition('@')[0]}@{model.commit_hash}" if model.commit_hash else name

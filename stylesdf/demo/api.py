@@ -1,0 +1,141 @@
+"""Named, typed endpoints for programs: what the page can do, with every number checked."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from stylesdf.demo.page import Page, speaking
+from stylesdf.demo.scene import Scene
+from stylesdf.demo.studio import read_seeds
+from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
+from stylesdf.demo.tabs.mesh import FORMATS
+from stylesdf.mesh import export_mesh
+from stylesdf.pipeline import write_video
+
+
+def build(page: Page) -> None:
+    """Offer the endpoints; the empty model is the page's own."""
+
+    def scene(model: str, **fields) -> Scene:
+        return Scene(model or page.studio.models.default, **fields)
+
+    def picture(what: Scene) -> gr.FileData:
+        with speaking():
+            look = page.studio.look(what)
+        return gr.FileData(path=look.save(page.files.new(None, f"{what.title}.png")))
+
+    def generate(
+        seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, model: str = ""
+    ) -> gr.FileData:
+        """Generate the picture of a seed as PNG, which carries its scene.
+
+        Args:
+            seed: From 0 to 4294967295.
+            truncation: From 0 (the mean head) to 1 (the full variety).
+            yaw: Degrees, from -90 to 90.
+            pitch: Degrees, from -60 to 60.
+            model: A model the page offers, or of the hub; empty is the page's own.
+        """
+        with speaking():
+            what = scene(model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch)
+        return picture(what)
+
+    def view(
+        seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0,
+        fov: float | None = None, mode: str = "image", quality: str = "exact", model: str = "",
+    ) -> gr.FileData:  # fmt: skip
+        """Look at a seed in any way the page can.
+
+        Args:
+            seed: From 0 to 4294967295.
+            truncation: From 0 to 1.
+            yaw: Degrees, from -90 to 90.
+            pitch: Degrees, from -60 to 60.
+            roll: Degrees, from -180 to 180.
+            fov: Full field of view, degrees, from 4 to 40; null is the model's own.
+            mode: image, thumbnail, depth, normals or shape.
+            quality: exact, fast or best.
+            model: See generate.
+        """
+        with speaking():
+            what = scene(
+                model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch, roll=roll, fov=fov, mode=mode,
+                quality=quality,
+            )  # fmt: skip
+        return picture(what)
+
+    def mix(
+        seed: int, texture_seed: int | None = None, morph_seed: int | None = None, morph_share: float = 0.5,
+        truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, model: str = "",
+    ) -> gr.FileData:  # fmt: skip
+        """Give a head another's texture, or blend it with another.
+
+        Args:
+            seed: Whose shape.
+            texture_seed: Whose colours; null is its own.
+            morph_seed: Whom to blend with; null is nobody.
+            morph_share: Of that one, from 0 to 1.
+            truncation: From 0 to 1.
+            yaw: Degrees, from -90 to 90.
+            pitch: Degrees, from -60 to 60.
+            model: See generate.
+        """
+        with speaking():
+            what = scene(
+                model, seed=seed, texture_seed=texture_seed, morph_seed=morph_seed, morph_share=morph_share,
+                truncation=truncation, yaw=yaw, pitch=pitch,
+            )  # fmt: skip
+        return picture(what)
+
+    def mesh(
+        seed: int, truncation: float = 0.7, resolution: int = 128, smoothing: int = 0, max_faces: int | None = None,
+        file_format: str = "GLB", model: str = "",
+    ) -> gr.FileData:  # fmt: skip
+        """Extract the surface of a seed as a coloured mesh.
+
+        Args:
+            seed: From 0 to 4294967295.
+            truncation: From 0 to 1.
+            resolution: 64, 96, 128, 192 or 256.
+            smoothing: Rounds, from 0 to 30.
+            max_faces: From 1000 to 1000000; null keeps all.
+            file_format: GLB, OBJ, PLY or STL.
+            model: See generate.
+        """
+        with speaking():
+            if file_format not in FORMATS:
+                raise ValueError(f"file_format is {file_format!r}, expected one of {', '.join(FORMATS)}")
+            what = scene(model, seed=seed, truncation=truncation)
+            made = page.studio.mesh(what, resolution, smoothing, max_faces)
+        path = page.files.new(None, f"{what.title}.{file_format.lower()}")
+        export_mesh(made, path)
+        return gr.FileData(path=path)
+
+    def film(
+        seed: int, truncation: float = 0.7, kind: str = "ellipse", frames: int = 36, with_shape: bool = False,
+        morph_seeds: str = "", model: str = "",
+    ) -> gr.FileData:  # fmt: skip
+        """Film a seed as MP4.
+
+        Args:
+            seed: From 0 to 4294967295.
+            truncation: From 0 to 1.
+            kind: ellipse, sweep, spiral or morph.
+            frames: From 2 to 120.
+            with_shape: The bare surface beside the picture.
+            morph_seeds: For a morph, whom it visits, separated by commas.
+            model: See generate.
+        """
+        with speaking():
+            others = read_seeds(morph_seeds) if kind == "morph" else []
+            what = scene(model, seed=seed, truncation=truncation)
+            drawn = page.studio.film(what, kind, frames, with_shape, others)
+            seconds = MORPH_SECONDS * (len(others) + 1) if kind == "morph" else ROUND_SECONDS
+            path = page.files.new(None, f"{what.title}-{kind}.mp4")
+            write_video(drawn, path, fps=max(1.0, frames / seconds))
+        return gr.FileData(path=path)
+
+    for endpoint in (generate, view, mix):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="view")
+    for endpoint in (mesh, film):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="jobs")

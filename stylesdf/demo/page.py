@@ -1,0 +1,119 @@
+"""What the parts of the page share: the controls that make a scene, queues, files and the tone of errors.
+
+How a change travels: any control's change draws the scene (``explore``), which writes its query into the hidden field
+``query`` and into the hidden field of the tab that is open; that field's change is what a tab follows. So one change
+costs one drawing and one tab, whatever the page holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from stylesdf.demo.scene import MAX_TEXT, Scene
+from stylesdf.demo.studio import Studio
+from stylesdf.demo.visits import VisitorFiles
+from stylesdf.pipeline import MAX_SEED
+
+PRIVATE = {"api_visibility": "private"}
+# One picture at a time and one heavy job at a time, beside each other; what is waiting is told its place.
+QUICK = {"concurrency_limit": 1, "concurrency_id": "view", **PRIVATE}
+HEAVY = {"concurrency_limit": 1, "concurrency_id": "jobs", **PRIVATE}
+AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
+PROGRESS = gr.Progress()  # as a default argument: Gradio fills in the visitor's own
+OPTIONAL_SEEDS = ("texture_seed", "morph_seed")  # fields of text, since empty number fields are not empty in Gradio
+
+
+@dataclass
+class Page:
+    """The page that is being built.
+
+    Attributes:
+        studio: Who does the work.
+        files: Where visitors' files go.
+        controls: One component per field of ``Scene``, by its name.
+        stage: The picture that turns.
+        download: Its file.
+        query: Hidden; the scene that was drawn last, as a link's query.
+        signals: Hidden, by tab; the same while that tab is open.
+    """
+
+    studio: Studio
+    files: VisitorFiles = field(default_factory=lambda: VisitorFiles(get_upload_folder))
+    controls: dict = field(default_factory=dict)
+    stage: gr.HTML | None = None
+    download: gr.DownloadButton | None = None
+    query: gr.Textbox | None = None
+    signals: dict[str, gr.Textbox] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> list:
+        """The controls, as inputs of a handler; ``scene`` takes what comes of them."""
+        return [self.controls[name] for name in Scene.__dataclass_fields__]
+
+    def signal(self, tab: str) -> gr.Textbox:
+        """Make the hidden field whose change tells a tab what to show."""
+        self.signals[tab] = gr.Textbox(visible=False)
+        return self.signals[tab]
+
+    def tell(self, tab: str, query: str) -> list:
+        """Return values for the signals: the query for the open tab, nothing for the others."""
+        return [query if name == tab else gr.skip() for name in self.signals]
+
+    def scene(self, values) -> Scene | None:
+        """Make a scene of the controls' values; None while the seed's field is empty.
+
+        Raises:
+            ValueError: One is out of its range.
+        """
+        fields = dict(zip(Scene.__dataclass_fields__, values, strict=True))
+        if fields["seed"] is None:
+            return None
+        for name in OPTIONAL_SEEDS:
+            fields[name] = _optional_seed(name, fields[name])
+        if fields["fov"] == self.studio.models.get(fields["model"]).config.fov_deg:
+            fields["fov"] = None
+        return Scene(**fields)
+
+    def values(self, scene: Scene) -> list:
+        """Return values for the controls."""
+        fields = {name: getattr(scene, name) for name in Scene.__dataclass_fields__}
+        for name in OPTIONAL_SEEDS:
+            fields[name] = "" if fields[name] is None else str(fields[name])
+        fields["fov"] = fields["fov"] or self.studio.model(scene).config.fov_deg
+        return list(fields.values())
+
+    def read(self, query: str) -> Scene:
+        """Read a scene from a link's query.
+
+        Raises:
+            ValueError: A value that cannot be read, or is out of its range.
+        """
+        return Scene.from_query(dict(parse_qsl(query)), Scene(self.studio.models.default))
+
+
+def _optional_seed(name: str, text: str | None) -> int | None:
+    text = (text or "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_TEXT):
+        raise ValueError(f"{name} is {text[:40]!r}, expected an integer from 0 to {MAX_SEED}, or nothing")
+    return int(text)
+
+
+@contextlib.contextmanager
+def speaking(title: str = "That did not work"):
+    """Tell the visitor what was wrong with a request, and only that."""
+    try:
+        yield
+    except ValueError as error:
+        raise gr.Error(str(error), title=title, print_exception=False) from error
+
+
+def visitor(request: gr.Request | None) -> str | None:
+    """Return whose request it is; None for somebody who calls the API."""
+    return getattr(request, "session_hash", None)

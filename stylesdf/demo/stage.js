@@ -1,0 +1,139 @@
+// The picture that turns under the pointer. Gradio provides element, props, server, trigger and watch.
+// Drag: yaw and pitch. Wheel or two fingers: field of view. Double click: back to the front. Keys: see onKey.
+const DEGREES_PER_WIDTH = 120, KEY_STEP = 5, ZOOM_STEP = 1.1, SETTLE_MS = 220
+const stage = element.querySelector('.stage')
+const picture = element.querySelector('.stage-picture')
+const pose = element.querySelector('.stage-pose')
+
+let scene = null // what the server drew last
+let camera = null // where the hand is, ahead of the server
+let wanted = null // the camera to draw next; a newer one replaces it
+let isDrawing = false
+let isMoving = false
+let settling = null
+const fingers = new Map()
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high)
+const limits = () => props.value.limits
+const tidy = (value) => Math.round(value * 10) / 10
+
+function show() {
+  const value = props.value
+  if (!value || !value.scene) return
+  scene = value.scene
+  if (isMoving) return
+  camera = { yaw: scene.yaw, pitch: scene.pitch, roll: scene.roll, fov: scene.fov ?? value.fov }
+  picture.src = value.picture
+  picture.alt = value.alt
+  stage.dataset.drawn = value.query
+  tell()
+}
+
+function tell() {
+  pose.textContent = `yaw ${camera.yaw.toFixed(0)}°  pitch ${camera.pitch.toFixed(0)}°  fov ${camera.fov.toFixed(1)}°`
+}
+
+function turn(change) {
+  if (!camera) return
+  const { yaw, pitch, fov } = limits()
+  isMoving = true
+  camera = { ...camera, ...change }
+  camera.yaw = tidy(clamp(camera.yaw, -yaw, yaw))
+  camera.pitch = tidy(clamp(camera.pitch, -pitch, pitch))
+  camera.fov = tidy(clamp(camera.fov, fov[0], fov[1]))
+  tell()
+  wanted = camera
+  draw()
+}
+
+// One request at a time: what came in meanwhile is drawn next, what was overtaken never.
+async function draw() {
+  if (isDrawing) return
+  isDrawing = true
+  try {
+    while (wanted) {
+      const now = wanted
+      wanted = null
+      const answer = await server.quick({ ...scene, ...now })
+      if (answer && answer.picture && isMoving) {
+        picture.src = answer.picture
+        stage.dataset.frames = Number(stage.dataset.frames || 0) + 1
+      }
+    }
+  } catch (error) {
+    wanted = null // the full picture comes when the hand rests
+  } finally {
+    isDrawing = false
+  }
+}
+
+function settle(delay) {
+  clearTimeout(settling)
+  settling = setTimeout(() => {
+    if (!isMoving || fingers.size) return
+    isMoving = false
+    wanted = null
+    const same = ['yaw', 'pitch', 'roll'].every((name) => camera[name] === scene[name])
+    if (same && camera.fov === (scene.fov ?? props.value.fov)) return show()
+    props.value = { ...props.value, camera }
+    trigger('release')
+  }, delay)
+}
+
+stage.addEventListener('pointerdown', (event) => {
+  if (event.button !== 0 || !camera) return
+  stage.focus({ preventScroll: true })
+  stage.setPointerCapture(event.pointerId)
+  fingers.set(event.pointerId, [event.clientX, event.clientY])
+  event.preventDefault()
+})
+
+stage.addEventListener('pointermove', (event) => {
+  const before = fingers.get(event.pointerId)
+  if (!before) return
+  const now = [event.clientX, event.clientY]
+  fingers.set(event.pointerId, now)
+  if (fingers.size === 1) {
+    const scale = DEGREES_PER_WIDTH / stage.clientWidth
+    turn({ yaw: camera.yaw - (now[0] - before[0]) * scale, pitch: camera.pitch + (now[1] - before[1]) * scale })
+  } else if (fingers.size === 2) {
+    const [other] = [...fingers].filter(([id]) => id !== event.pointerId).map(([, place]) => place)
+    const apart = (place) => Math.hypot(place[0] - other[0], place[1] - other[1])
+    turn({ fov: camera.fov * (apart(before) / Math.max(apart(now), 1)) })
+  }
+})
+
+const lift = (event) => {
+  if (fingers.delete(event.pointerId) && !fingers.size) settle(0)
+}
+stage.addEventListener('pointerup', lift)
+stage.addEventListener('pointercancel', lift)
+
+stage.addEventListener('wheel', (event) => {
+  if (!camera) return
+  event.preventDefault()
+  turn({ fov: camera.fov * Math.pow(ZOOM_STEP, Math.sign(event.deltaY)) })
+  settle(SETTLE_MS)
+}, { passive: false })
+
+const front = () => { turn({ yaw: 0, pitch: 0, roll: 0, fov: props.value.fov }); settle(0) }
+stage.addEventListener('dblclick', front)
+
+stage.addEventListener('keydown', (event) => {
+  if (!camera || event.ctrlKey || event.metaKey || event.altKey) return
+  const moves = {
+    ArrowLeft: () => ({ yaw: camera.yaw - KEY_STEP }),
+    ArrowRight: () => ({ yaw: camera.yaw + KEY_STEP }),
+    ArrowUp: () => ({ pitch: camera.pitch + KEY_STEP }),
+    ArrowDown: () => ({ pitch: camera.pitch - KEY_STEP }),
+    '+': () => ({ fov: camera.fov / ZOOM_STEP }),
+    '-': () => ({ fov: camera.fov * ZOOM_STEP }),
+  }
+  if (event.key === 'Home' || event.key === '0') front()
+  else if (moves[event.key]) { turn(moves[event.key]()); settle(SETTLE_MS) }
+  else return
+  event.preventDefault()
+})
+
+watch('value', show)
+show()

@@ -1,0 +1,49 @@
+"""The picture that turns under the pointer, as a component of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+
+from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_YAW, MIN_FOV, Scene
+
+HERE = Path(__file__).parent
+LIMITS = {"yaw": MAX_YAW, "pitch": MAX_PITCH, "fov": [MIN_FOV, MAX_FOV]}
+TEMPLATE = """
+<div class="stage" tabindex="0" role="application" aria-label="The head. Drag or arrow keys turn it, the wheel or plus
+and minus zoom, Home or a double click bring back the front.">
+<img class="stage-picture" draggable="false" alt=""><span class="stage-pose" aria-live="polite"></span></div>
+"""
+RELEASED = "(stage) => { const c = stage.camera; return [c.yaw, c.pitch, c.roll, c.fov] }"
+
+
+def stage(quick: Callable[[dict], dict]) -> gr.HTML:
+    """Make the component.
+
+    Its ``release`` event comes when the hand rests; ``RELEASED`` takes the camera out of its value: yaw, pitch,
+    roll and field of view, in degrees.
+
+    Args:
+        quick: Called with a scene's fields while the hand moves; returns ``{"picture": data URL}``, or ``{}`` to skip.
+    """
+    return gr.HTML(
+        value={}, html_template=TEMPLATE, js_on_load=(HERE / "stage.js").read_text(), elem_id="stage",
+        server_functions=[quick], apply_default_css=False,
+    )  # fmt: skip
+
+
+def stage_value(scene: Scene, picture: str, fov: float) -> dict:
+    """Return what the component shows.
+
+    Args:
+        scene: What is seen.
+        picture: A data URL.
+        fov: The model's own field of view, degrees.
+    """
+    alt = f"Head of seed {scene.seed}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
+    fields = {name: getattr(scene, name) for name in scene.__dataclass_fields__}
+    return {
+        "scene": fields, "picture": picture, "fov": fov, "limits": LIMITS, "alt": alt, "query": scene.query(),
+    }  # fmt: skip

@@ -1,0 +1,280 @@
+"""What the page and its API make, without the page: pictures, meshes and films of scenes."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from stylesdf.camera import PATHS
+from stylesdf.demo import pictures
+from stylesdf.demo.heads import HeadCache
+from stylesdf.demo.models import ModelShelf, pinned
+from stylesdf.demo.pace import Pace
+from stylesdf.demo.scene import Scene
+from stylesdf.files import replacing
+from stylesdf.pipeline import MAX_SEED, SdfSlice, StyleSDF, View, check_seed
+
+if TYPE_CHECKING:
+    import trimesh
+
+RESOLUTIONS = (64, 96, 128, 192, 256)
+PREVIEW_RESOLUTION = 64
+MAX_SMOOTHING = 30
+FACES = (1_000, 1_000_000)  # what a mesh can be simplified to
+FRAMES = (2, 120)
+FILM_KINDS = (*PATHS, "morph")
+FILM_FORMATS = ("MP4", "GIF", "WebP")
+MAX_MORPH_SEEDS = 8
+MAX_MESHES = 4
+GALLERY_PIXELS = 256  # models with larger images show thumbnails in the gallery
+MAX_TILES = 240
+QUICK_PATIENCE = 1.0  # seconds that a quick picture waits for its turn; the hand has moved on by then
+QUICK_JPEG = 85
+PLANE_SEEDS = 600
+
+
+@dataclass(frozen=True)
+class Look:
+    """A scene as it was drawn.
+
+    Attributes:
+        scene: What is seen, its model pinned to the commit that was loaded.
+        model: Who drew it.
+        picture: In the scene's mode.
+        texts: For the picture's file: the scene, and where it comes from.
+    """
+
+    scene: Scene
+    model: StyleSDF
+    picture: Image.Image
+    texts: dict[str, str]
+
+    def save(self, path: str) -> str:
+        """Write a PNG that carries its scene; the same scene gives the same bytes."""
+        info = PngInfo()
+        for key, value in self.texts.items():
+            info.add_text(key, value)
+        with replacing(Path(path)) as temporary:
+            self.picture.save(temporary, format="png", pnginfo=info)
+        return path
+
+
+class Studio:
+    """The models of the page at work.
+
+    Every method takes a ``Scene``, which has been checked, and raises ValueError with one sentence for what is beyond
+    the limits of the page.
+
+    Args:
+        models: The models.
+    """
+
+    def __init__(self, models: ModelShelf) -> None:
+        self.models = models
+        self.heads = HeadCache()
+        self.pace = Pace()
+        self._tiles: OrderedDict[tuple, Image.Image] = OrderedDict()
+        self._meshes: OrderedDict[tuple, trimesh.Trimesh] = OrderedDict()
+        self._planes: dict[StyleSDF, tuple] = {}
+        self._lock = threading.Lock()
+        self._quick = threading.Lock()
+
+    def calibrate(self) -> None:
+        """Do a little of everything once, so that the first estimate is honest."""
+        scene = Scene(self.models.default)
+        self.look(scene)
+        self.look(scene)
+        self.mesh(scene, PREVIEW_RESOLUTION)
+
+    def model(self, scene: Scene) -> StyleSDF:
+        return self.models.get(scene.model)
+
+    def look(self, scene: Scene) -> Look:
+        """Draw a scene."""
+        model = self.model(scene)
+        view = self._view(model, scene)
+        scene = replace(scene, model=pinned(model))
+        angles = {f"{axis}_deg": getattr(scene, axis) for axis in ("yaw", "pitch", "roll")}
+        texts = scene.metadata({**model.provenance(view.identity), **angles})
+        return Look(scene, model, pictures.picture(view, scene.mode), texts)
+
+    def compare(self, scene: Scene, modes: Sequence[str]) -> list[Image.Image]:
+        """Draw one scene in several modes, at one size."""
+        view = self._view(self.model(scene), scene)
+        drawn = [pictures.picture(view, replace(scene, mode=mode).mode) for mode in modes]
+        size = max(picture.size for picture in drawn)
+        return [picture.resize(size, Image.Resampling.BICUBIC) for picture in drawn]
+
+    def quick(self, fields: dict) -> dict:
+        """Draw a scene as fast as it goes, for a hand that moves: ``{"picture": data URL}``, or ``{}`` if too busy.
+
+        Args:
+            fields: Of the scene; others are left alone.
+        """
+        known = {name: fields[name] for name in Scene.__dataclass_fields__ if name in fields}
+        scene = Scene(**known)
+        if not self._quick.acquire(timeout=QUICK_PATIENCE):
+            return {}
+        try:
+            view = self.heads.view(self.model(scene), scene, "fast")
+            mode = "thumbnail" if scene.mode == "image" else scene.mode
+            return {"picture": pictures.data_url(pictures.picture(view, mode), QUICK_JPEG)}
+        finally:
+            self._quick.release()
+
+    def tile(self, scene: Scene, seed: int) -> Image.Image:
+        """Draw a seed from the front with the scene's model and truncation, small enough for a page of them."""
+        model = self.model(scene)
+        key = (model, check_seed(seed), scene.truncation)
+        with self._lock:
+            tile = self._tiles.get(key)
+        if tile is None:
+            if model.config.image_resolution > GALLERY_PIXELS:
+                tile = model.thumbnail(seed, scene.truncation)
+            else:
+                tile = model.generate([seed], scene.truncation).images[0]
+            with self._lock:
+                self._tiles[key] = tile
+                while len(self._tiles) > MAX_TILES:
+                    self._tiles.popitem(last=False)
+        return tile
+
+    def mesh(
+        self,
+        scene: Scene,
+        resolution: int = 128,
+        smoothing: int = 0,
+        max_faces: int | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> trimesh.Trimesh:
+        """Extract the surface; the latest few are kept, so that another format costs little.
+
+        Args:
+            scene: Whose.
+            resolution: One of ``RESOLUTIONS``.
+            smoothing: Rounds, from 0 to 30.
+            max_faces: From 1,000 to 1,000,000; None keeps all.
+            progress: Called with the share that is done.
+        """
+        if resolution not in RESOLUTIONS:
+            raise ValueError(f"resolution is {resolution!r}, expected one of {', '.join(map(str, RESOLUTIONS))}")
+        if not _is_int(smoothing) or not 0 <= smoothing <= MAX_SMOOTHING:
+            raise ValueError(f"smoothing is {smoothing!r}, expected rounds from 0 to {MAX_SMOOTHING}")
+        if max_faces is not None and not (_is_int(max_faces) and FACES[0] <= max_faces <= FACES[1]):
+            raise ValueError(f"max_faces is {max_faces!r}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
+        model = self.model(scene)
+        who = (scene.seed, scene.truncation, scene.morph_seed, scene.morph_share)
+        key = (model, who, resolution, smoothing, max_faces)
+        with self._lock:
+            mesh = self._meshes.get(key)
+        if mesh is None:
+            with self.pace.measuring(model, "mesh", resolution**2):
+                head = self.heads.identity(model, scene)
+                mesh = model.extract_mesh(head, resolution=resolution, progress=progress)
+                if smoothing or max_faces:
+                    from stylesdf.mesh import refine_mesh
+
+                    mesh = refine_mesh(mesh, smoothing, max_faces)
+            with self._lock:
+                self._meshes[key] = mesh
+                while len(self._meshes) > MAX_MESHES:
+                    self._meshes.popitem(last=False)
+        return mesh
+
+    def film(
+        self, scene: Scene, kind: str, num_frames: int, with_shape: bool = False, morph_seeds: Sequence[int] = ()
+    ) -> Iterator[Image.Image]:
+        """Draw the frames of a film that loops, one by one; arguments are checked at once.
+
+        Args:
+            scene: Where it starts; its mode does not matter.
+            kind: One of ``FILM_KINDS``.
+            num_frames: From 2 to 120.
+            with_shape: Draw the bare surface beside the picture.
+            morph_seeds: Whom a morph visits after the scene's head.
+        """
+        if kind not in FILM_KINDS:
+            raise ValueError(f"kind is {kind!r}, expected one of {', '.join(FILM_KINDS)}")
+        if not _is_int(num_frames) or not FRAMES[0] <= num_frames <= FRAMES[1]:
+            raise ValueError(f"frames are {num_frames!r}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
+        model = self.model(scene)
+        head = self.heads.identity(model, scene)
+        if kind == "morph":
+            if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:
+                raise ValueError(f"there are {len(morph_seeds)} seeds to morph to, expected 1 to {MAX_MORPH_SEEDS}")
+            alone = replace(scene, morph_seed=None, morph_share=0.0)
+            others = [self.heads.identity(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
+            angles = (math.radians(scene.yaw), math.radians(scene.pitch))
+            views = model.morph_views(
+                [head, *others], num_frames, *angles, fov_deg=scene.fov, quality=scene.quality
+            )  # fmt: skip
+        else:
+            views = model.orbit_views(
+                head, num_frames=num_frames, fov_deg=scene.fov, quality=scene.quality, path=kind
+            )  # fmt: skip
+        return (self._frame(view, with_shape) for view in views)
+
+    def inside(self, scene: Scene) -> SdfSlice:
+        """Cut the field open in the camera's plane."""
+        model = self.model(scene)
+        angles = math.radians(scene.yaw), math.radians(scene.pitch)
+        return model.slice_sdf(self.heads.identity(model, scene), 0.0, *angles)
+
+    def plane(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, float]:
+        """Lay the principal plane through the renderer's codes.
+
+        Returns:
+            Seeds 0 to 599 in the plane ``(600, 2)``, the scene's head in it ``(2,)``, and the share of the codes'
+            variance that the plane holds.
+        """
+        model = self.model(scene)
+        if model not in self._planes:
+            codes = model.mapping(model.latents(range(PLANE_SEEDS)), 1.0).detach().cpu().double().numpy()
+            centre = codes.mean(axis=0)
+            _, spread, axes = np.linalg.svd(codes - centre, full_matrices=False)
+            axes, share = axes[:2], float((spread[:2] ** 2).sum() / (spread**2).sum())
+            self._planes = {model: ((codes - centre) @ axes.T, centre, axes, share)}  # of the latest model only
+        points, centre, axes, share = self._planes[model]
+        head = self.heads.identity(model, scene)
+        return points, (head.w[0].cpu().double().numpy() - centre) @ axes.T, share
+
+    def _view(self, model: StyleSDF, scene: Scene) -> View:
+        with self.pace.measuring(model, "image", 1.0):
+            view = self.heads.view(model, scene)
+            view.image  # noqa: B018 - a part of a view is computed when it is asked for
+        return view
+
+    def _frame(self, view: View, with_shape: bool) -> Image.Image:
+        image = view.image
+        if not with_shape:
+            return image
+        shape = pictures.picture(view, "shape").resize(image.size, Image.Resampling.BICUBIC)
+        both = Image.new("RGB", (2 * image.width, image.height))
+        both.paste(image, (0, 0))
+        both.paste(shape, (image.width, 0))
+        return both
+
+
+def read_seeds(text: str) -> list[int]:
+    """Read seeds separated by commas or spaces.
+
+    Raises:
+        ValueError: Something else.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isascii() and word.isdigit() and len(word) <= 10 for word in words):
+        raise ValueError(f"seeds are {text[:60]!r}, expected integers from 0 to {MAX_SEED}, separated by commas")
+    return [check_seed(int(word)) for word in words]
+
+
+def _is_int(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,30 @@
+"""Compare: the same view drawn in two ways, with a slider between them."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from stylesdf.demo.page import QUICK, Page
+from stylesdf.demo.scene import MODES
+from stylesdf.demo.tabs.explore import MODE_NAMES
+
+
+def build(page: Page, tab: str) -> None:
+    """Arrange the tab."""
+    choices = list(zip(MODE_NAMES, MODES))
+    with gr.Row():
+        left = gr.Dropdown(choices, value="image", label="Left", elem_id="compare-left", min_width=120)
+        right = gr.Dropdown(choices, value="shape", label="Right", elem_id="compare-right", min_width=120)
+    slider = gr.ImageSlider(
+        type="pil", format="png", label="Two of the same", interactive=False, elem_id="compare", max_height=520,
+        buttons=["fullscreen"],
+    )  # fmt: skip
+
+    def draw(query: str, *modes: str):
+        return tuple(page.studio.compare(page.read(query), modes)) if query else gr.skip()
+
+    signal = page.signal(tab)
+    gr.on(
+        [signal.change, left.change, right.change], draw, [signal, left, right], slider, trigger_mode="always_last",
+        show_progress="hidden", **QUICK,
+    )  # fmt: skip

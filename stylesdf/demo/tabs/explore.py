@@ -1,0 +1,140 @@
+"""Explore: the picture that turns, and the controls that make it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import gradio as gr
+
+from stylesdf.demo.models import pinned
+from stylesdf.demo.page import AT_ONCE, PRIVATE, QUICK, Page, speaking, visitor
+from stylesdf.demo.pictures import data_url
+from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, MODES, Scene
+from stylesdf.demo.stage import RELEASED, stage, stage_value
+from stylesdf.pipeline import MAX_SEED, QUALITIES
+
+FIRST_SEED = 14  # the head that greets
+MAX_SLIDER_SEED = 9999
+DICE = f"() => Math.floor(Math.random() * {MAX_SLIDER_SEED + 1})"
+TO_SLIDER = f"(seed) => Math.min(Math.max(seed ?? 0, 0), {MAX_SLIDER_SEED})"
+SNAPS = (("¾ left", -40), ("Front", 0), ("¾ right", 40), ("Profile", 90))
+MODE_NAMES = ("Picture", "Thumbnail", "Depth", "Normals", "Bare shape")
+
+
+def build(page: Page) -> None:
+    """Arrange picture and controls; fill in the page's stage, download and most controls."""
+
+    def quick(fields: dict) -> dict:
+        try:
+            return page.studio.quick(fields)
+        except (ValueError, TypeError):  # of somebody else's making: the page keeps to the limits
+            return {}
+
+    greeting = Scene(page.studio.models.default, FIRST_SEED)
+    controls = {"model": gr.State(greeting.model)}
+    page.stage = stage(quick)
+    controls["mode"] = gr.Radio(
+        list(zip(MODE_NAMES, MODES)), value="image", show_label=False, container=False, elem_id="mode", label="Show"
+    )  # fmt: skip
+    with gr.Group():
+        with gr.Row(equal_height=True):
+            controls["seed"] = gr.Number(
+                greeting.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=120, elem_id="seed",
+                scale=4,
+            )  # fmt: skip
+            dice = gr.Button("⚄ Dice", elem_id="dice", min_width=90, scale=1)
+        seed_slider = gr.Slider(
+            0, MAX_SLIDER_SEED, greeting.seed, step=1, precision=0, label="Walk through the seeds",
+            elem_id="seed-slider",
+        )  # fmt: skip
+        controls["truncation"] = gr.Slider(
+            0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation",
+            info="0 is the mean head, 1 the full variety",
+        )  # fmt: skip
+        with gr.Row():
+            controls["yaw"] = gr.Slider(-MAX_YAW, MAX_YAW, 0, step=0.1, label="Yaw °", min_width=140, elem_id="yaw")
+            controls["pitch"] = gr.Slider(
+                -MAX_PITCH, MAX_PITCH, 0, step=0.1, label="Pitch °", min_width=140, elem_id="pitch"
+            )  # fmt: skip
+        with gr.Row(equal_height=True):
+            snaps = [
+                (gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}"), yaw)
+                for text, yaw in SNAPS
+            ]
+    with gr.Accordion("Roll, field of view, quality", open=False):
+        with gr.Row():
+            controls["roll"] = gr.Slider(
+                -MAX_ROLL, MAX_ROLL, 0, step=1, label="Roll °", min_width=140, elem_id="roll"
+            )  # fmt: skip
+            controls["fov"] = gr.Slider(
+                MIN_FOV, MAX_FOV, page.studio.model(greeting).config.fov_deg, step=0.1, label="Field of view °",
+                min_width=140, elem_id="fov",
+            )  # fmt: skip
+        controls["quality"] = gr.Radio(
+            list(QUALITIES), value="exact", label="Quality", elem_id="quality",
+            info="exact as trained; fast samples near the surface only; best takes four times the samples",
+        )  # fmt: skip
+    page.download = gr.DownloadButton("Download PNG", elem_id="download-png")
+
+    seed, camera = controls["seed"], [controls[name] for name in ("yaw", "pitch", "roll", "fov")]
+    # The number is the seed; whatever writes it sets off the rest.
+    seed_slider.input(None, seed_slider, seed, js="(seed) => seed", **PRIVATE)
+    seed.change(None, seed, seed_slider, js=TO_SLIDER, **PRIVATE)
+    dice.click(None, None, seed, js=DICE, **PRIVATE)
+    for button, yaw in snaps:
+        button.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
+    page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
+    page.query = gr.Textbox(visible=False)
+    page.controls |= controls
+
+
+def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code: gr.Code) -> None:
+    """Draw the scene when the page opens, as its link says, and whenever a control changes.
+
+    Args:
+        page: With all its controls and signals.
+        blocks: The page's.
+        tabs: Whose opening sends the scene to a tab.
+        open_tab: Which one is open.
+        code: Shows the Python of the scene.
+    """
+    outputs = [page.stage, page.download, page.query, code, *page.signals.values()]
+
+    def draw(scene: Scene, tab: str, request: gr.Request) -> list:
+        look = page.studio.look(scene)
+        path = look.save(page.files.new(visitor(request), f"{scene.title}.png"))
+        value = stage_value(scene, data_url(Path(path).read_bytes()), look.model.config.fov_deg)
+        query = look.scene.query()
+        return [value, path, query, look.scene.python(), *page.tell(tab, query)]
+
+    def follow(request: gr.Request, tab: str, drawn: str, *values):
+        with speaking():
+            scene = page.scene(values)
+            if scene is None:  # a field being typed in: the old picture stays
+                return [gr.skip()] * len(outputs)
+            pinned_scene = replace(scene, model=pinned(page.studio.model(scene)))
+            if pinned_scene.query() == drawn:  # a link sets all controls at once
+                return [gr.skip()] * len(outputs)
+            return draw(scene, tab, request)
+
+    def open_link(request: gr.Request, tab: str):
+        greeting = Scene(page.studio.models.default, FIRST_SEED)
+        try:
+            scene = Scene.from_query(request.query_params, greeting)
+            page.studio.model(scene)
+        except (ValueError, OSError, MemoryError) as error:
+            gr.Warning(f"The link cannot be followed: {str(error).splitlines()[0]}")
+            scene = greeting
+        return [*page.values(scene), *draw(scene, tab, request)]
+
+    def show_tab(query: str, event: gr.SelectData) -> list:
+        return [event.value, *page.tell(event.value, query)]
+
+    # A change, not a release: keys and typed numbers count too. always_last keeps a drag from piling up requests.
+    gr.on(
+        [control.change for control in page.inputs], follow, [open_tab, page.query, *page.inputs], outputs,
+        trigger_mode="always_last", show_progress="hidden", **QUICK,
+    )  # fmt: skip
+    blocks.load(open_link, open_tab, [*page.inputs, *outputs], show_progress="hidden", **QUICK)
+    tabs.select(show_tab, page.query, [open_tab, *page.signals.values()], **AT_ONCE)

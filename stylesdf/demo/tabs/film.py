@@ -1,0 +1,100 @@
+"""Film: the camera goes round the head, or one head becomes another."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from stylesdf.demo.pace import in_words
+from stylesdf.demo.page import AT_ONCE, HEAVY, Page, speaking, visitor
+from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES, read_seeds
+from stylesdf.pipeline import write_video
+
+ROUND_SECONDS = 3.0
+MORPH_SECONDS = 1.5  # from one head to the next
+
+
+def build(page: Page) -> None:
+    """Arrange the tab."""
+    with gr.Row(equal_height=True):
+        kind = gr.Dropdown(
+            [(name.capitalize(), name) for name in FILM_KINDS], value="ellipse", label="Film", min_width=110,
+            elem_id="film-kind",
+        )  # fmt: skip
+        frames = gr.Slider(
+            FRAMES[0], FRAMES[1], 36, step=1, precision=0, label="Frames", min_width=130, elem_id="frames"
+        )  # fmt: skip
+        file_format = gr.Dropdown(
+            list(FILM_FORMATS), value="MP4", label="Format", min_width=90, elem_id="film-format"
+        )  # fmt: skip
+    with gr.Row(equal_height=True):
+        shape = gr.Checkbox(False, label="Bare shape beside it", min_width=130, elem_id="film-shape")
+        seeds = gr.Textbox(
+            "", label="Morph through seeds", placeholder="3, 8, 21", min_width=150, elem_id="film-seeds", visible=False
+        )  # fmt: skip
+    with gr.Row(equal_height=True):
+        make = gr.Button("Make film", variant="primary", elem_id="make-film", min_width=110)
+        stop = gr.Button("Stop", elem_id="stop-film", min_width=80, interactive=False)
+    status = gr.Markdown("", elem_id="film-info", elem_classes="small")
+    movie = gr.Video(
+        label="Film", autoplay=True, loop=True, interactive=False, elem_id="film", height="min(400px, 88vw)"
+    )
+    animation = gr.Image(
+        label="Film", type="filepath", format="webp", interactive=False, elem_id="film-image", visible=False,
+        buttons=[], height="min(400px, 88vw)", alt_text="The film",
+    )  # fmt: skip
+    download = gr.DownloadButton("Download film", interactive=False, elem_id="download-film")
+
+    def estimate(count: int, *values):
+        with speaking():
+            scene = page.scene(values)
+        if scene is None:
+            return gr.skip()
+        seconds = page.studio.pace.estimate(page.studio.model(scene), "image", count)
+        return f"{count} frames take {in_words(seconds)} here."
+
+    def film(request: gr.Request, what: str, count: int, with_shape: bool, morph: str, ending: str, *values):
+        """Draw the frames one by one, telling how far it is, then write the file."""
+        idle, busy = gr.Button(interactive=False), gr.Button(interactive=True)
+        with speaking():
+            if ending not in FILM_FORMATS:
+                raise ValueError(f"format is {ending!r}, expected one of {', '.join(FILM_FORMATS)}")
+            scene = page.scene(values)
+            if scene is None:
+                raise ValueError("the seed is empty, expected an integer")
+            others = read_seeds(morph) if what == "morph" else []
+            source = page.studio.film(scene, what, count, with_shape, others)
+            drawn, start, told = [], time.monotonic(), 0.0
+            for frame in source:
+                drawn.append(frame)
+                now = time.monotonic()
+                if now - told > 0.3:
+                    told, left = now, (now - start) / len(drawn) * (count - len(drawn))
+                    yield (
+                        gr.skip(),
+                        gr.skip(),
+                        f"Frame {len(drawn)} of {count}, {in_words(left)} left.",
+                        gr.skip(),
+                        busy,
+                    )
+            path = page.files.new(visitor(request), f"{scene.title}-{what}.{ending.lower()}")
+            seconds = MORPH_SECONDS * (len(others) + 1) if what == "morph" else ROUND_SECONDS
+            write_video(drawn, path, fps=max(1.0, count / seconds))
+        text = f"{count} frames in {time.monotonic() - start:.1f} s."
+        is_video = ending == "MP4"
+        yield (
+            gr.Video(value=path if is_video else None, visible=is_video),
+            gr.Image(value=None if is_video else path, visible=not is_video),
+            text, gr.DownloadButton(value=path, interactive=True), idle,
+        )  # fmt: skip
+
+    making = make.click(
+        film, [kind, frames, shape, seeds, file_format, *page.inputs], [movie, animation, status, download, stop],
+        show_progress="minimal", show_progress_on=status, **HEAVY,
+    )  # fmt: skip
+    stop.click(
+        lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[making], **AT_ONCE,
+    )  # fmt: skip
+    kind.change(lambda what: gr.Textbox(visible=what == "morph"), kind, seeds, **AT_ONCE)
+    frames.release(estimate, [frames, *page.inputs], status, **AT_ONCE)

@@ -1,0 +1,137 @@
+"""Mesh: the surface in a viewer that follows the camera of the picture, and as a file."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import gradio as gr
+
+from stylesdf.demo.pace import in_words
+from stylesdf.demo.page import AT_ONCE, HEAVY, PROGRESS, QUICK, Page, speaking, visitor
+from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
+from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS
+from stylesdf.mesh import export_mesh
+
+FORMATS = ("GLB", "OBJ", "PLY", "STL")
+HINT = "A coarse surface of this head; *Make mesh* makes the one to take home."
+FACE_COUNTS = (2_000, 10_000, 50_000)
+SLOW = 1.0  # seconds from which a preview comes first
+VIEWER_FOV = 0.8  # radians, Babylon's
+VIEWER_BACKGROUND = (0.957, 0.965, 0.976, 1.0)
+
+
+def build(page: Page, tab: str) -> None:
+    """Arrange the tab."""
+    viewer = gr.Model3D(
+        label="Surface", height="min(460px, 92vw)", camera_position=(90, 90, None), elem_id="viewer",
+        interactive=False, clear_color=VIEWER_BACKGROUND,
+    )  # fmt: skip
+    render_here = gr.Button("Render the picture from here", size="sm", elem_id="render-here")
+    about = gr.Markdown(HINT, elem_id="mesh-info", elem_classes="small")
+    with gr.Row(equal_height=True):
+        resolution = gr.Dropdown(list(RESOLUTIONS), value=128, label="Resolution", min_width=90, elem_id="resolution")
+        smoothing = gr.Slider(
+            0, MAX_SMOOTHING, 0, step=1, precision=0, label="Smoothing", min_width=110, elem_id="smoothing"
+        )  # fmt: skip
+        faces = gr.Dropdown(
+            [("All", 0), *((f"{count:,}", count) for count in FACE_COUNTS)], value=0, label="Triangles", min_width=90,
+            elem_id="max-faces",
+        )  # fmt: skip
+        file_format = gr.Dropdown(list(FORMATS), value="GLB", label="Format", min_width=80, elem_id="format")
+    with gr.Row(equal_height=True):
+        make = gr.Button("Make mesh", variant="primary", elem_id="make-mesh", min_width=110)
+        download = gr.DownloadButton("Download mesh", interactive=False, elem_id="download-mesh", min_width=110)
+    made = gr.State()  # what ``save`` needs of the mesh that is shown: scene and settings
+    seen = gr.State()  # whose surface that is
+
+    def show(scene: Scene, arguments: tuple, title: str, request, progress=None):
+        """Write the mesh for the viewer and say what it is."""
+        mesh = page.studio.mesh(scene, *arguments, progress=progress)
+        path = page.files.new(visitor(request), f"{scene.title}.glb")
+        export_mesh(mesh, path)
+        width, height, depth = mesh.extents
+        closed = "one closed surface" if mesh.is_watertight else "open where it leaves the scene"
+        text = (
+            f"**{title}**, truncation {scene.truncation:g}: {len(mesh.faces):,} triangles, {len(mesh.vertices):,} "
+            f"vertices, {closed}; {width:.3f} × {height:.3f} × {depth:.3f} world units; "
+            f"{os.path.getsize(path) / 1e6:.1f} MB as GLB."
+        )
+        return gr.Model3D(value=path, camera_position=viewer_camera(page, scene)), text
+
+    def arrive(request: gr.Request, query: str, seen: tuple | None):
+        """Turn the viewer as the picture is turned; of another head show a coarse surface, if that costs little."""
+        scene = page.read(query)
+        if seen == head_of(scene):
+            return gr.Model3D(camera_position=viewer_camera(page, scene)), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        locked = gr.DownloadButton(value=None, interactive=False)
+        seconds = page.studio.pace.estimate(page.studio.model(scene), "mesh", PREVIEW_RESOLUTION**2)
+        if seconds is not None and seconds > SLOW:
+            return None, "Press *Make mesh* to see this head's surface.", None, head_of(scene), locked
+        with speaking():
+            shown, text = show(scene, (PREVIEW_RESOLUTION,), "Coarse surface", request)
+        return shown, f"{text}\n\n{HINT}", None, head_of(scene), locked
+
+    def extract(request: gr.Request, size, rounds, limit, *values, progress=PROGRESS):
+        """Make the mesh; where that takes long, a coarse one first."""
+        with speaking():
+            scene, arguments = page.scene(values), (size, rounds, limit or None)
+            if scene is None:
+                raise ValueError("the seed is empty, expected an integer")
+            model = page.studio.model(scene)
+            seconds = page.studio.pace.estimate(model, "mesh", size**2) if size in RESOLUTIONS else None
+            if seconds is not None and seconds > SLOW:
+                shown, text = show(scene, (PREVIEW_RESOLUTION,), "Coarse surface", request)
+                yield shown, f"{text}\n\nThe fine one takes {in_words(seconds)}.", None
+            shown, text = show(
+                scene, arguments, f"Seed {scene.seed}", request,
+                lambda share: progress(share, desc=f"Finding the surface, {in_words(seconds)}"),
+            )  # fmt: skip
+        yield shown, text, (scene, arguments)
+
+    def save(what: tuple | None, kind: str, request: gr.Request):
+        """Write the mesh that is shown and unlock its download; without one, lock it."""
+        if what is None:
+            return gr.DownloadButton(value=None, interactive=False)
+        with speaking():
+            if kind not in FORMATS:
+                raise ValueError(f"format is {kind!r}, expected one of {', '.join(FORMATS)}")
+            scene, arguments = what
+            path = page.files.new(visitor(request), f"{scene.title}.{kind.lower()}")
+            export_mesh(page.studio.mesh(scene, *arguments), path)
+        return gr.DownloadButton(value=path, interactive=True)
+
+    making = make.click(
+        extract, [resolution, smoothing, faces, *page.inputs], [viewer, about, made], show_progress_on=viewer, **HEAVY
+    )  # fmt: skip
+    making.success(save, [made, file_format], download, show_progress="hidden", **QUICK)
+    file_format.change(save, [made, file_format], download, show_progress="hidden", **QUICK)
+    signal = page.signal(tab)
+    signal.change(
+        arrive, [signal, seen], [viewer, about, made, seen, download], trigger_mode="always_last",
+        show_progress="hidden", **QUICK,
+    )  # fmt: skip
+    render_here.click(from_viewer, viewer, [page.controls["yaw"], page.controls["pitch"]], **AT_ONCE)
+
+
+def head_of(scene: Scene) -> tuple:
+    """Return what of a scene decides its surface."""
+    return scene.model, scene.seed, scene.truncation, scene.morph_seed, scene.morph_share
+
+
+def viewer_camera(page: Page, scene: Scene) -> tuple[float, float, float]:
+    """Return where Babylon's camera stands for a scene: azimuth and polar angle in degrees, distance."""
+    fov = scene.fov or page.studio.model(scene).config.fov_deg
+    return 90.0 - scene.yaw, 90.0 - scene.pitch, math.tan(math.radians(fov) / 2) / math.tan(VIEWER_FOV / 2)
+
+
+def from_viewer(viewer: gr.Model3D):
+    """Return yaw and pitch of the viewer's camera, as far as a picture can follow."""
+    azimuth, polar, _ = (*(viewer.camera_position or ()), None, None, None)[:3]
+    if azimuth is None or polar is None:
+        return gr.skip(), gr.skip()
+    yaw = (90.0 - azimuth + 180.0) % 360.0 - 180.0
+    limited = max(-MAX_YAW, min(MAX_YAW, yaw)), max(-MAX_PITCH, min(MAX_PITCH, 90.0 - polar))
+    if limited[0] != yaw:
+        gr.Info(f"The picture turns to {MAX_YAW:g}° at most; the viewer was at {yaw:.0f}°.")
+    return round(limited[0], 1), round(limited[1], 1)

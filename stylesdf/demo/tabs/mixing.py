@@ -1,0 +1,59 @@
+"""Mix and morph: the shape of one head with the colours of another, and heads between two."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from stylesdf.demo.page import PRIVATE, QUICK, Page
+
+HINT = (
+    "The picture on the left is the mix: turn it, save it, make a mesh or a film of it. The texture seed gives the "
+    "colours of the decoder's later layers; a mesh keeps the colours of its shape. A morph goes on in both codes."
+)
+
+
+def controls() -> dict:
+    """Make the tab's controls, which every part of the page reads; ``build`` puts them into their place."""
+    seed = {"value": "", "max_lines": 1, "min_width": 120, "render": False}
+    return {
+        "texture_seed": gr.Textbox(label="Texture of seed", placeholder="its own", elem_id="texture", **seed),
+        "morph_seed": gr.Textbox(label="Morph to seed", placeholder="nobody", elem_id="morph-seed", **seed),
+        "morph_share": gr.Slider(
+            0, 1, 0, step=0.01, label="How far", info="0 is the seed, 1 the other", elem_id="morph-share", render=False
+        ),
+    }
+
+
+def build(page: Page, tab: str) -> None:
+    """Arrange the tab."""
+    texture, other, share = (page.controls[name] for name in ("texture_seed", "morph_seed", "morph_share"))
+    with gr.Row(equal_height=True):
+        texture.render()
+        other.render()
+    share.render()
+    with gr.Row():
+        parents = [
+            gr.Image(
+                label=label, type="pil", format="png", height="min(180px, 27vw)", min_width=90, interactive=False,
+                buttons=[], elem_id=f"parent-{name}", alt_text=f"The head that gives the {name}",
+            )
+            for label, name in (("Shape", "shape"), ("Texture", "texture"), ("Morph", "morph"))
+        ]  # fmt: skip
+    with gr.Row():
+        swap = gr.Button("Swap the two", size="sm", elem_id="swap")
+        clear = gr.Button("Only the seed", size="sm", elem_id="unmix")
+    gr.Markdown(HINT, elem_classes="small")
+
+    clear.click(None, None, [texture, other, share], js="() => ['', '', 0]", **PRIVATE)
+    swap.click(
+        None, [page.controls["seed"], other, share], [page.controls["seed"], other, share],
+        js="(a, b, s) => b ? [Number(b), String(a), Math.round(100 * (1 - s)) / 100] : [a, b, s]", **PRIVATE,
+    )  # fmt: skip
+
+    def draw_parents(query: str) -> list:
+        scene = page.read(query)
+        seeds = (scene.seed, scene.texture_seed, scene.morph_seed)
+        return [None if seed is None else page.studio.tile(scene, seed) for seed in seeds]
+
+    signal = page.signal(tab)
+    signal.change(draw_parents, signal, parents, trigger_mode="always_last", show_progress="hidden", **QUICK)
