@@ -44,6 +44,7 @@ SECTIONS = {
         "stylesdf.pipeline.SdfSlice",
         "stylesdf.pipeline.write_video",
         "stylesdf.pipeline.parse_seeds",
+        "stylesdf.mesh.refine_mesh",
         "stylesdf.mesh.export_mesh",
     ],
     "For programs": [

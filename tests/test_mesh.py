@@ -13,7 +13,7 @@ import trimesh
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import Field
 from stylesdf.files import replacing
-from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals
+from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals, refine_mesh
 from stylesdf.outputs import FieldOutput
 
 RADIUS = 0.12  # of the scene ball
@@ -331,3 +331,112 @@ def test_a_failed_write_leaves_the_old_file_and_no_new_folder(tmp_path):
             raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
     assert old.read_text() == "old"
+
+
+# ---- smoothing and simplification
+
+
+@pytest.fixture(scope="module")
+def lit_ball():
+    """A closed ball whose colours tell the side."""
+    colour = lambda points, viewdirs: torch.where(points > 0, 3.0, -3.0)  # noqa: E731
+    return extract_mesh(model_of(sphere(0.08), colour=colour), W, 48)
+
+
+def test_nothing_to_refine_is_a_copy(lit_ball):
+    same = refine_mesh(lit_ball, 0, len(lit_ball.faces))
+    assert same is not lit_ball and same.metadata == lit_ball.metadata
+    assert np.array_equal(same.vertices, lit_ball.vertices) and np.array_equal(same.faces, lit_ball.faces)
+    assert np.array_equal(same.vertex_normals, lit_ball.vertex_normals)  # still the field's
+    assert np.array_equal(same.visual.vertex_colors, lit_ball.visual.vertex_colors)
+
+
+def test_smoothing_takes_noise_away_and_keeps_the_volume(lit_ball):
+    rough = lit_ball.copy()
+    rough.vertices += np.random.default_rng(0).normal(scale=5e-4, size=rough.vertices.shape)
+    before = rough.vertices.copy()
+    smooth = refine_mesh(rough, smoothing=10)
+    assert np.array_equal(rough.vertices, before) and "smoothing" not in rough.metadata  # the input is left alone
+    spread = [np.linalg.norm(mesh.vertices, axis=1).std() for mesh in (rough, smooth)]
+    assert spread[1] < 0.4 * spread[0]
+    assert smooth.volume == pytest.approx(lit_ball.volume, rel=0.01)
+    assert refine_mesh(lit_ball, smoothing=100).volume == pytest.approx(lit_ball.volume, rel=0.02)
+    assert smooth.is_watertight and np.array_equal(smooth.faces, rough.faces)
+    outwards = smooth.vertices / np.linalg.norm(smooth.vertices, axis=1, keepdims=True)
+    assert (smooth.vertex_normals * outwards).sum(1).min() > 0.95  # its own, not those of the rough one
+    assert np.array_equal(smooth.visual.vertex_colors, rough.visual.vertex_colors)
+    assert smooth.metadata == {**lit_ball.metadata, "smoothing": 10}
+
+
+def test_simplification_keeps_shape_colours_normals_and_metadata(lit_ball):
+    simple = refine_mesh(lit_ball, max_faces=1000)
+    assert len(simple.faces) == 1000 < len(lit_ball.faces) and simple.is_watertight and simple.euler_number == 2
+    assert np.linalg.norm(simple.vertices, axis=1) == pytest.approx(0.08, abs=1e-3)
+    assert simple.volume == pytest.approx(lit_ball.volume, rel=0.02)
+    outwards = simple.vertices / np.linalg.norm(simple.vertices, axis=1, keepdims=True)
+    assert (simple.vertex_normals * outwards).sum(1).min() > 0.99
+    far = (np.abs(simple.vertices) > 0.01).all(axis=1)  # from where the colour changes
+    assert ((simple.visual.vertex_colors[:, :3] > 128) == (simple.vertices > 0))[far].all() and far.sum() > 100
+    assert simple.metadata == {**lit_ball.metadata, "max_faces": 1000, "faces_before": len(lit_ball.faces)}
+    json.dumps(simple.metadata)
+
+
+def test_flat_parts_lose_their_triangles_first():
+    def box(points):
+        outside = points.abs() - 0.05
+        return outside.clamp(min=0.0).norm(dim=-1) + outside.amax(-1).clamp(max=0.0)
+
+    simple = refine_mesh(extract_mesh(model_of(box), W, 64), max_faces=1000)
+    assert box(torch.from_numpy(np.asarray(simple.vertices))).abs().max() < 5e-4
+    on_edges = (np.abs(simple.vertices) > 0.046).sum(1) >= 2
+    assert on_edges.mean() > 0.3  # before, 0.15
+
+
+def test_an_open_surface_may_be_simplified(tmp_path):
+    disc = extract_mesh(model_of(lambda points: points[..., 2]), W, 64)
+    assert not disc.is_watertight
+    simple = refine_mesh(disc, smoothing=2, max_faces=1000)
+    assert len(simple.faces) <= 1000 and np.abs(simple.vertices[:, 2]).max() < 1e-6
+    assert simple.area == pytest.approx(disc.area, rel=0.02)
+    export_mesh(simple, tmp_path / "disc.glb")
+    assert glb_json(tmp_path / "disc.glb")["asset"]["extras"] == {
+        **disc.metadata, "smoothing": 2, "max_faces": 1000, "faces_before": len(disc.faces)
+    }  # fmt: skip
+
+
+def test_the_bundled_heads_stay_closed(bundled):
+    from stylesdf import StyleSDF
+
+    model = StyleSDF.from_pretrained(bundled)
+    for seed, max_faces in ((1, 1000), (5, 5000), (26, 1000)):  # 26 has holes at truncation 1
+        mesh = model.extract_mesh(seed, 1.0, 64)
+        simple = refine_mesh(mesh, 2, max_faces)
+        assert mesh.is_watertight and simple.is_watertight and simple.is_winding_consistent
+        assert len(simple.faces) <= max_faces and simple.volume == pytest.approx(mesh.volume, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"smoothing": -1}, "smoothing is -1, expected an integer from 0 to 100"),
+        ({"smoothing": 101}, "smoothing is 101"),
+        ({"smoothing": 1.0}, "smoothing is 1.0"),
+        ({"smoothing": True}, "smoothing is True"),
+        ({"smoothing": None}, "smoothing is None"),
+        ({"max_faces": 999}, "max_faces is 999, expected an integer of at least 1000, or None"),
+        ({"max_faces": 2000.0}, "max_faces is 2000.0"),
+        ({"max_faces": True}, "max_faces is True"),
+    ],
+)
+def test_refinement_checks_its_arguments(lit_ball, options, message):
+    with pytest.raises(ValueError, match=message):
+        refine_mesh(lit_ball, **options)
+
+
+def test_a_mesh_that_would_tear_is_an_error(lit_ball, monkeypatch):
+    import fast_simplification
+
+    torn = lit_ball.vertices, lit_ball.faces[:900]
+    monkeypatch.setattr(fast_simplification, "simplify", lambda *args, **options: torn)
+    with pytest.raises(ValueError, match="max_faces is 1000, too few for this mesh to stay in one piece"):
+        refine_mesh(lit_ball, max_faces=1000)
