@@ -17,14 +17,15 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.outputs import FieldOutput, RenderOutput
 from stylesdf.volume import composite_weights, density_from_sdf, integrate, sample_depths, segment_lengths
 
-CHUNK_POINTS = 4096  # points per field evaluation without gradients on a CPU: their activations stay in the cache
+CHUNK_POINTS = 4096  # points per field evaluation without gradients on a CPU: their activations stay in the cache,
+CHUNK_WIDTH = 256  # if they have so many channels
 CHUNK_POINTS_GPU = 2**18
 VIEW_AXES = ("camera", "world")
 
 
-def points_per_chunk(device: torch.device) -> int:
-    """Return how many points the field is best asked for at a time, without gradients."""
-    return CHUNK_POINTS if device.type == "cpu" else CHUNK_POINTS_GPU
+def points_per_chunk(device: torch.device, width: int = CHUNK_WIDTH) -> int:
+    """Return how many points a field of that width is best asked for at a time, without gradients."""
+    return max(1, CHUNK_POINTS * CHUNK_WIDTH // width) if device.type == "cpu" else CHUNK_POINTS_GPU
 
 
 class VolumeRenderer(nn.Module):
@@ -80,7 +81,8 @@ class VolumeRenderer(nn.Module):
         unit_d = axes / axes.norm(dim=-1, keepdim=True)
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background, with_features)
-        rows = max(1, points_per_chunk(depth.device) // (depth.shape[0] * resolution * num_samples))
+        size = points_per_chunk(depth.device, config.field_width)
+        rows = max(1, size // (depth.shape[0] * resolution * num_samples))
         rays = (rays_o, rays_d, unit_d, depth)
         parts = [
             self._render_rays(field, *(t[:, top : top + rows] for t in rays), opaque_background, with_features)

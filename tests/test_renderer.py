@@ -76,7 +76,7 @@ def test_xyz_lies_on_its_ray_at_its_depth(config):
 
 @pytest.mark.parametrize("chunk_points", [1, 300, 10**9])
 def test_rendering_in_chunks_changes_nothing(config, chunk_points, monkeypatch):
-    monkeypatch.setattr(renderer_module, "CHUNK_POINTS", chunk_points)
+    monkeypatch.setattr(renderer_module, "points_per_chunk", lambda device, width: chunk_points)
     renderer, field = VolumeRenderer(config), Field(config)
     camera, w = Camera.from_angles([0.0, 0.3], [0.1, -0.1]), torch.randn(2, 16)
     options = {"offset": torch.rand(2, 16, 16), "opaque_background": False, "viewdirs": "world"}
@@ -90,7 +90,7 @@ def test_rendering_in_chunks_changes_nothing(config, chunk_points, monkeypatch):
 
 
 def test_without_gradients_the_field_sees_few_points_at_a_time(config, monkeypatch):
-    monkeypatch.setattr(renderer_module, "CHUNK_POINTS", 300)
+    monkeypatch.setattr(renderer_module, "points_per_chunk", lambda device, width: 300)
     asked = []
 
     def field(points, viewdirs):
@@ -188,7 +188,7 @@ def culled(config):
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_culling_a_scene_inside_the_ball_changes_nothing(tiny_toy_config, recorded, monkeypatch):
-    monkeypatch.setattr(renderer_module, "CHUNK_POINTS", 300)
+    monkeypatch.setattr(renderer_module, "points_per_chunk", lambda device, width: 300)
     camera = Camera.from_angles([0.0, 0.7], [0.0, 0.3], fov_deg=40.0)  # whole rows of pixels miss the ball
     with torch.set_grad_enabled(recorded):
         whole, part = (sharp(c)(sphere(), camera) for c in (tiny_toy_config, culled(tiny_toy_config)))
@@ -214,7 +214,7 @@ def test_culling_asks_the_field_inside_the_ball_only(tiny_toy_config):
 
 
 def test_culling_works_with_a_learned_field_that_sees_nothing(tiny_toy_config, monkeypatch):
-    monkeypatch.setattr(renderer_module, "CHUNK_POINTS", 1)
+    monkeypatch.setattr(renderer_module, "points_per_chunk", lambda device, width: 1)
     field = Field(tiny_toy_config).condition(torch.randn(2, 16))
     away = Camera.from_angles([0.0, 0.1], 0.0).cam2world.clone()
     away[:, :, 3] *= 5  # so far off that no sample reaches the ball

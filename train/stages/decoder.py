@@ -296,8 +296,15 @@ def _render_scenes(generator: Generator, z: Tensor, pose: Tensor) -> tuple[Tenso
     """Render identities from cameras, in full precision: codes, feature maps, thumbnails."""
     with torch.autocast(z.device.type, enabled=False):
         w = generator.mapping(z)
-        rendering = generator.render(w, Camera.from_angles(pose[:, 0], pose[:, 1]))
-    return w, rendering.features, rendering.thumbnail
+        size = 1 if z.device.type == "cpu" else len(z)  # one identity's matrices and activations stay in the cache
+        renderings = [
+            generator.render(codes, Camera.from_angles(angles[:, 0], angles[:, 1]))
+            for codes, angles in zip(w.split(size), pose.split(size))
+        ]
+    features, thumbnails = (
+        torch.cat([getattr(rendering, name) for rendering in renderings]) for name in ("features", "thumbnail")
+    )
+    return w, features, thumbnails
 
 
 def _lazy_adam(parameters, config: DecoderConfig, every: int) -> torch.optim.Adam:
