@@ -67,15 +67,15 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
                         mesh.build(page, "Mesh")
                     with gr.Tab("Gallery", id="Gallery", render_children=True):
                         gallery.build(page, "Gallery")
-                    with gr.Tab("Mix & morph", id="Mix", render_children=True):
-                        mixing.build(page, "Mix & morph")
+                    with gr.Tab("Mix", id="Mix", render_children=True):
+                        mixing.build(page, "Mix")
                     with gr.Tab("Film", id="Film", render_children=True):
                         film.build(page)
                     with gr.Tab("Compare", id="Compare", render_children=True):
                         compare.build(page, "Compare")
-                    with gr.Tab("Look inside", id="Look inside", render_children=True):
-                        inside.build(page, "Look inside")
-                    with gr.Tab("Link & code", id="Link", render_children=True):
+                    with gr.Tab("Inside", id="Inside", render_children=True):
+                        inside.build(page, "Inside")
+                    with gr.Tab("Link", id="Link", render_children=True):
                         code = sharing.build(page)
         models.build(page, offered or {})
         gr.Markdown(KEYS, elem_classes="small")

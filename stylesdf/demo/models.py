@@ -119,7 +119,8 @@ class ModelShelf:
 
 def licence_of(card: str | None) -> str | None:
     """Return the licence that a model card's front matter states."""
-    found = re.search(r"^license:[ \t]*(\S+)[ \t]*$", (card or "").partition("\n---")[0], re.MULTILINE)
+    front = re.match(r"---\n(.*?)\n---\n", card or "", re.DOTALL)
+    found = front and re.search(r"^license:[ \t]*(\S+)[ \t]*$", front.group(1), re.MULTILINE)
     return found.group(1).strip("'\"") if found else None
 
 

@@ -21,6 +21,7 @@ from stylesdf.demo.models import ModelShelf, pinned
 from stylesdf.demo.pace import Pace
 from stylesdf.demo.scene import Scene
 from stylesdf.files import replacing
+from stylesdf.mesh import refine_mesh
 from stylesdf.pipeline import MAX_SEED, SdfSlice, StyleSDF, View, check_seed
 
 if TYPE_CHECKING:
@@ -181,8 +182,6 @@ class Studio:
                 head = self.heads.identity(model, scene)
                 mesh = model.extract_mesh(head, resolution=resolution, progress=progress)
                 if smoothing or max_faces:
-                    from stylesdf.mesh import refine_mesh
-
                     mesh = refine_mesh(mesh, smoothing, max_faces)
             with self._lock:
                 self._meshes[key] = mesh
@@ -270,9 +269,9 @@ def read_seeds(text: str) -> list[int]:
     Raises:
         ValueError: Something else.
     """
-    words = text.replace(",", " ").split()
+    words = text.replace(",", " ").split() if isinstance(text, str) else ["?"]
     if not all(word.isascii() and word.isdigit() and len(word) <= 10 for word in words):
-        raise ValueError(f"seeds are {text[:60]!r}, expected integers from 0 to {MAX_SEED}, separated by commas")
+        raise ValueError(f"seeds are {str(text)[:60]!r}, expected integers from 0 to {MAX_SEED}, separated by commas")
     return [check_seed(int(word)) for word in words]
 
 

@@ -54,7 +54,7 @@ def build(page: Page) -> None:
         seconds = page.studio.pace.estimate(page.studio.model(scene), "image", count)
         return f"{count} frames take {in_words(seconds)} here."
 
-    def film(request: gr.Request, what: str, count: int, with_shape: bool, morph: str, ending: str, *values):
+    def shoot(request: gr.Request, what: str, count: int, with_shape: bool, morph: str, ending: str, *values):
         """Draw the frames one by one, telling how far it is, then write the file."""
         idle, busy = gr.Button(interactive=False), gr.Button(interactive=True)
         with speaking():
@@ -90,7 +90,7 @@ def build(page: Page) -> None:
         )  # fmt: skip
 
     making = make.click(
-        film, [kind, frames, shape, seeds, file_format, *page.inputs], [movie, animation, status, download, stop],
+        shoot, [kind, frames, shape, seeds, file_format, *page.inputs], [movie, animation, status, download, stop],
         show_progress="minimal", show_progress_on=status, **HEAVY,
     )  # fmt: skip
     stop.click(

@@ -1,0 +1,50 @@
+"""Visitors' files, and how long things take."""
+
+from pathlib import Path
+
+import pytest
+
+from stylesdf.demo.pace import Pace, in_words
+from stylesdf.demo.visits import MAX_FILES, MAX_VISITORS, VisitorFiles
+
+
+def test_visitors_have_folders_of_their_own_which_go_with_them(tmp_path):
+    files = VisitorFiles(lambda: tmp_path)
+    ours, theirs = Path(files.new("we", "a.png")), Path(files.new("they", "a.png"))
+    for path in (ours, theirs):
+        path.write_text("x")
+    assert ours.parents[1] != theirs.parents[1] and "we" not in str(ours.relative_to(tmp_path))
+    files.forget("we")
+    assert not ours.exists() and theirs.exists()
+
+
+def test_a_visitor_keeps_his_latest_files_only(tmp_path):
+    files = VisitorFiles(lambda: tmp_path)
+    paths = [Path(files.new(None, f"{i}.png")) for i in range(MAX_FILES + 3)]
+    assert [path.parent.exists() for path in paths] == [False] * 3 + [True] * MAX_FILES
+
+
+def test_visitors_are_not_remembered_for_ever(tmp_path):
+    files = VisitorFiles(lambda: tmp_path)
+    first = Path(files.new("first", "a.png"))
+    for i in range(MAX_VISITORS):
+        files.new(str(i), "a.png")
+    assert not first.parent.exists() and len(list(tmp_path.iterdir())) == MAX_VISITORS
+
+
+def test_the_pace_is_of_what_was_measured():
+    pace = Pace()
+    assert pace.estimate("model", "mesh", 64**2) is None
+    pace.add("model", "mesh", 100.0, 2.0)
+    assert pace.estimate("model", "mesh", 200.0) == pytest.approx(4.0)
+    pace.add("model", "mesh", 100.0, 4.0)
+    assert 4.0 < pace.estimate("model", "mesh", 200.0) < 8.0
+    assert pace.estimate("another", "mesh", 200.0) is None
+    with pytest.raises(ZeroDivisionError), pace.measuring("model", "film", 1.0):
+        raise ZeroDivisionError
+    assert pace.estimate("model", "film", 1.0) is None
+
+
+def test_durations_in_words():
+    words = [in_words(seconds) for seconds in (None, 0.2, 12.4, 600.0)]
+    assert words == ["a while", "less than a second", "about 12 s", "about 10 min"]
