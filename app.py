@@ -62,7 +62,7 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
             with gr.Column(min_width=340):
                 explore.build(page)
             with gr.Column(min_width=340):
-                with gr.Tabs(elem_id="tabs") as tabs:
+                with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
                     with gr.Tab("Mesh", id="Mesh", render_children=True):
                         mesh.build(page, "Mesh")
                     with gr.Tab("Gallery", id="Gallery", render_children=True):

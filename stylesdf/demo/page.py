@@ -8,6 +8,7 @@ costs one drawing and one tab, whatever the page holds.
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -25,6 +26,7 @@ QUICK = {"concurrency_limit": 1, "concurrency_id": "view", **PRIVATE}
 HEAVY = {"concurrency_limit": 1, "concurrency_id": "jobs", **PRIVATE}
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
 PROGRESS = gr.Progress()  # as a default argument: Gradio fills in the visitor's own
+GOAL_SECONDS = 4.0
 OPTIONAL_SEEDS = ("texture_seed", "morph_seed")  # fields of text, since empty number fields are not empty in Gradio
 
 
@@ -39,6 +41,7 @@ class Page:
         stage: The picture that turns.
         download: Its file.
         query: Hidden; the scene that was drawn last, as a link's query.
+        goal: Hidden; where a link or a picture sends the controls, while they change one after the other.
         signals: Hidden, by tab; the same while that tab is open.
     """
 
@@ -48,6 +51,7 @@ class Page:
     stage: gr.HTML | None = None
     download: gr.DownloadButton | None = None
     query: gr.Textbox | None = None
+    goal: gr.Textbox | None = None
     signals: dict[str, gr.Textbox] = field(default_factory=dict)
 
     @property
@@ -79,8 +83,26 @@ class Page:
             fields["fov"] = None
         return Scene(**fields)
 
-    def values(self, scene: Scene) -> list:
-        """Return values for the controls."""
+    @property
+    def setters(self) -> list:
+        """Outputs of a handler that sets all controls at once; ``settings`` makes their values."""
+        return [self.goal, *self.inputs]
+
+    def settings(self, scene: Scene, before: Scene) -> list:
+        """Return what brings the controls from one scene to another.
+
+        Gradio sets one after the other, and each tells of its change at once; the goal, which comes first, says which
+        of these changes are but on the way. It holds for some seconds, lest a lost one keeps the page from drawing.
+        """
+        goal = "" if scene == before else f"{time.time() + GOAL_SECONDS:.1f} {scene.query()}"
+        return [goal, *self._values(scene)]
+
+    def is_on_the_way(self, goal: str, scene: Scene) -> bool:
+        """Whether the controls are still on their way to a goal."""
+        until, _, query = goal.partition(" ")
+        return bool(goal) and scene.query() != query and time.time() < float(until)
+
+    def _values(self, scene: Scene) -> list:
         fields = {name: getattr(scene, name) for name in Scene.__dataclass_fields__}
         for name in OPTIONAL_SEEDS:
             fields[name] = "" if fields[name] is None else str(fields[name])

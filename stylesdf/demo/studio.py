@@ -92,7 +92,10 @@ class Studio:
     def calibrate(self) -> None:
         """Do a little of everything once, so that the first estimate is honest."""
         scene = Scene(self.models.default)
-        self.look(scene)
+        model = self.model(scene)
+        head = self.heads.identity(model, scene)
+        model.view(head).image  # noqa: B018 - the first of each loads libraries, which is not to count
+        model.extract_mesh(head, resolution=PREVIEW_RESOLUTION)
         self.look(scene)
         self.mesh(scene, PREVIEW_RESOLUTION)
 

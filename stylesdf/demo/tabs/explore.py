@@ -85,7 +85,7 @@ def build(page: Page) -> None:
     for button, yaw in snaps:
         button.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
     page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
-    page.query = gr.Textbox(visible=False)
+    page.query, page.goal = gr.Textbox(visible=False), gr.Textbox(visible=False)
     page.controls |= controls
 
 
@@ -108,15 +108,14 @@ def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code:
         query = look.scene.query()
         return [value, path, query, look.scene.python(), *page.tell(tab, query)]
 
-    def follow(request: gr.Request, tab: str, drawn: str, *values):
+    def follow(request: gr.Request, tab: str, drawn: str, goal: str, *values):
         with speaking():
             scene = page.scene(values)
-            if scene is None:  # a field being typed in: the old picture stays
-                return [gr.skip()] * len(outputs)
-            pinned_scene = replace(scene, model=pinned(page.studio.model(scene)))
-            if pinned_scene.query() == drawn:  # a link sets all controls at once
-                return [gr.skip()] * len(outputs)
-            return draw(scene, tab, request)
+            if scene is None or page.is_on_the_way(goal, scene):  # None: the seed is being typed; the old picture stays
+                return [gr.skip()] * (1 + len(outputs))
+            if replace(scene, model=pinned(page.studio.model(scene))).query() == drawn:
+                return ["", *[gr.skip()] * len(outputs)]
+            return ["", *draw(scene, tab, request)]
 
     def open_link(request: gr.Request, tab: str):
         greeting = Scene(page.studio.models.default, FIRST_SEED)
@@ -126,15 +125,16 @@ def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code:
         except (ValueError, OSError, MemoryError) as error:
             gr.Warning(f"The link cannot be followed: {str(error).splitlines()[0]}")
             scene = greeting
-        return [*page.values(scene), *draw(scene, tab, request)]
+        return [*page.settings(scene, greeting), *draw(scene, tab, request)]
 
     def show_tab(query: str, event: gr.SelectData) -> list:
         return [event.value, *page.tell(event.value, query)]
 
     # A change, not a release: keys and typed numbers count too. always_last keeps a drag from piling up requests.
     gr.on(
-        [control.change for control in page.inputs], follow, [open_tab, page.query, *page.inputs], outputs,
+        [control.change for control in page.inputs], follow, [open_tab, page.query, page.goal, *page.inputs],
+        [page.goal, *outputs],
         trigger_mode="always_last", show_progress="hidden", **QUICK,
     )  # fmt: skip
-    blocks.load(open_link, open_tab, [*page.inputs, *outputs], show_progress="hidden", **QUICK)
+    blocks.load(open_link, open_tab, [*page.setters, *outputs], show_progress="hidden", **QUICK)
     tabs.select(show_tab, page.query, [open_tab, *page.signals.values()], **AT_ONCE)

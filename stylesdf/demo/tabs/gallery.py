@@ -71,8 +71,8 @@ def build(page: Page, tab: str) -> None:
         queries = [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
         return queries, draw_kept(queries)
 
-    def pick_kept(queries: list, event: gr.SelectData):
-        return page.values(_scenes(page, queries)[event.index])
+    def pick_kept(query: str, queries: list, event: gr.SelectData):
+        return page.settings(_scenes(page, queries)[event.index], page.read(query))
 
     filling = {"outputs": [tiles, shown], "show_progress": "minimal", **HEAVY}
     show.click(fill, [page.query, first_seed], **filling)
@@ -82,7 +82,7 @@ def build(page: Page, tab: str) -> None:
     strip.select(pick_truncation, None, page.controls["truncation"], **AT_ONCE)
     keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
     drop.click(lambda: ([], []), None, [favourites, kept], **AT_ONCE)
-    kept.select(pick_kept, favourites, page.inputs, **AT_ONCE)
+    kept.select(pick_kept, [page.query, favourites], page.setters, **AT_ONCE)
     signal, filled = page.signal(tab), gr.State()
     signal.change(
         arrive, [signal, filled, shown, first_seed, favourites], [strip, kept, tiles, shown, filled],

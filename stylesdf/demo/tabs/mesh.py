@@ -16,7 +16,7 @@ from stylesdf.mesh import export_mesh
 FORMATS = ("GLB", "OBJ", "PLY", "STL")
 HINT = "A coarse surface of this head; *Make mesh* makes the one to take home."
 FACE_COUNTS = (2_000, 10_000, 50_000)
-SLOW = 1.0  # seconds from which a preview comes first
+SLOW = 2.0  # seconds from which a preview comes first
 VIEWER_FOV = 0.8  # radians, Babylon's
 VIEWER_BACKGROUND = (0.957, 0.965, 0.976, 1.0)
 

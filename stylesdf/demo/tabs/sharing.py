@@ -10,7 +10,8 @@ from stylesdf.demo.scene import Scene
 # The address bar follows, so that reloading and bookmarking keep what is seen; inside of a Space's frame too.
 TO_ADDRESS = """(query) => {
   const url = new URL(window.location.href)
-  url.search = query
+  const others = [...url.searchParams].filter(([name]) => name.startsWith('__')) // Gradio's own
+  url.search = [query, new URLSearchParams(others)].filter(String).join('&')
   window.history.replaceState(null, '', url)
   return url.href
 }"""
@@ -31,17 +32,17 @@ def build(page: Page) -> gr.Code:
     dropped = gr.File(label="Drop a PNG of this page", file_types=[".png"], elem_id="drop", height=110)
     gr.Markdown(TEXT, elem_classes="small")
 
-    def restore(path: str | None):
+    def restore(path: str | None, query: str):
         if path is None:
-            return [gr.skip()] * len(page.inputs)
+            return [gr.skip()] * len(page.setters)
         with speaking("This picture cannot be followed"):
             scene = Scene.from_picture(path)
             try:
                 page.studio.models.get(scene.model)
             except (OSError, MemoryError) as error:
                 raise ValueError(f"its model {scene.model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-        return page.values(scene)
+        return page.settings(scene, page.read(query))
 
     page.query.change(None, page.query, link, js=TO_ADDRESS, **PRIVATE)
-    dropped.upload(restore, dropped, page.inputs, **AT_ONCE)
+    dropped.upload(restore, [dropped, page.query], page.setters, **AT_ONCE)
     return code
