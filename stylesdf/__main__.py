@@ -1,4 +1,4 @@
-"""The command line: ``python -m stylesdf generate | mesh | video | export | convert | info``."""
+"""The command line: ``python -m stylesdf generate | mesh | video | morph | export | convert | info``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,25 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stylesdf.allocator import keep_large_blocks
+from stylesdf.camera import PATHS
 from stylesdf.config import DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.export import ONNX_ENDINGS, export_onnx
 from stylesdf.files import check_ending, replacing
-from stylesdf.mesh import KEEP, MAX_RESOLUTION, MESH_ENDINGS, MIN_RESOLUTION, export_mesh
+from stylesdf.mesh import (
+    KEEP,
+    MAX_RESOLUTION,
+    MAX_SMOOTHING,
+    MESH_ENDINGS,
+    MIN_FACES,
+    MIN_RESOLUTION,
+    export_mesh,
+    refine_mesh,
+)
 from stylesdf.pipeline import (
     MAX_FRAMES,
+    QUALITIES,
     VIDEO_ENDINGS,
     StyleSDF,
     __version__,
@@ -43,6 +54,7 @@ EXAMPLES = """examples:
   python -m stylesdf generate --seeds 0-3,7 --truncation 0.7 --yaw 0.3 --pitch 0.1 --out pictures
   python -m stylesdf mesh --seed 3 --resolution 256 --out head.glb
   python -m stylesdf video --seed 3 --frames 120 --fps 30 --out orbit.mp4
+  python -m stylesdf morph --seeds 3,7,11 --frames 120 --out morph.mp4
   python -m stylesdf export --out model.onnx
   python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq
   python -m stylesdf info checkpoints/ffhq
@@ -114,8 +126,7 @@ def _parser() -> _Parser:
     _add_model(generate)
     generate.add_argument("--seeds", type=_typed(parse_seeds), required=True, help="integers and ranges: 0-3,7")
     _add_truncation(generate)
-    generate.add_argument("--yaw", type=_typed(_radians), default=0.0, help="radians, positive sees the head from +x")
-    generate.add_argument("--pitch", type=_typed(_pitch), default=0.0, help="radians, positive sees it from above")
+    _add_angles(generate)
     _add_style(generate)
     generate.add_argument("--out", type=Path, required=True, help="folder for seed0003.png, ...; made if missing")
     generate.add_argument(
@@ -140,23 +151,40 @@ def _parser() -> _Parser:
         help=f"grid samples per side, from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
     )
     mesh.add_argument("--keep", choices=KEEP, default=KEEP[0], help="pieces of surface that stay")
+    rounds = f"rounds of smoothing, from 0 to {MAX_SMOOTHING}; 5 take the grid's steps away"
+    mesh.add_argument("--smoothing", type=_typed(_integer(0, MAX_SMOOTHING)), default=0, help=rounds)
+    limit = f"triangles at most, {MIN_FACES} or more; None keeps all"
+    mesh.add_argument("--max-faces", type=_typed(_integer(MIN_FACES, 10**9)), help=limit)
     mesh.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(MESH_ENDINGS)}")
 
     video = command(
         "video",
         _video,
-        "film one seed from a camera on a closed ellipse around the frontal view",
+        "film one seed from a camera that moves around the frontal view, in a loop",
         "python -m stylesdf video --seed 3 --frames 120 --out orbit.mp4",
     )
     _add_model(video)
     _add_seed(video)
     _add_truncation(video)
-    video.add_argument("--frames", type=_typed(_integer(1, MAX_FRAMES)), default=60, help="number of frames")
-    video.add_argument("--fps", type=_typed(_fps), default=30.0, help="frames per second")
-    video.add_argument("--yaw-range", type=_typed(_radians), default=0.5, help="largest yaw, radians")
-    video.add_argument("--pitch-range", type=_typed(_pitch), default=0.25, help="largest pitch, radians")
+    paths = "around the frontal view, to and fro, or swinging to both sides while it rises and sinks"
+    video.add_argument("--path", choices=PATHS, default=PATHS[0], help=paths)
+    _add_film(video)
     _add_style(video)
-    video.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(VIDEO_ENDINGS)}")
+
+    morph = command(
+        "morph",
+        _morph,
+        "film the way from each seed to the next and back to the first, in a loop",
+        "python -m stylesdf morph --seeds 3,7,11 --frames 120 --out morph.mp4",
+    )
+    _add_model(morph)
+    morph.add_argument("--seeds", type=_typed(_several_seeds), required=True, help="two or more: 3,7,11 or 0-3")
+    _add_truncation(morph)
+    _add_angles(morph)
+    still = "move the camera meanwhile, around yaw and pitch; None keeps it still"
+    morph.add_argument("--path", choices=PATHS, help=still)
+    _add_film(morph)
+    _add_style(morph)
 
     export = command(
         "export",
@@ -220,6 +248,19 @@ def _add_truncation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncation", type=_typed(_truncation), default=0.7, help=about)
 
 
+def _add_angles(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yaw", type=_typed(_radians), default=0.0, help="radians, positive sees the head from +x")
+    parser.add_argument("--pitch", type=_typed(_pitch), default=0.0, help="radians, positive sees it from above")
+
+
+def _add_film(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", type=_typed(_integer(1, MAX_FRAMES)), default=60, help="number of frames")
+    parser.add_argument("--fps", type=_typed(_fps), default=30.0, help="frames per second")
+    parser.add_argument("--yaw-range", type=_typed(_radians), default=0.5, help="largest yaw of the path, radians")
+    parser.add_argument("--pitch-range", type=_typed(_pitch), default=0.25, help="largest pitch of the path, radians")
+    parser.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(VIDEO_ENDINGS)}")
+
+
 def _add_fov(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fov-deg", type=_typed(_fov_deg), help="full field of view, degrees; None is the model's")
 
@@ -228,6 +269,8 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
     _add_fov(parser)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
     parser.add_argument("--texture-seed", type=_typed(_seed), help="take the texture from another seed")
+    speed = "exact as trained, fast near the surface only, best with four times the samples"
+    parser.add_argument("--quality", choices=QUALITIES, default=QUALITIES[0], help=speed)
 
 
 def _typed(read):
@@ -280,6 +323,13 @@ def _seed(text: str) -> int:
     return check_seed(value)
 
 
+def _several_seeds(text: str) -> list[int]:
+    seeds = parse_seeds(text)
+    if len(seeds) < 2:
+        raise ValueError(f"{text!r} is one seed, expected two or more")
+    return seeds
+
+
 def _integer(lowest: int, highest: int):
     def read(text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text) or not lowest <= int(text) <= highest:
@@ -306,10 +356,10 @@ def _generate(args: argparse.Namespace) -> None:
                 fov_deg=args.fov_deg,
                 noise_mode=args.noise_mode,
                 texture_seed=args.texture_seed,
+                quality=args.quality,
             )
-            about = {**model.provenance(seed, args.truncation), "yaw": args.yaw, "pitch": args.pitch}
-            if args.texture_seed is not None:
-                about["texture_seed"] = args.texture_seed
+            about = model.provenance(seed, args.truncation, args.texture_seed)
+            about |= {"yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
             pictures = {"": result.images[0]}
             if args.save_all:
                 near, far = model.config.near, model.config.far
@@ -329,6 +379,7 @@ def _mesh(args: argparse.Namespace) -> None:
     model = _load(args)
     with _progress_bar("mesh") as bar:
         mesh = model.extract_mesh(args.seed, args.truncation, args.resolution, progress=bar, keep=args.keep)
+    mesh = refine_mesh(mesh, args.smoothing, args.max_faces)
     export_mesh(mesh, args.out)
     dropped = mesh.metadata["pieces_dropped"]
     note = f", {dropped} small pieces dropped" if dropped else ""
@@ -347,8 +398,29 @@ def _video(args: argparse.Namespace) -> None:
         fov_deg=args.fov_deg,
         noise_mode=args.noise_mode,
         texture_seed=args.texture_seed,
+        quality=args.quality,
+        path=args.path,
     )
     write_video(_progress(frames, "frames", args.frames), args.out, args.fps)
+    print(args.out)
+
+
+def _morph(args: argparse.Namespace) -> None:
+    _check_file(args.out, VIDEO_ENDINGS)
+    model = _load(args)
+    views = model.morph_views(
+        [model.identity(seed, args.truncation, args.texture_seed) for seed in args.seeds],
+        args.frames,
+        args.yaw,
+        args.pitch,
+        fov_deg=args.fov_deg,
+        noise_mode=args.noise_mode,
+        quality=args.quality,
+        path=args.path,
+        yaw_range=args.yaw_range,
+        pitch_range=args.pitch_range,
+    )
+    write_video((view.image for view in _progress(views, "frames", args.frames)), args.out, args.fps)
     print(args.out)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 import stylesdf
 from stylesdf import StyleSDF
 from stylesdf.__main__ import default_model, main
+from stylesdf.mesh import refine_mesh
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +123,59 @@ def test_video_writes_a_film(folder, out, ending):
     assert Path(f"orbit.{ending}").stat().st_size > 200
 
 
+@pytest.mark.parametrize("path", ["sweep", "spiral"])
+def test_video_follows_the_path(folder, out, monkeypatch, path):
+    written = []
+    monkeypatch.setattr("stylesdf.__main__.write_video", lambda frames, *to: written.append((list(frames), *to)))
+    argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "3", "--path", path, "--quality", "best"]
+    assert main([*argv, "--yaw-range", "0.2", "--texture-seed", "4", "--out", "orbit.gif"]) == 0
+    model = StyleSDF.from_pretrained(folder)
+    expected = model.render_orbit(3, num_frames=3, yaw_range=0.2, texture_seed=4, quality="best", path=path)
+    ((frames, to, fps),) = written
+    assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in expected]
+    assert (to, fps) == (Path("orbit.gif"), 30.0)
+
+
+def test_morph_films_the_way_between_seeds(folder, out, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr("stylesdf.__main__.write_video", lambda frames, *to: written.append((list(frames), *to)))
+    argv = ["morph", "--model", str(folder), "--seeds", "3,7", "--truncation", "0.6", "--frames", "4", "--yaw", "0.2"]
+    more = ["--pitch", "0.1", "--path", "sweep", "--yaw-range", "0.3", "--quality", "best", "--texture-seed", "4"]
+    assert main([*argv, *more, "--fps", "10", "--out", "morph.webp"]) == 0
+    model = StyleSDF.from_pretrained(folder)
+    heads = [model.identity(seed, 0.6, 4) for seed in (3, 7)]
+    expected = model.morph_views(heads, 4, 0.2, 0.1, quality="best", path="sweep", yaw_range=0.3)
+    ((frames, to, fps),) = written
+    assert [frame.tobytes() for frame in frames] == [view.image.tobytes() for view in expected]
+    assert (to, fps) == (Path("morph.webp"), 10.0)
+    assert capsys.readouterr().out == "morph.webp\n"
+
+
+def test_morph_writes_a_film(folder, out):
+    argv = ["morph", "--model", str(folder), "--seeds", "3,7", "--frames", "4", "--quality", "fast"]
+    assert main([*argv, "--out", "new/morph.gif"]) == 0
+    with Image.open("new/morph.gif") as film:
+        assert film.n_frames == 4
+
+
+def test_quality_reaches_the_pictures(folder, out):
+    main(["generate", "--model", str(folder), "--seeds", "3", "--quality", "best", "--out", "p"])
+    with Image.open("p/seed0003.png") as picture:
+        expected = StyleSDF.from_pretrained(folder).generate([3], quality="best").images[0]
+        assert picture.tobytes() == expected.tobytes() and picture.text["quality"] == "best"
+
+
+def test_mesh_can_be_smoothed_and_thinned_out(folder, out, capsys):
+    argv = ["mesh", "--model", str(folder), "--seed", "3", "--truncation", "0", "--resolution", "48"]
+    assert main([*argv, "--smoothing", "3", "--max-faces", "1000", "--out", "head.ply"]) == 0
+    mesh = StyleSDF.from_pretrained(folder).extract_mesh(3, 0.0, 48)
+    expected = refine_mesh(mesh, 3, 1000)
+    assert len(expected.faces) <= 1000 < len(mesh.faces)
+    assert np.allclose(trimesh.load("head.ply", process=False).vertices, expected.vertices, atol=1e-6)
+    assert f"{len(expected.faces)} triangles" in capsys.readouterr().out
+    assert b'"max_faces": 1000' in Path("head.ply").read_bytes()
+
+
 def test_convert_passes_the_overrides_on(out, capsys):
     argv = ["convert", str(ORIGINAL), "converted", "--preset", "afhq", "--fov-deg", "14", "--num-samples", "12"]
     more = ["--scene-radius", "0.13", "--density", "laplace", "--pose-yaw-std", "0.2", "--pose-pitch-std", "0.1"]
@@ -158,7 +212,11 @@ def test_help_shows_units_defaults_and_examples(capsys):
     for command, words in (
         (["--help"], ["examples:", "radians", "generate", "convert"]),
         (["generate", "--help"], ["radians", "default: 0.7", "degrees", "example:", "0-3,7"]),
-        (["mesh", "--help"], ["from 32 to 512", "default: 128", ".glb, .obj, .ply, .stl"]),
+        (["morph", "--help"], ["two or more", "default: 60", "radians", "exact,fast,best", "example:"]),
+        (
+            ["mesh", "--help"],
+            ["from 32 to 512", "0 to 100", "1000 or", "default: 128", ".glb, .obj, .ply, .stl"],
+        ),
         (["video", "--help"], ["default: 60", "frames per second", ".mp4, .gif, .webp"]),
         (["convert", "--help"], ["--pose-yaw-std", "--with-discriminators", "SRC", "DST"]),
         (["--version"], [stylesdf.__version__]),
@@ -216,6 +274,18 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["video", "--seed", "3", "--frames", "0", "--out", "a.mp4"], "'0' is not an integer from 1"),
         (["video", "--seed", "3", "--fps", "nan", "--out", "a.mp4"], "'nan' is not a number of frames"),
         (["video", "--seed", "1e3", "--out", "a.mp4"], "'1e3' is not an integer"),
+        (["video", "--seed", "3", "--path", "circle", "--out", "a.mp4"], "invalid choice: 'circle'"),
+        (["video", "--seed", "3", "--quality", "good", "--out", "a.mp4"], "invalid choice: 'good'"),
+        (["morph", "--seeds", "3", "--out", "a.mp4"], "'3' is one seed, expected two or more"),
+        (["morph", "--seeds", "3-x", "--out", "a.mp4"], "expected integers from 0"),
+        (
+            ["morph", "--seeds", "3,7,9", "--frames", "2", "--out", "a.mp4"],
+            "num_frames is 2, expected an integer from 3",
+        ),
+        (["morph", "--seeds", "3,7", "--pitch", "1.5", "--path", "ellipse", "--out", "a.mp4"], "pitch is 1.75"),
+        (["morph", "--seeds", "3,7", "--out", "a.avi"], "'a.avi', expected an ending of .mp4"),
+        (["mesh", "--seed", "3", "--smoothing", "101", "--out", "a.glb"], "'101' is not an integer from 0 to 100"),
+        (["mesh", "--seed", "3", "--max-faces", "10", "--out", "a.glb"], "'10' is not an integer from 1000"),
         (["export", "--out", "a.pt"], "'a.pt', expected an ending of .onnx"),
         (["export", "--fov-deg", "500", "--out", "a.onnx"], "'500' is not a number of degrees"),
         (["convert", "none.pt", "new", "--preset", "ffhq"], "none.pt is not a file"),
