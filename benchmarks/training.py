@@ -172,7 +172,7 @@ def prepare_decoder(preset_name: str, batch_size: int, step: int) -> Contest:
 
 def _rows() -> list[Row]:
     rows = []
-    for name, size, batch in (("ffhq", "1024×1024", 2), ("toy", "128×128", 4)):
+    for name, size, batch in (("ffhq", "1024×1024", 2), ("toy", "256×256", 4)):
         both = ("ours", "transcription")
         rows.append(
             Row(

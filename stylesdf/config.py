@@ -191,7 +191,7 @@ PRESETS = {
         cull_to_ball=True,
         decoder_style_size=64,
         decoder_mapping_layers=2,
-        decoder_channels=(64, 32),
+        decoder_channels=(64, 32, 16),
     ),
 }
 

@@ -281,7 +281,7 @@ DECODER_PRESETS = {
     "ffhq": DecoderConfig(),
     "afhq": DecoderConfig(r1_gamma=50.0),
     "toy": DecoderConfig(
-        steps=1000,
+        steps=2000,
         batch_size=8,
         final_learning_rate=0.3,
         r1_gamma=1.0,
@@ -292,7 +292,7 @@ DECODER_PRESETS = {
         num_renderings=800,
         horizontal_flip=False,
         ema_decay=0.998,
-        discriminator_channels=(16, 32, 64, 96, 128, 128),
+        discriminator_channels=(8, 16, 32, 64, 96, 128, 128),
     ),
 }
 
