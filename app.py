@@ -13,6 +13,8 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch starts; more gain little on pictures this small
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    import spaces  # noqa: F401 - it must come before torch
 import gradio as gr
 
 from stylesdf.allocator import keep_large_blocks

@@ -1,6 +1,7 @@
 """The page as a server: its start, its endpoints and how it meets bad input."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_meshes_and_films(client):
     assert path.endswith("head-2.stl")
     path = client.predict(api_name="/film", seed=2, kind="morph", frames=4, morph_seeds="5, 6")
     assert path.endswith(".mp4") and b"ftyp" in Path(path).read_bytes()[:16]
+
+
+def test_the_readme_s_script_runs(client, capsys, tmp_path, monkeypatch):
+    text = (app.ROOT / "README.md").read_text()
+    (script,) = re.findall(r"```python\n(from gradio_client.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(script.replace("http://127.0.0.1:7860", client.src), {})
+    assert [Path(path).suffix for path in capsys.readouterr().out.split()[-5:]] == [".png"] * 3 + [".ply", ".mp4"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from stylesdf.demo.heads import HeadCache
 from stylesdf.demo.models import ModelShelf, pinned
 from stylesdf.demo.pace import Pace
 from stylesdf.demo.scene import Scene
+from stylesdf.demo.zero import on_device
 from stylesdf.files import replacing
 from stylesdf.mesh import refine_mesh
 from stylesdf.pipeline import MAX_SEED, SdfSlice, StyleSDF, View, check_seed
@@ -208,7 +209,7 @@ class Studio:
             raise ValueError(f"kind is {kind!r}, expected one of {', '.join(FILM_KINDS)}")
         if not _is_int(num_frames) or not FRAMES[0] <= num_frames <= FRAMES[1]:
             raise ValueError(f"frames are {num_frames!r}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
-        model = self.model(scene)
+        model = on_device(self.model(scene))
         head = self.heads.identity(model, scene)
         if kind == "morph":
             if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:

@@ -10,6 +10,7 @@ from collections import deque
 from pathlib import Path
 
 MAX_FILES = 24  # of one visitor; the oldest goes when another comes
+MAX_API_FILES = 240  # of all who call the API together: a client must have the time to fetch its own
 MAX_VISITORS = 500
 
 
@@ -38,7 +39,8 @@ class VisitorFiles:
         with self._lock:
             files = self._files.setdefault(visitor or "", deque())
             files.append(folder)
-            old = [files.popleft() for _ in range(len(files) - MAX_FILES)]
+            limit = MAX_API_FILES if visitor is None else MAX_FILES
+            old = [files.popleft() for _ in range(len(files) - limit)]
             while len(self._files) > MAX_VISITORS:
                 gone = next(iter(self._files))
                 old.append(self._folder(gone))

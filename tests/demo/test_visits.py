@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stylesdf.demo.pace import Pace, in_words
-from stylesdf.demo.visits import MAX_FILES, MAX_VISITORS, VisitorFiles
+from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VISITORS, VisitorFiles
 
 
 def test_visitors_have_folders_of_their_own_which_go_with_them(tmp_path):
@@ -18,10 +18,11 @@ def test_visitors_have_folders_of_their_own_which_go_with_them(tmp_path):
     assert not ours.exists() and theirs.exists()
 
 
-def test_a_visitor_keeps_his_latest_files_only(tmp_path):
+@pytest.mark.parametrize("visitor, limit", [("we", MAX_FILES), (None, MAX_API_FILES)])
+def test_a_visitor_keeps_his_latest_files_only(tmp_path, visitor, limit):
     files = VisitorFiles(lambda: tmp_path)
-    paths = [Path(files.new(None, f"{i}.png")) for i in range(MAX_FILES + 3)]
-    assert [path.parent.exists() for path in paths] == [False] * 3 + [True] * MAX_FILES
+    paths = [Path(files.new(visitor, f"{i}.png")) for i in range(limit + 3)]
+    assert [path.parent.exists() for path in paths] == [False] * 3 + [True] * limit
 
 
 def test_visitors_are_not_remembered_for_ever(tmp_path):

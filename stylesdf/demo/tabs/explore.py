@@ -134,7 +134,7 @@ def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code:
     gr.on(
         [control.change for control in page.inputs], follow, [open_tab, page.query, page.goal, *page.inputs],
         [page.goal, *outputs],
-        trigger_mode="always_last", show_progress="hidden", **QUICK,
+        trigger_mode="always_last", show_progress="minimal", show_progress_on=page.stage, **QUICK,
     )  # fmt: skip
     blocks.load(open_link, open_tab, [*page.setters, *outputs], show_progress="hidden", **QUICK)
     tabs.select(show_tab, page.query, [open_tab, *page.signals.values()], **AT_ONCE)

@@ -9,6 +9,7 @@ import gradio as gr
 from stylesdf.demo.pace import in_words
 from stylesdf.demo.page import AT_ONCE, HEAVY, Page, speaking, visitor
 from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES, read_seeds
+from stylesdf.demo.zero import on_gpu
 from stylesdf.pipeline import write_video
 
 ROUND_SECONDS = 3.0
@@ -90,8 +91,8 @@ def build(page: Page) -> None:
         )  # fmt: skip
 
     making = make.click(
-        shoot, [kind, frames, shape, seeds, file_format, *page.inputs], [movie, animation, status, download, stop],
-        show_progress="minimal", show_progress_on=status, **HEAVY,
+        on_gpu(shoot), [kind, frames, shape, seeds, file_format, *page.inputs],
+        [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=status, **HEAVY,
     )  # fmt: skip
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[making], **AT_ONCE,
