@@ -1,9 +1,9 @@
 """A hub on the loopback interface: the part of the Hugging Face Hub's HTTP interface that a push and a pull need.
 
-Repositories live in memory: commits are dictionaries of path → content, branches and tags point at commits. Small files
-go up inside the commit (``regular``), weights over the LFS route (``environment`` switches Xet off), or over Xet, whose
-client can store in a folder of this machine, ``xet_folder``. The network can be made worse: a ``Fault`` answers some
-requests with an error, late, damaged or cut off.
+Repositories live in memory, Spaces as ``spaces/owner/name``: commits are dictionaries of path → content, branches and
+tags point at commits. Small files go up inside the commit (``regular``), weights over the LFS route (``environment``
+switches Xet off), or over Xet, whose client can store in a folder of this machine, ``xet_folder``. The network can be
+made worse: a ``Fault`` answers some requests with an error, late, damaged or cut off.
 
     with LoopbackHub() as hub:
         hub.faults.append(Fault(r".*/config.json", status=503, times=2))
@@ -37,6 +37,8 @@ class Repo:
     Attributes:
         private: Only requests with a token of the hub see that it exists.
         gated: Only requests with a token in ``granted`` get files.
+        variables: Of a Space.
+        hardware: That a Space asks for.
     """
 
     private: bool = False
@@ -46,6 +48,8 @@ class Repo:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     titles: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    hardware: str = "cpu-basic"
 
     def commit(self, files: dict[str, bytes], branch: str = "main", title: str = "") -> str:
         """Make ``files`` the content of ``branch``; return the new commit's hash."""
@@ -235,8 +239,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.stopping.wait(self.fault.seconds)
             if self.fault.status:
                 return self._error(self.fault.status, None, "the loopback hub is out of order")
+        route = re.sub(r"^/api/spaces/", "/api/models/spaces/", url.path)
         for allowed, pattern, answer in _ROUTES:
-            match = re.fullmatch(pattern, url.path)
+            match = re.fullmatch(pattern, route)
             if match and method in allowed:
                 return answer(self, **{name: unquote(value) for name, value in match.groupdict().items()})
         self._error(404, None, f"no route for {method} {path}")
@@ -295,6 +300,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(401, None, "Invalid username or password.")
         asked = json.loads(self.body)
         repo_id = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+        if asked.get("type") == "space":
+            if asked.get("sdk") not in ("gradio", "docker", "static"):
+                return self._error(400, None, "a Space needs an sdk")
+            repo_id = f"spaces/{repo_id}"
         url = {"url": f"{self.hub.url}/{repo_id}"}
         with self.hub.lock:
             if repo_id in self.hub.repos:
@@ -413,7 +422,21 @@ class _Handler(BaseHTTPRequestHandler):
         if found := self._find(repo_id, revision):
             repo, commit = found
             names = [{"rfilename": path} for path in repo.commits[commit]]
-            self._json({"id": repo_id, "sha": commit, "private": repo.private, "siblings": names, "tags": []})
+            name = repo_id.removeprefix("spaces/")
+            self._json({"id": name, "sha": commit, "private": repo.private, "siblings": names, "tags": []})
+
+    def variables(self, repo_id: str) -> None:
+        if found := self._find(repo_id, "main", write=True):
+            if self.command == "POST":
+                asked = json.loads(self.body)
+                found[0].variables[asked["key"]] = asked["value"]
+            self._json({key: {"key": key, "value": value} for key, value in found[0].variables.items()})
+
+    def runtime(self, repo_id: str) -> None:
+        if found := self._find(repo_id, "main", write=self.command == "POST"):
+            if self.command == "POST":
+                found[0].hardware = json.loads(self.body)["flavor"]
+            self._json({"stage": "RUNNING", "hardware": {"current": "cpu-basic", "requested": found[0].hardware}})
 
     def tree(self, repo_id: str, revision: str) -> None:
         if found := self._find(repo_id, revision):
@@ -461,7 +484,7 @@ def _tree_entry(path: str, content: bytes) -> dict:
     return entry
 
 
-_ID = r"(?P<repo_id>[^/]+/[^/]+)"
+_ID = r"(?P<repo_id>(?:spaces/)?[^/]+/[^/]+)"
 _REVISION = r"(?P<revision>[^/]+)"  # matched while it is still quoted: refs%2Fpr%2F1
 _ROUTES = (
     ("POST", r"/api/repos/create", _Handler.create_repo),
@@ -474,6 +497,9 @@ _ROUTES = (
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_put),
     ("POST", r"/verify", _Handler.lfs_verify),
     ("POST", rf"/api/models/{_ID}/commit/{_REVISION}", _Handler.commit),
+    (("GET", "POST"), rf"/api/models/{_ID}/variables", _Handler.variables),
+    ("GET", rf"/api/models/{_ID}/runtime", _Handler.runtime),
+    ("POST", rf"/api/models/{_ID}/hardware", _Handler.runtime),
     ("GET", rf"/api/models/{_ID}", _Handler.info),
     ("GET", rf"/api/models/{_ID}/revision/{_REVISION}", _Handler.info),
     ("GET", rf"/api/models/{_ID}/xet-(read|write)-token/{_REVISION}", _Handler.xet_token),
