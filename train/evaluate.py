@@ -8,18 +8,23 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
+import train.consistency
+import train.likeness  # noqa: F401 - they register their metrics
 from stylesdf.checkpoint import WEIGHTS_FILE
+from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.data.images import ImageSet, load_images, parse_label
 from train.metrics import METRICS, READER_PATH, Context, Quantity
 from train.pretrained import PretrainedGenerator
 
 FORMAT = 1
-NUM_SEEDS, NUM_QUICK_SEEDS = 500, 50
+NUM_SEEDS, NUM_QUICK_SEEDS, QUICK_REPEATS = 500, 25, 3
 
 
 @torch.no_grad()
@@ -31,6 +36,7 @@ def evaluate(
     truncation: float = 1.0,
     progress: Callable[[str, float], None] | None = None,
     reader_path: str | Path = READER_PATH,
+    repeats: int = 1,
 ) -> dict:
     """Measure a model.
 
@@ -38,10 +44,11 @@ def evaluate(
         model: Generator; one that was loaded with ``from_pretrained`` has its file's hash in the report.
         data: Pictures of the data set, for what is measured on them too.
         metrics: Names of ``METRICS``; None takes all that can be measured with or without data.
-        num_seeds: Seeds 0 to ``num_seeds`` − 1.
+        num_seeds: Seeds 0 to ``num_seeds`` − 1; the next repeat takes the next so many.
         truncation: In [0, 1]; 1 is none.
         progress: Called with a metric's name and the share of it that is done, in [0, 1].
         reader_path: Where the pose reader is kept; trained and written where absent.
+        repeats: How often, with other seeds each; the report holds means, and standard deviations as ``spread``.
 
     Returns:
         A report that fits JSON; the same model gives the same report.
@@ -59,14 +66,19 @@ def evaluate(
             raise ValueError(f"the metric {name} compares with the data, expected some (--data)")
     if isinstance(num_seeds, bool) or not isinstance(num_seeds, int) or num_seeds < 2:
         raise ValueError(f"num_seeds is {num_seeds!r}, expected an integer of at least 2")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"repeats is {repeats!r}, expected an integer of at least 1")
     if not 0.0 <= truncation <= 1.0:
         raise ValueError(f"truncation is {truncation!r}, expected a number in [0, 1]")
     progress = progress or (lambda name, share: None)
     context = Context(data, reader_path)
-    results = {}
-    for name in names:
-        context.report = lambda share, name=name: progress(name, share)
-        results[name] = METRICS[name].measure(model, range(num_seeds), truncation, context)
+    rounds = []
+    for first in range(0, repeats * num_seeds, num_seeds):
+        results = {}
+        for name in names:
+            context.report = lambda share, name=name: progress(name, share)
+            results[name] = METRICS[name].measure(model, range(first, first + num_seeds), truncation, context)
+        rounds.append(results)
     return {
         "format": FORMAT,
         "model": {
@@ -75,12 +87,23 @@ def evaluate(
             "commit": getattr(model, "commit_hash", None),
             "config": model.config.to_dict(),
         },
-        "seeds": f"0-{num_seeds - 1}",
+        "seeds": f"0-{repeats * num_seeds - 1}",
         "num_seeds": num_seeds,
+        "repeats": repeats,
         "truncation": truncation,
         "pictures": "image" if model.config.has_decoder else "thumbnail",
-        "metrics": results,
+        "metrics": {name: _over_rounds(rounds, name, np.mean) for name in names},
+        "spread": {name: _over_rounds(rounds, name, partial(np.std, ddof=1)) for name in names} if repeats > 1 else {},
     }
+
+
+def _over_rounds(rounds: list[dict], metric: str, summary: Callable) -> dict:
+    """Summarise each number of a metric over the rounds that have it."""
+    found = {}
+    for name in rounds[0][metric]:
+        values = [results[metric][name] for results in rounds if results[metric][name] is not None]
+        found[name] = values[0] if len(rounds) == 1 and values else float(summary(values)) if values else None
+    return found
 
 
 def _weights_hash(model: Generator) -> str | None:
@@ -103,9 +126,10 @@ def markdown_table(report: dict) -> str:
     """Return a report as Markdown: one line about the model and one table."""
     model = report["model"]
     digest = f", sha256 `{model['sha256'][:16]}…`" if model["sha256"] else ""
+    repeats = f" in {report['repeats']} rounds, mean ± deviation of one" if report["repeats"] > 1 else ""
     lines = [
-        f"Model `{model['name']}`{digest}; seeds {report['seeds']}, truncation {report['truncation']:g}, "
-        f"pictures: the {report['pictures']} at 64×64.",
+        f"Model `{model['name']}`{digest}; seeds {report['seeds']}{repeats}, truncation {report['truncation']:g}, "
+        f"pictures: the {report['pictures']}.",
         "",
         "| metric | | model | toy heads | better |",
         "|---|---|---:|---:|---|",
@@ -115,13 +139,17 @@ def markdown_table(report: dict) -> str:
             reference = quantity.reference
             if isinstance(reference, str):
                 reference = result[reference]
-            shown = "–" if reference is None else _show(quantity, reference)
+            shown = _show(quantity, reference)
             value = _show(quantity, result[quantity.name])
+            if report["spread"]:
+                value += f" ± {_show(quantity, report['spread'][name][quantity.name])}"
             lines.append(f"| {name} | {quantity.text} | {value} | {shown} | {quantity.better} |")
     return "\n".join(lines) + "\n"
 
 
-def _show(quantity: Quantity, value: float) -> str:
+def _show(quantity: Quantity, value: float | None) -> str:
+    if value is None:
+        return "–"
     if quantity.unit == "share":
         return f"{100 * value:.1f} %"
     if quantity.unit == "degrees":
@@ -137,10 +165,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
     parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(METRICS)} (default: all)")
     parser.add_argument("--num-seeds", type=int, metavar="N", help=f"seeds 0 to N − 1 (default: {NUM_SEEDS})")
-    parser.add_argument("--quick", action="store_true", help=f"{NUM_QUICK_SEEDS} seeds instead of {NUM_SEEDS}")
+    parser.add_argument("--repeats", type=int, metavar="N", help="rounds with other seeds each (default: 1)")
     parser.add_argument(
-        "--truncation", type=float, default=1.0, help="from 0 to 1, no truncation (default: %(default)s)"
+        "--quick", action="store_true", help=f"{QUICK_REPEATS} rounds of {NUM_QUICK_SEEDS} seeds, with their deviation"
     )
+    parser.add_argument(
+        "--truncation", type=float, nargs="+", default=[1.0], metavar="PSI",
+        help="from 0 to 1, no truncation; several make a report each (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument(
         "--reader", type=Path, default=READER_PATH,
@@ -156,15 +188,18 @@ def run(args: argparse.Namespace) -> int:
         label = parse_label(args.label)
         data = load_images(args.data, config.image_resolution, config.render_resolution, label=label)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else NUM_SEEDS
+    repeats = args.repeats if args.repeats is not None else QUICK_REPEATS if args.quick else 1
     show = _Progress()
-    report = evaluate(model, data, args.metrics or None, num_seeds, args.truncation, show, args.reader)
-    show.end()
-    table = markdown_table(report)
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        (args.out / "metrics.md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    for truncation in args.truncation:
+        report = evaluate(model, data, args.metrics or None, num_seeds, truncation, show, args.reader, repeats)
+        show.end()
+        table = markdown_table(report)
+        if args.out is not None:
+            name = "metrics" if len(args.truncation) == 1 else f"metrics-{truncation:g}"
+            for ending, text in (("json", json.dumps(report, indent=2) + "\n"), ("md", table)):
+                with replacing(args.out / f"{name}.{ending}") as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+        print(table, end="")
     return 0
 
 

@@ -20,22 +20,20 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from stylesdf.camera import Camera, camera_rays, sample_poses
+from stylesdf.camera import Camera, camera_rays
 from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 from train.data.images import ImageSet, to_signed
 from train.data.toy_heads import SPECIES
-from train.distances import frechet_distance
 from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
 
-READER_PATH = Path("data/pose-regressor.safetensors")
+READER_PATH = Path(__file__).parent / "data" / "toy-reader.safetensors"  # trained once, as ``train.reader`` says
 REFERENCE_SEED = 20_240_602  # heads to hold results against; neither the reader nor a data set has seen them
 YAW_RANGE, PITCH_RANGE = math.radians(30.0), math.radians(15.0)
 RAY_SAMPLES = 96
 MESH_RESOLUTION = 96
 MAX_DATA_IMAGES = 1000
-MIN_DATA_IMAGES = 4  # two halves with a covariance each
 BETTER = ("higher", "lower", "nearer")
 
 
@@ -130,6 +128,7 @@ class Context:
         self.data = data
         self.reader_path = reader_path
         self.report = report
+        self.crowd: tuple[tuple, object] | None = None  # of ``train.likeness``
         self._views: tuple[tuple, Views] | None = None
         self._references: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -431,39 +430,40 @@ def variety(model: Generator, seeds: Sequence[int], truncation: float, context: 
 
 
 @metric(
-    "toy-frechet",
-    Quantity("distance", "Fréchet distance to the data, toy features", "", "lower", "reference_distance"),
-    needs_data=True,
+    "smoothness",
+    Quantity("bend", "bend of the surface between neighbouring pixels, median", "degrees", "nearer", "reference_bend"),
+    Quantity("rough", "share of the surface that bends by more than 30°", "share", "nearer", "reference_rough"),
 )
-def toy_frechet(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
-    """How far are the pictures from the data's? The Fréchet distance of FID, on the 128 features of the reader.
+def smoothness(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Is the level set smooth where the data is? Angles between normals of neighbouring pixels, frontal views.
 
-    Poses are drawn from the model's own prior. This is a scale of its own, not FID's. The reference, which no model
-    can be expected to beat, is the distance between two halves of the data that share no picture, each of at most as
-    many as there are seeds.
+    Normals are those of the depth map, of heads as of the data; pixels at the outline have none.
     """
-    if len(context.data) < MIN_DATA_IMAGES:
-        raise ValueError(f"the data has {len(context.data)} pictures, toy-frechet needs at least {MIN_DATA_IMAGES}")
-    config, reader = model.config, context.reader
-    random = torch.Generator().manual_seed(REFERENCE_SEED)
-    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
-    pictures = []
-    for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
-        w = model.mapping(latent(model, seed), truncation)
-        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation)[0])
-        context.report((index + 1) / len(seeds))
-    order = torch.randperm(len(context.data), generator=random)
-    count = min(len(seeds), len(order) // 2)
-    real = [
-        reader.features(to_reader_size(context.data.image_batch(index))).numpy()
-        for index in (order[:count], order[count : 2 * count])
-    ]
-    generated = reader.features(torch.cat(pictures)).numpy()
+    pixel = 2.0 * math.tan(math.radians(model.config.fov_deg) / 2.0)  # of the whole width, at depth 1
+    result = {"count": len(seeds)} | _bends("", context.views(model, seeds, truncation).depth, pixel)
+    return result | _bends("reference_", context.references(len(seeds))[1], pixel)
+
+
+def bends(depth: Tensor, width: float) -> Tensor:
+    """Return the angles between the normals of horizontally and vertically neighbouring pixels, in degrees.
+
+    Args:
+        depth: z-depth, NaN in the background. ``(H, W)``.
+        width: Of the view at depth 1, world units.
+    """
+    step = width / depth.shape[-1] * 2.0
+    across, down = (depth[1:-1, 2:] - depth[1:-1, :-2]) / step, (depth[2:, 1:-1] - depth[:-2, 1:-1]) / step
+    normals = torch.nn.functional.normalize(torch.stack([across, down, torch.ones_like(across)]), dim=0)
+    cosines = [(normals[:, :, 1:] * normals[:, :, :-1]).sum(0), (normals[:, 1:] * normals[:, :-1]).sum(0)]
+    angles = torch.cat([cosine[~cosine.isnan()].clamp(-1.0, 1.0).acos() for cosine in cosines])
+    return angles.rad2deg()
+
+
+def _bends(prefix: str, depth: Tensor, width: float) -> dict[str, float]:
+    found = [angles for view in depth if len(angles := bends(view, width))]
     return {
-        "count": len(seeds),
-        "data_count": count,
-        "distance": frechet_distance(generated, real[0]),
-        "reference_distance": frechet_distance(real[0], real[1]),
+        f"{prefix}bend": _mean([float(angles.median()) for angles in found]),
+        f"{prefix}rough": _mean([float((angles > 30.0).double().mean()) for angles in found]),
     }
 
 

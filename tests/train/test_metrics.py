@@ -15,9 +15,8 @@ from stylesdf.mesh import extract_mesh, field_normals
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput
 from stylesdf.pipeline import StyleSDF
-from tests.tiny import TINY, Model
 from train import metrics, reader
-from train.data.images import ImageSet, load_images
+from train.data.images import ImageSet
 from train.data.toy_heads import SPECIES
 from train.evaluate import add_arguments, evaluate, markdown_table, run
 from train.metrics import METRICS, Context, bulge, correlation, latent, level_set_depth, r_squared, relief, variety_of
@@ -286,6 +285,51 @@ def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_rea
     assert widths == {6}
 
 
+def test_rounds_have_a_spread(tiny_model, tmp_path):
+    report = evaluate(tiny_model, metrics=["variety"], num_seeds=2, repeats=3)
+    alone = [
+        METRICS["variety"].measure(tiny_model, range(first, first + 2), 1.0, Context())["distance"]
+        for first in (0, 2, 4)
+    ]
+    assert report["seeds"] == "0-5"
+    assert report["metrics"]["variety"]["distance"] == pytest.approx(np.mean(alone))
+    assert report["spread"]["variety"]["distance"] == pytest.approx(np.std(alone, ddof=1))
+    assert "±" in markdown_table(report) and "in 3 rounds" in markdown_table(report)
+
+
+def test_a_sweep_writes_a_report_for_each_truncation(checkpoint, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = [
+        str(checkpoint),
+        "--out",
+        str(tmp_path),
+        "--num-seeds",
+        "2",
+        "--metrics",
+        "variety",
+        "--truncation",
+        "0",
+        "1",
+    ]
+    assert run(parser.parse_args(words)) == 0
+    none, full = (json.loads((tmp_path / f"metrics-{psi}.json").read_text()) for psi in (0, 1))
+    assert none["metrics"]["variety"]["distance"] < 1e-6 < full["metrics"]["variety"]["distance"]
+
+
+def test_every_metric_says_what_it_is():
+    for metric in METRICS.values():
+        assert len(metric.measure.__doc__.strip()) > 40 and metric.quantities
+        assert all(quantity.text and quantity.better for quantity in metric.quantities)
+
+
+def test_the_shipped_reader_is_of_the_recipe():
+    loaded = reader.load_reader(metrics.READER_PATH, lambda share: pytest.fail("trained anew"))
+    pictures, _, species = reader.draw_heads(5, torch.zeros(20), torch.zeros(20))
+    poses, read = loaded.read(pictures)
+    assert (read == species).double().mean() >= 0.9 and poses.abs().mean() < math.radians(2)
+
+
 def test_the_command_writes_both_files(checkpoint, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -312,22 +356,16 @@ def test_the_tiny_models_mesh_is_the_scenes(scene):
     assert np.allclose(np.linalg.norm(vertices, axis=1), RADIUS, atol=1e-3)
 
 
-def test_distance_to_the_data_is_least_for_the_data_itself(tmp_path, monkeypatch):
-    monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path))
-    context = Context(load_images("toy-heads:200", 64, 64))
-    torch.manual_seed(0)
-    context.reader = reader.HeadReader().eval()
-    measure = METRICS["toy-frechet"].measure
-    monkeypatch.setattr(metrics, "draw", lambda *_: (torch.rand(1, 3, 64, 64) * 2 - 1, None))
-    noise = measure(Model(TINY), range(100), 1.0, context)
-    real = iter(context.data.image_batch(torch.arange(100))[:, None])
-    monkeypatch.setattr(metrics, "draw", lambda *_: (next(real), None))
-    heads = measure(Model(TINY), range(100), 1.0, context)
-    assert heads["reference_distance"] == noise["reference_distance"] > 0
-    assert heads["distance"] < 3 * heads["reference_distance"] < noise["distance"]
+def test_a_ball_bends_evenly_and_a_rough_one_does_not():
+    rows, columns = torch.meshgrid(torch.linspace(-0.1, 0.1, 64), torch.linspace(-0.1, 0.1, 64), indexing="ij")
+    inside = 0.06**2 - rows**2 - columns**2
+    depth = torch.where(inside > 0, 1.0 - inside.clamp(min=0).sqrt(), torch.nan)
+    angles = metrics.bends(depth, 0.2)
+    assert math.degrees(0.2 / 64 / 0.06) * 0.8 < angles.median() < math.degrees(0.2 / 64 / 0.06) * 2.5
+    rough = depth + 0.004 * torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    assert metrics.bends(rough, 0.2).median() > 4 * angles.median()
 
 
-def test_metrics_that_need_data_are_left_out_or_refused_without():
-    assert METRICS["toy-frechet"].needs_data
-    with pytest.raises(ValueError, match="toy-frechet compares with the data"):
-        evaluate(Model(TINY), metrics=["toy-frechet"], num_seeds=2)
+def test_smooth_scenes_are_smoother_than_heads(scene, context):
+    result = METRICS["smoothness"].measure(scene(ball), range(4), 1.0, context)
+    assert result["bend"] < 20 and result["reference_rough"] > result["rough"]

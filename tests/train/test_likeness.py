@@ -1,0 +1,100 @@
+"""Distances of distributions by known Gaussians; metrics against the data by what must come out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from stylesdf.camera import sample_poses
+from tests.tiny import TINY, Model
+from train import likeness, reader
+from train.data.images import load_images
+from train.distances import frechet_distance, kernel_distance, recall
+from train.evaluate import evaluate
+from train.metrics import METRICS, Context
+
+NAMES = ("toy-frechet", "toy-kid", "toy-recall", "copies", "judge")
+
+
+def gaussian(count, mean, deviation, seed=0):
+    return np.random.RandomState(seed).randn(count, 4) * deviation + mean
+
+
+def test_frechet_distance_of_gaussians():
+    # ‖Δμ‖² + Σ (σ − τ)² = 4 · 0.25 + 4 · 1
+    found = frechet_distance(gaussian(40_000, 0.5, 1.0), gaussian(40_000, 0.0, 2.0, seed=1))
+    assert found == pytest.approx(5.0, rel=0.02)
+    assert frechet_distance(gaussian(500, 0, 1), gaussian(500, 0, 1)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_kernel_distance_of_gaussians():
+    same = [kernel_distance(gaussian(300, 0, 1, seed), gaussian(300, 0, 1, seed + 50)) for seed in range(12)]
+    assert abs(np.mean(same)) < 2.5 * np.std(same) / np.sqrt(12) + 1e-3 and min(same) < 0 < max(same)  # unbiased
+    # (x·y/4 + 1)³ with E over independent x ~ N(0, 1), y ~ N(μ, 1): by hand for one-point sets
+    assert kernel_distance(np.zeros((2, 4)), np.ones((2, 4))) == pytest.approx(1.0 + 8.0 - 2.0)
+
+
+def test_recall_and_precision_of_halves():
+    line = np.linspace(0.0, 1.0, 101)[:, None]
+    left = line[:50]
+    assert recall(line, left, 3) == pytest.approx(0.52, abs=0.02)  # the data's right half is out of reach
+    assert recall(left, line, 3) == 1.0
+
+
+class Show:
+    """A model that shows given pictures."""
+
+    def __init__(self, monkeypatch, pictures):
+        self.pictures = iter(pictures[:, None])
+        monkeypatch.setattr(likeness, "draw_full", lambda *arguments: next(self.pictures))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STYLESDF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return load_images("toy-heads:160", 64, 64)
+
+
+@pytest.fixture
+def context(data):
+    context = Context(data)
+    torch.manual_seed(0)
+    context.reader = reader.HeadReader().eval()
+    return context
+
+
+def measure(monkeypatch, context, pictures):
+    context.crowd = None
+    Show(monkeypatch, pictures)
+    model = Model(TINY)
+    return {name: METRICS[name].measure(model, range(len(pictures)), 1.0, context) for name in NAMES}
+
+
+def test_noise_is_far_and_the_data_is_near(monkeypatch, context):
+    unseen = context.data.image_batch(torch.arange(160))[80:]
+    heads = measure(monkeypatch, context, unseen)
+    noise = measure(monkeypatch, context, torch.rand(80, 3, 64, 64) * 2 - 1)
+    for name in ("toy-frechet", "toy-kid"):
+        assert heads[name]["distance"] < 3 * abs(heads[name]["reference_distance"]) + 1 < noise[name]["distance"] + 1
+        assert heads[name]["reference_distance"] == noise[name]["reference_distance"]
+    assert heads["toy-recall"]["recall"] > 0.7 > 0.1 > noise["toy-recall"]["precision"]
+    assert noise["judge"]["accuracy"] > 0.95 > 0.75 > heads["judge"]["accuracy"]
+
+
+def test_copies_are_found(monkeypatch, context):
+    random = torch.Generator().manual_seed(likeness.REFERENCE_SEED)
+    sample_poses(40, TINY.pose_yaw, TINY.pose_pitch, TINY.pose_distribution, random)
+    learned_by_heart = context.data.image_batch(torch.randperm(160, generator=random)[:40])
+    found = measure(monkeypatch, context, learned_by_heart)["copies"]
+    assert found["ratio"] < 0.05 and found["nearest"] < found["reference_nearest"]
+
+
+def test_metrics_that_need_data_are_left_out_or_refused_without(data):
+    assert all(METRICS[name].needs_data for name in NAMES)
+    with pytest.raises(ValueError, match="toy-frechet compares with the data"):
+        evaluate(Model(TINY), metrics=["toy-frechet"], num_seeds=2)
+    few = dataclasses.replace(data, images=data.images[:3], thumbnails=data.thumbnails[:3], poses=None)
+    with pytest.raises(ValueError, match="the data has 3 pictures"):
+        likeness.gather(Model(TINY), range(2), 1.0, Context(few))

@@ -1,0 +1,224 @@
+"""Metrics against the data: distances between distributions, copies, and what a fresh judge can tell.
+
+Shapes: N pictures, C features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylesdf.camera import Camera, sample_poses
+from stylesdf.model import Generator
+from train.distances import frechet_distance, kernel_distance, recall
+from train.metrics import REFERENCE_SEED, Context, Quantity, latent, metric
+from train.reader import to_reader_size
+
+MIN_DATA_IMAGES = 4  # two halves with a covariance each
+NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991
+JUDGE = {"epochs": 12, "batch": 16, "rate": 1e-3, "channels": (16, 32, 64, 96, 128), "seed": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """Pictures from everywhere and what the reader sees in them.
+
+    Attributes:
+        pictures: The model's, one per seed, poses from its prior, at full size, 8 bits. ``(N, 3, R, R)``.
+        features: Theirs. ``(N, C)``.
+        real_index: Two disjoint sets of the data, of one size.
+        real: The features of each.
+    """
+
+    pictures: Tensor
+    features: np.ndarray
+    real_index: tuple[Tensor, Tensor]
+    real: tuple[np.ndarray, np.ndarray]
+
+
+@torch.no_grad()
+def gather(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> Crowd:
+    """Draw a picture per seed and as many of the data, twice where it has so many; kept for the next metric.
+
+    Raises:
+        ValueError: The data has fewer than four pictures.
+    """
+    if len(context.data) < MIN_DATA_IMAGES:
+        raise ValueError(f"the data has {len(context.data)} pictures, expected at least {MIN_DATA_IMAGES}")
+    key = (model, tuple(seeds), truncation)
+    if context.crowd is not None and context.crowd[0] == key:
+        return context.crowd[1]
+    config, random = model.config, torch.Generator().manual_seed(REFERENCE_SEED)
+    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
+    pictures, features = [], []
+    for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
+        w = model.mapping(latent(model, seed), truncation)
+        picture = draw_full(model, w, Camera.from_angles(yaw, pitch), truncation)
+        pictures.append(to_bytes(picture))
+        features.append(context.reader.features(to_reader_size(picture)).numpy())
+        context.report((index + 1) / len(seeds))
+    order = torch.randperm(len(context.data), generator=random)
+    count = min(len(seeds), len(order) // 2)
+    halves = order[:count], order[count : 2 * count]
+    real = tuple(context.reader.features(to_reader_size(context.data.image_batch(half))).numpy() for half in halves)
+    crowd = Crowd(torch.cat(pictures), np.concatenate(features), halves, real)
+    context.crowd = (key, crowd)
+    return crowd
+
+
+def draw_full(model: Generator, w: Tensor, camera: Camera, truncation: float) -> Tensor:
+    """Generate one picture at full size, in [−1, 1], on the CPU. ``(1, 3, R, R)``."""
+    rendering = model.render(w, camera)
+    picture = rendering.thumbnail
+    if model.config.has_decoder:
+        picture = model.synthesis(rendering.features, model.decoder_codes(w, truncation))
+    return picture.float().cpu().clamp(-1.0, 1.0)
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """Round pictures in [−1, 1] to 8 bits."""
+    return ((pictures + 1.0) * 127.5).round().to(torch.uint8)
+
+
+@metric(
+    "toy-frechet",
+    Quantity("distance", "Fréchet distance to the data, toy features", "", "lower", "reference_distance"),
+    needs_data=True,
+)
+def toy_frechet(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """How far are the pictures from the data's? The Fréchet distance of FID, on the 128 features of the reader.
+
+    Poses are drawn from the model's own prior. This is a scale of its own, not FID's. The reference, which no model
+    can be expected to beat, is the distance between two halves of the data that share no picture, each of at most as
+    many as there are seeds.
+    """
+    crowd = gather(model, seeds, truncation, context)
+    return {
+        "count": len(seeds),
+        "data_count": len(crowd.real[0]),
+        "distance": frechet_distance(crowd.features, crowd.real[0]),
+        "reference_distance": frechet_distance(*crowd.real),
+    }
+
+
+@metric(
+    "toy-kid",
+    Quantity("distance", "kernel distance to the data × 1000, toy features", "", "lower", "reference_distance"),
+    needs_data=True,
+)
+def toy_kid(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """The unbiased kernel distance of KID (arXiv 1801.01401) on the reader's features, which are put on one scale."""
+    crowd = gather(model, seeds, truncation, context)
+    scale = crowd.real[1].std(axis=0) + 1e-6
+    return {
+        "count": len(seeds),
+        "distance": 1000.0 * kernel_distance(crowd.features / scale, crowd.real[0] / scale),
+        "reference_distance": 1000.0 * kernel_distance(crowd.real[1] / scale, crowd.real[0] / scale),
+    }
+
+
+@metric(
+    "toy-recall",
+    Quantity("recall", "share of the data within reach of generated heads", "share", "higher", "reference_recall"),
+    Quantity("precision", "share of generated heads within reach of the data", "share", "higher", "reference_recall"),
+    needs_data=True,
+)
+def toy_recall(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Is all of the data's variety there, and nothing else? Improved precision and recall (arXiv 1904.06991).
+
+    Within reach is nearer than some picture of the other set is to its third neighbour there, in the reader's
+    features. The reference compares two halves of the data.
+    """
+    crowd = gather(model, seeds, truncation, context)
+    return {
+        "count": len(seeds),
+        "recall": recall(crowd.real[0], crowd.features, NEIGHBOURS),
+        "precision": recall(crowd.features, crowd.real[0], NEIGHBOURS),
+        "reference_recall": recall(crowd.real[0], crowd.real[1], NEIGHBOURS),
+    }
+
+
+@metric(
+    "copies",
+    Quantity("ratio", "distance to the nearest picture of the data, over that of unseen heads", "", "nearer", 1.0),
+    Quantity("nearest", "nearest of all, over the median of unseen heads", "", "higher", "reference_nearest"),
+    needs_data=True,
+)
+def copies(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Has the model learned pictures by heart? Colour distances at 16×16 pixels to the nearest picture of the data.
+
+    One half of the data stands for unseen heads. A model that copies is much nearer to the other half than those are.
+    """
+    crowd = gather(model, seeds, truncation, context)
+
+    def small(pictures: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(pictures, 16).flatten(1)
+
+    known, unseen = (small(context.data.image_batch(index)) for index in crowd.real_index)
+    generated = small(crowd.pictures.float() / 127.5 - 1.0)
+    ours, theirs = (torch.cdist(pictures, known).min(dim=1).values for pictures in (generated, unseen))
+    middle = float(theirs.median())
+    return {
+        "count": len(seeds),
+        "ratio": float(ours.median()) / middle if middle else None,
+        "nearest": float(ours.min()) / middle if middle else None,
+        "reference_nearest": float(theirs.min()) / middle if middle else None,
+    }
+
+
+@metric(
+    "judge",
+    Quantity("accuracy", "a fresh judge tells generated from real, at full size", "share", "nearer", 0.5),
+    needs_data=True,
+)
+def judge(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """How often is a fresh classifier right that has learned real from generated? 50 % is the limit.
+
+    Strided convolutions with group normalisation learn on one half of the seeds and as many real pictures, twelve
+    passes of Adam with a falling rate, mirrored at random; asked about the other half and as many other real ones.
+    """
+    crowd = gather(model, seeds, truncation, context)
+    count = min(len(seeds), len(crowd.real_index[0]))
+    real = to_bytes(context.data.image_batch(crowd.real_index[0][:count]))
+    half = count // 2
+    school = torch.cat([real[:half], crowd.pictures[:half]]), torch.arange(2 * half) < half
+    exam = torch.cat([real[half:], crowd.pictures[half:count]]), torch.arange(2 * (count - half)) < count - half
+    network = _train_judge(*school, context)
+    with torch.no_grad():
+        answers = torch.cat([network(chunk.float() / 127.5 - 1.0) for chunk in exam[0].split(JUDGE["batch"])]) > 0
+    return {"count": count, "accuracy": float((answers[:, 0] == exam[1]).double().mean())}
+
+
+@torch.enable_grad()
+def _train_judge(pictures: Tensor, is_real: Tensor, context: Context) -> nn.Module:
+    random = torch.Generator().manual_seed(JUDGE["seed"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(JUDGE["seed"])
+        layers, width = [], 3
+        for channels in JUDGE["channels"]:
+            layers += [nn.Conv2d(width, channels, 3, stride=2, padding=1), nn.GroupNorm(8, channels), nn.LeakyReLU(0.2)]
+            width = channels
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, 1))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=JUDGE["rate"], weight_decay=0.01)
+    total = JUDGE["epochs"] * math.ceil(len(pictures) / JUDGE["batch"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, JUDGE["rate"], total_steps=total)
+    for step in range(total):
+        if step % math.ceil(len(pictures) / JUDGE["batch"]) == 0:
+            batches = list(torch.randperm(len(pictures), generator=random).split(JUDGE["batch"]))
+        index = batches.pop()
+        batch = pictures[index].float() / 127.5 - 1.0
+        is_flipped = torch.rand(len(index), 1, 1, 1, generator=random) < 0.5
+        logits = network(torch.where(is_flipped, batch.flip(3), batch))[:, 0]
+        loss = F.binary_cross_entropy_with_logits(logits, is_real[index].float())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        context.report((step + 1) / total)
+    return network.eval()
