@@ -22,6 +22,7 @@ from stylesdf.ops import (
     assert_shape,
     biased_leaky_relu,
     fir_upsample,
+    image_layout,
     modulate,
     modulated_conv2d,
 )
@@ -175,7 +176,7 @@ class Decoder(nn.Module):
             sources = [None] * len(ws) if generators is None else generators
             samples = zip(features.split(1), ws.split(1), sources)
             return torch.cat([self.condition(code)(x, noise_mode, source) for x, code, source in samples])
-        x = self.conv(features, ws[:, 0], noise_mode, generators)
+        x = self.conv(image_layout(features), ws[:, 0], noise_mode, generators)
         rgb = self.to_rgb(x, ws[:, 1])
         for k, block in enumerate(self.blocks, start=1):
             x, rgb = block(x, rgb, ws[:, 2 * k - 1 : 2 * k + 2], noise_mode, generators)

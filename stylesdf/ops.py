@@ -70,22 +70,22 @@ def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
     return x * math.sqrt(2.0) if x.requires_grad else x.mul_(math.sqrt(2.0))
 
 
-def fir_filter(x: Tensor, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
+def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1) -> Tensor:
     """Convolve every channel with the separable [1, 3, 3, 1] low-pass, normalised to ``gain``.
 
     Args:
         x: ``(B, C, H, W)``.
-        pad: Zeros before and after, on both axes.
+        pad: Zeros on every side.
         gain: Sum of the filter.
+        stride: 2 keeps every second row and column.
 
     Returns:
-        ``(B, C, H + sum(pad) − 3, W + sum(pad) − 3)``.
+        ``(B, C, H + 2 pad − 3, W + 2 pad − 3)``, or half of that, rounded up.
     """
     channels = x.shape[1]
     taps = torch.tensor(FIR_TAPS, device=x.device, dtype=x.dtype) / sum(FIR_TAPS) * math.sqrt(gain)
-    x = F.pad(x, (*pad, *pad))
-    x = F.conv2d(x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), groups=channels)
-    return F.conv2d(x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), groups=channels)
+    kernel = (taps[:, None] * taps).expand(channels, 1, 4, 4)
+    return convolve(x, kernel, stride=stride, padding=pad, groups=channels)
 
 
 def fir_upsample(x: Tensor) -> Tensor:
@@ -125,6 +125,109 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.weight * self.weight_scale, self.bias * self.bias_scale)
 
 
+def image_layout(x: Tensor) -> Tensor:
+    """Return the same maps with their channels last in memory on a CPU, where convolutions then take about half."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    transposed: bool = False,
+    groups: int = 1,
+) -> Tensor:
+    """Do what ``F.conv2d`` does, or ``F.conv_transpose2d``, with cheap second derivatives.
+
+    torch differentiates a convolution's gradients by transposed and dilated convolutions that no library is quick at.
+    They are again this convolution, its input gradient and its weight gradient, of other arguments.
+    """
+    kind = (stride, padding, transposed, groups)
+    if not torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return _convolution(x, weight, bias, kind)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = (None if tensor is None else tensor.to(dtype) for tensor in (x, weight, bias))
+    return _Convolution.apply(x, weight, bias, kind)
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, kind: tuple) -> Tensor:
+    stride, padding, transposed, groups = kind
+    function = F.conv_transpose2d if transposed else F.conv2d
+    return function(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
+
+def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, kind: tuple, mask: list[bool]) -> tuple:
+    stride, padding, transposed, groups = kind
+    options = [stride, stride], [padding, padding], [1, 1], transposed, [0, 0], groups
+    return torch.ops.aten.convolution_backward(gradient, x, weight, None, *options, mask)
+
+
+class _Convolution(torch.autograd.Function):
+    """y = x ∗ w + b."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, kind: tuple) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.kind = kind
+        return _convolution(x, weight, bias, kind)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple:
+        x, weight = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        return (
+            _InputGradient.apply(gradient, x.detach(), weight, ctx.kind) if wants_x else None,
+            _WeightGradient.apply(gradient, x, weight.detach(), ctx.kind) if wants_weight else None,
+            gradient.sum(dim=(0, 2, 3)) if wants_bias else None,
+            None,
+        )
+
+
+class _InputGradient(torch.autograd.Function):
+    """∂⟨g, x ∗ w⟩/∂x, linear in g and w; of x the shape counts."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, x: Tensor, weight: Tensor, kind: tuple) -> Tensor:
+        ctx.save_for_backward(gradient, weight)
+        ctx.kind = kind
+        return _convolution_backward(gradient, x, weight, kind, [True, False, False])[0]
+
+    @staticmethod
+    def backward(ctx, towards: Tensor) -> tuple:
+        gradient, weight = ctx.saved_tensors
+        wants_gradient, _, wants_weight, _ = ctx.needs_input_grad
+        return (
+            _Convolution.apply(towards, weight, None, ctx.kind) if wants_gradient else None,
+            None,
+            _WeightGradient.apply(gradient, towards, weight.detach(), ctx.kind) if wants_weight else None,
+            None,
+        )
+
+
+class _WeightGradient(torch.autograd.Function):
+    """∂⟨g, x ∗ w⟩/∂w, linear in g and x; of w the shape counts."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, x: Tensor, weight: Tensor, kind: tuple) -> Tensor:
+        ctx.save_for_backward(gradient, x)
+        ctx.kind = kind
+        return _convolution_backward(gradient, x, weight, kind, [False, True, False])[1]
+
+    @staticmethod
+    def backward(ctx, towards: Tensor) -> tuple:
+        gradient, x = ctx.saved_tensors
+        wants_gradient, wants_x, _, _ = ctx.needs_input_grad
+        return (
+            _Convolution.apply(x, towards, None, ctx.kind) if wants_gradient else None,
+            _InputGradient.apply(gradient, x.detach(), towards, ctx.kind) if wants_x else None,
+            None,
+            None,
+        )
+
+
 def modulate(weight: Tensor, style: Tensor, demodulate: bool = True) -> Tensor:
     """Return the weights that one sample's modulated convolution comes down to; see ``modulated_conv2d``.
 
@@ -158,10 +261,10 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool 
     weight = weight * (1.0 / math.sqrt(in_size * kernel * kernel))
     x = x * style[:, :, None, None]
     if up:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-        x = fir_filter(x, pad=(1, 1), gain=4.0)
+        x = convolve(x, weight.transpose(0, 1), stride=2, transposed=True)
+        x = fir_filter(x, pad=1, gain=4.0)
     else:
-        x = F.conv2d(x, weight, padding=kernel // 2)
+        x = convolve(x, weight, padding=kernel // 2)
     if demodulate:
         # Σ over inputs and taps of (w · s)² = s² · Σ_taps w²
         norm = F.linear(style.square(), weight.square().sum(dim=(2, 3)))  # (B, out)

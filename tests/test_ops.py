@@ -11,6 +11,7 @@ from stylesdf.ops import (
     affine,
     assert_shape,
     biased_leaky_relu,
+    convolve,
     fir_filter,
     fir_upsample,
     modulated_conv2d,
@@ -20,8 +21,8 @@ from stylesdf.ops import (
 FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 
-def convolve(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Correlation without padding (the FIR kernel is symmetric)."""
+def correlate(plane: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Slide a kernel without padding (the FIR kernel is symmetric)."""
     height, width = plane.shape[0] - kernel.shape[0] + 1, plane.shape[1] - kernel.shape[1] + 1
     out = np.zeros((height, width))
     for row in range(height):
@@ -36,20 +37,43 @@ def loop_conv(x: np.ndarray, weight: np.ndarray, up: bool) -> np.ndarray:
     _, height, width = x.shape
     if not up:
         padded = np.pad(x, ((0, 0), (kernel // 2,) * 2, (kernel // 2,) * 2))
-        return np.stack([sum(convolve(padded[i], weight[o, i]) for i in range(in_size)) for o in range(out_size)])
+        return np.stack([sum(correlate(padded[i], weight[o, i]) for i in range(in_size)) for o in range(out_size)])
     # transposed, stride 2: every input pixel stamps the kernel
     stamped = np.zeros((out_size, 2 * height + 1, 2 * width + 1))
     for row in range(height):
         for column in range(width):
             stamp = np.tensordot(weight, x[:, row, column], axes=(1, 0))
             stamped[:, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += stamp
-    return np.stack([convolve(np.pad(plane, 1), FIR * 4) for plane in stamped])
+    return np.stack([correlate(np.pad(plane, 1), FIR * 4) for plane in stamped])
 
 
-def test_fir_filter_is_the_two_dimensional_kernel():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_fir_filter_is_the_two_dimensional_kernel(stride):
     x = torch.randn(2, 3, 6, 5)
-    expected = [[convolve(np.pad(plane, (2, 1)), FIR * 4) for plane in sample] for sample in x.double().numpy()]
-    torch.testing.assert_close(fir_filter(x, pad=(2, 1), gain=4.0), torch.tensor(np.array(expected)).float())
+    expected = [[correlate(np.pad(plane, 2), FIR * 4) for plane in sample] for sample in x.double().numpy()]
+    expected = torch.tensor(np.array(expected)).float()[:, :, ::stride, ::stride]
+    torch.testing.assert_close(fir_filter(x, pad=2, gain=4.0, stride=stride), expected)
+
+
+@pytest.mark.parametrize(
+    "shape, kind",
+    [
+        ((5, 3, 3, 3), {"padding": 1}),
+        ((5, 3, 3, 3), {"stride": 2}),
+        ((3, 5, 3, 3), {"stride": 2, "transposed": True}),
+        ((3, 1, 4, 4), {"stride": 2, "padding": 1, "groups": 3}),
+    ],
+)
+def test_convolutions_have_the_derivatives_of_a_convolution(shape, kind):
+    x = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(3 if "groups" in kind else 5, dtype=torch.float64, requires_grad=True)
+    arguments = (x, weight, bias)
+    assert torch.autograd.gradcheck(lambda *a: convolve(*a, **kind), arguments)
+    assert torch.autograd.gradgradcheck(lambda *a: convolve(*a, **kind), arguments)
+    with torch.no_grad():
+        plain = convolve(*arguments, **kind)
+    torch.testing.assert_close(plain, convolve(*arguments, **kind).detach())
 
 
 def test_upsampling_is_zero_stuffing_then_the_low_pass():
@@ -59,7 +83,7 @@ def test_upsampling_is_zero_stuffing_then_the_low_pass():
         for channel in range(3):
             stuffed = np.zeros((10, 8))
             stuffed[::2, ::2] = x[sample, channel].numpy()
-            expected[sample, channel] = convolve(np.pad(stuffed, (2, 1)), FIR * 4)
+            expected[sample, channel] = correlate(np.pad(stuffed, (2, 1)), FIR * 4)
     torch.testing.assert_close(fir_upsample(x), torch.tensor(expected).float())
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, fir_filter
+from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, convolve, fir_filter, image_layout
 
 
 def minibatch_std(x: Tensor, group_size: int = 4) -> Tensor:
@@ -121,11 +121,13 @@ class EqualizedConv2d(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight.shape[-1]
-        if self.down:
-            # the low-pass keeps H + kernel − 1 rows, of which stride 2 leaves H / 2
-            x = fir_filter(x, pad=((kernel + 2) // 2, (kernel + 1) // 2))
-        x = F.conv2d(x, self.weight * self.scale, stride=2 if self.down else 1, padding=0 if self.down else kernel // 2)
+        kernel, weight = self.weight.shape[-1], self.weight * self.scale
+        if not self.down:
+            x = convolve(x, weight, padding=kernel // 2)
+        elif kernel == 1:  # stride 2 commutes with it: what it would not read is not filtered
+            x = convolve(fir_filter(x, pad=1, stride=2), weight)
+        else:  # the low-pass keeps H + 1 rows, of which stride 2 leaves H / 2
+            x = convolve(fir_filter(x, pad=2), weight, stride=2)
         return x if self.bias is None else biased_leaky_relu(x, self.bias)
 
 
@@ -166,7 +168,7 @@ class ImageDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge images in [−1, 1], ``(B, 3, R, R)``; return logits ``(B, 1)``."""
-        x = self.from_rgb(x)
+        x = self.from_rgb(image_layout(x))
         for block in self.blocks:
             x = block(x)
         x = self.final_conv(minibatch_std(x)).flatten(1)
