@@ -259,7 +259,8 @@ def untrained_reader(monkeypatch):
     monkeypatch.setattr(reader, "RECIPE", {**reader.RECIPE, "pictures": 10, "epochs": 1, "batch": 5})
 
 
-def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_reader):
+def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_reader, monkeypatch):
+    monkeypatch.setattr("train.consistency.DEPTH_RAYS", 24)
     model = StyleSDF.from_pretrained(checkpoint)
     data = ImageSet(
         images=np.zeros((5, 3, 32, 32), np.uint8),
