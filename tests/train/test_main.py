@@ -33,7 +33,7 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
     assert not load_config(first).has_decoder
     assert main([*DECODER, "--init-from", str(first), *out, str(tmp_path / "decoder")]) == 0
     config = load_config(tmp_path / "decoder" / "model")
-    assert config.has_decoder and config.image_resolution == 128
+    assert config.has_decoder and config.image_resolution == 256
     assert len((tmp_path / "renderer" / "log.jsonl").read_text().splitlines()) == 1  # the last step
 
     # fine-tuning takes over every weight, the discriminators' too
