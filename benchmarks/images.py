@@ -157,7 +157,7 @@ def psnr(image: Tensor, reference: Tensor) -> float:
 
 def _rows() -> list[Row]:
     rows = []
-    sizes = {"ffhq": "full size (1024×1024), random weights", "bundled": "bundled model (128×128)"}
+    sizes = {"ffhq": "full size (1024×1024), random weights", "bundled": "bundled model (256×256)"}
     for name, size in sizes.items():
         for quality in ("exact", "fast"):
             suffix = f"{quality}-{name}"

@@ -247,7 +247,7 @@ def test_links_and_dropped_pictures_bring_everything_back(chromium, visit, serve
 def test_a_bad_link_is_told_and_the_page_opens(chromium, served):
     visit = Visit(chromium, served[1], "?seed=many&yaw=7")
     visit.page.wait_for_selector("text=seed of the link is 'many'")
-    assert visit.drawn()["seed"] == "14"
+    assert visit.drawn()["seed"] == "12"
     visit.context.close()
 
 
@@ -288,7 +288,7 @@ def test_mixes_and_morphs(visit):
     page.keyboard.press("Enter")
     visit.wait_for(to=8, share=0.25)
     page.click("#swap")
-    visit.wait_for(seed=8, to=14, share=0.75)
+    visit.wait_for(seed=8, to=12, share=0.75)
     page.fill("#texture input, #texture textarea", "five")
     page.wait_for_selector("text=texture_seed is 'five'")
     page.click("#unmix")
@@ -307,14 +307,14 @@ def test_the_mesh_is_drawn_turned_and_taken_home(visit):
     assert before.tobytes() != after.tobytes()
 
     page.click("#make-mesh")
-    page.wait_for_selector("#mesh-info :text('Seed 14')")
+    page.wait_for_selector("#mesh-info :text('Seed 12')")
     assert "triangles" in page.inner_text("#mesh-info") and "closed" in page.inner_text("#mesh-info")
     download = visit.download("#download-mesh")
-    assert download.suggested_filename == "head-14.glb"
+    assert download.suggested_filename == "head-12.glb"
     assert download.path().read_bytes()[:4] == b"glTF"
     visit.choose("#format", "STL")
     page.wait_for_timeout(500)
-    assert visit.download("#download-mesh").suggested_filename == "head-14.stl"
+    assert visit.download("#download-mesh").suggested_filename == "head-12.stl"
 
     box = page.locator("#viewer canvas").bounding_box()
     page.mouse.move(box["x"] + 150, box["y"] + 150)
@@ -357,7 +357,7 @@ def test_films(visit, text, ending, start):
     page.fill("#film-seeds input, #film-seeds textarea", "3, 8")
     page.click("#make-film")
     download = visit.download("#download-film")
-    assert download.suggested_filename == f"head-14-morph.{ending}"
+    assert download.suggested_filename == f"head-12-morph.{ending}"
     assert start in download.path().read_bytes()[:12]
     page.wait_for_selector("#film video" if ending == "mp4" else "#film-image img")
 
