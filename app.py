@@ -20,7 +20,7 @@ import gradio as gr
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.demo import api
 from stylesdf.demo.models import ModelShelf
-from stylesdf.demo.page import Page, visitor
+from stylesdf.demo.page import AT_ONCE, Page, visitor
 from stylesdf.demo.studio import Studio
 from stylesdf.demo.tabs import compare, explore, film, gallery, inside, mesh, mixing, models, sharing
 
@@ -58,7 +58,7 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
     page = Page(studio)
     with gr.Blocks(title="StyleSDF", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         page.controls |= mixing.controls()
-        open_tab = gr.State("Mesh")
+        open_tab = gr.Textbox("Mesh", visible=False)
         gr.Markdown(HEADER, elem_id="header")
         with gr.Row(equal_height=False):
             with gr.Column(min_width=340):
@@ -81,7 +81,9 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
                         code = sharing.build(page)
         models.build(page, offered or {})
         gr.Markdown(KEYS, elem_classes="small")
-        explore.wire(page, blocks, tabs, open_tab, code)
+        tabs.select(opened, None, open_tab, **AT_ONCE)
+        page.wire_signals(open_tab)
+        explore.wire(page, blocks, code)
         api.build(page)
 
         def leave(request: gr.Request) -> None:
@@ -89,6 +91,11 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
 
         blocks.unload(leave)
     return blocks.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)
+
+
+def opened(event: gr.SelectData) -> str:
+    """Return the tab that was opened."""
+    return event.value
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,13 +1,14 @@
 """What the parts of the page share: the controls that make a scene, queues, files and the tone of errors.
 
 How a change travels: any control's change draws the scene (``explore``), which writes its query into the hidden field
-``query`` and into the hidden field of the tab that is open; that field's change is what a tab follows. So one change
-costs one drawing and one tab, whatever the page holds.
+``query``; from there it goes into the hidden field of the tab that is open, whose change is what that tab follows.
+So one change costs one drawing and one tab, whatever the page holds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
@@ -64,9 +65,13 @@ class Page:
         self.signals[tab] = gr.Textbox(visible=False)
         return self.signals[tab]
 
-    def tell(self, tab: str, query: str) -> list:
-        """Return values for the signals: the query for the open tab, nothing for the others."""
-        return [query if name == tab else gr.skip() for name in self.signals]
+    def wire_signals(self, open_tab: gr.Textbox) -> None:
+        """Let the signal of the open tab follow the query; in the browser, so that neither change can be missed."""
+        pick = (
+            f"(tab, query, ...old) => {json.dumps(list(self.signals))}.map((name, i) => name === tab ? query : old[i])"
+        )
+        signals = list(self.signals.values())
+        gr.on([self.query.change, open_tab.change], None, [open_tab, self.query, *signals], signals, js=pick, **PRIVATE)
 
     def scene(self, values) -> Scene | None:
         """Make a scene of the controls' values; None while the seed's field is empty.

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from stylesdf.demo.models import pinned
-from stylesdf.demo.page import AT_ONCE, PRIVATE, QUICK, Page, speaking, visitor
+from stylesdf.demo.page import PRIVATE, QUICK, Page, speaking, visitor
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, MODES, Scene
 from stylesdf.demo.stage import RELEASED, stage, stage_value
@@ -89,35 +89,32 @@ def build(page: Page) -> None:
     page.controls |= controls
 
 
-def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code: gr.Code) -> None:
+def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
     """Draw the scene when the page opens, as its link says, and whenever a control changes.
 
     Args:
         page: With all its controls and signals.
         blocks: The page's.
-        tabs: Whose opening sends the scene to a tab.
-        open_tab: Which one is open.
         code: Shows the Python of the scene.
     """
-    outputs = [page.stage, page.download, page.query, code, *page.signals.values()]
+    outputs = [page.stage, page.download, page.query, code]
 
-    def draw(scene: Scene, tab: str, request: gr.Request) -> list:
+    def draw(scene: Scene, request: gr.Request) -> list:
         look = page.studio.look(scene)
         path = look.save(page.files.new(visitor(request), f"{scene.title}.png"))
         value = stage_value(scene, data_url(Path(path).read_bytes()), look.model.config.fov_deg)
-        query = look.scene.query()
-        return [value, path, query, look.scene.python(), *page.tell(tab, query)]
+        return [value, path, look.scene.query(), look.scene.python()]
 
-    def follow(request: gr.Request, tab: str, drawn: str, goal: str, *values):
+    def follow(request: gr.Request, drawn: str, goal: str, *values):
         with speaking():
             scene = page.scene(values)
             if scene is None or page.is_on_the_way(goal, scene):  # None: the seed is being typed; the old picture stays
                 return [gr.skip()] * (1 + len(outputs))
             if replace(scene, model=pinned(page.studio.model(scene))).query() == drawn:
                 return ["", *[gr.skip()] * len(outputs)]
-            return ["", *draw(scene, tab, request)]
+            return ["", *draw(scene, request)]
 
-    def open_link(request: gr.Request, tab: str):
+    def open_link(request: gr.Request):
         greeting = Scene(page.studio.models.default, FIRST_SEED)
         try:
             scene = Scene.from_query(request.query_params, greeting)
@@ -125,16 +122,12 @@ def wire(page: Page, blocks: gr.Blocks, tabs: gr.Tabs, open_tab: gr.State, code:
         except (ValueError, OSError, MemoryError) as error:
             gr.Warning(f"The link cannot be followed: {str(error).splitlines()[0]}")
             scene = greeting
-        return [*page.settings(scene, greeting), *draw(scene, tab, request)]
-
-    def show_tab(query: str, event: gr.SelectData) -> list:
-        return [event.value, *page.tell(event.value, query)]
+        return [*page.settings(scene, greeting), *draw(scene, request)]
 
     # A change, not a release: keys and typed numbers count too. always_last keeps a drag from piling up requests.
     gr.on(
-        [control.change for control in page.inputs], follow, [open_tab, page.query, page.goal, *page.inputs],
+        [control.change for control in page.inputs], follow, [page.query, page.goal, *page.inputs],
         [page.goal, *outputs],
         trigger_mode="always_last", show_progress="minimal", show_progress_on=page.stage, **QUICK,
     )  # fmt: skip
-    blocks.load(open_link, open_tab, [*page.setters, *outputs], show_progress="hidden", **QUICK)
-    tabs.select(show_tab, page.query, [open_tab, *page.signals.values()], **AT_ONCE)
+    blocks.load(open_link, None, [*page.setters, *outputs], show_progress="hidden", **QUICK)

@@ -92,7 +92,7 @@ def build(page: Page) -> None:
 
     making = make.click(
         on_gpu(shoot), [kind, frames, shape, seeds, file_format, *page.inputs],
-        [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=status, **HEAVY,
+        [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=movie, **HEAVY,
     )  # fmt: skip
     stop.click(
         lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[making], **AT_ONCE,
