@@ -74,7 +74,7 @@ def test_the_wheel_works_away_from_the_repository(installed, bundled, tmp_path):
     options = {"cwd": tmp_path, "env": env}
     find = "from importlib.util import find_spec; print(find_spec('stylesdf').origin)"
     assert Path(run(sys.executable, "-c", find, **options).strip()) == installed / "stylesdf" / "__init__.py"
-    assert "128x128" in run(sys.executable, installed / "bin" / "stylesdf", "info", bundled, **options)
+    assert "256x256" in run(sys.executable, installed / "bin" / "stylesdf", "info", bundled, **options)
     run(sys.executable, "-m", "stylesdf", "generate", "--model", bundled, "--seeds", "3", "--out", "p", **options)
     assert os.listdir(tmp_path / "p") == ["seed0003.png"]
 
