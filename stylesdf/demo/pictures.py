@@ -22,7 +22,7 @@ KEY_LIGHT = np.array([-0.45, 0.55, 0.70]) / np.linalg.norm([-0.45, 0.55, 0.70])
 FILL_LIGHT = np.array([0.8, 0.1, 0.6]) / np.linalg.norm([0.8, 0.1, 0.6])
 SIZE = 256  # pixels of the enlarged maps
 HEIGHT = 430  # pixels of the figures
-INK, SURFACE, RAY = "#64748b", "#0f172a", "#e8590c"
+INK, SURFACE, RAY, GRID = "#64748b", "#0f172a", "#e8590c", "rgba(100, 116, 139, .25)"
 
 
 def depth_picture(depth: np.ndarray, background: np.ndarray) -> Image.Image:
@@ -158,8 +158,8 @@ def _style(figure) -> None:
         font={"color": INK, "size": 12}, legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
         dragmode=False,
     )  # fmt: skip
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
+    figure.update_xaxes(automargin=True, gridcolor=GRID)
+    figure.update_yaxes(automargin=True, gridcolor=GRID)
 
 
 def _short(values) -> list:

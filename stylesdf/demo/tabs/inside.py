@@ -8,8 +8,8 @@ from stylesdf.demo import pictures
 from stylesdf.demo.page import QUICK, Page
 
 TEXT = (
-    "Left, a cut through the signed distance field in the plane of the camera: the dark line is the surface, the dots "
-    "are the samples of the central ray, large where they give the pixel its colour. Below, the camera among the "
+    "First, a cut through the signed distance field in the plane of the camera: the dark line is the surface, the dots "
+    "are the samples of the central ray, large where they give the pixel its colour. Then the camera among the "
     "angles of the training, and this head among 600 others in the plane of largest variance."
 )
 
