@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from collections.abc import Callable
 
+from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.pipeline import Identity, StyleSDF, View
 
@@ -16,8 +16,7 @@ class HeadCache:
     """The identities that were looked at last, of all models."""
 
     def __init__(self) -> None:
-        self._heads: OrderedDict[tuple, Identity] = OrderedDict()
-        self._lock = threading.Lock()
+        self._heads = Recent()
 
     def identity(self, model: StyleSDF, scene: Scene) -> Identity:
         """Return whom a scene shows.
@@ -44,16 +43,6 @@ class HeadCache:
         key = (model, seed, scene.truncation, scene.texture_seed)
         return self._kept(key, lambda: model.identity(seed, scene.truncation, scene.texture_seed))
 
-    def _kept(self, key: tuple, make) -> Identity:
-        with self._lock:
-            head = self._heads.get(key)
-            if head is not None:
-                self._heads.move_to_end(key)
-                return head
-        head = make()
+    def _kept(self, key: tuple, make: Callable[[], Identity]) -> Identity:
         size = 2 * sum(parameter.numel() * parameter.element_size() for parameter in key[0].parameters())
-        with self._lock:
-            self._heads[key] = head
-            while len(self._heads) > max(2, min(MAX_HEADS, MAX_BYTES // size)):
-                self._heads.popitem(last=False)
-        return head
+        return self._heads.get(key, make, max(2, min(MAX_HEADS, MAX_BYTES // size)))

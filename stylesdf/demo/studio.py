@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from stylesdf.demo import pictures
 from stylesdf.demo.heads import HeadCache
 from stylesdf.demo.models import ModelShelf, pinned
 from stylesdf.demo.pace import Pace
+from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.demo.zero import on_device
 from stylesdf.files import replacing
@@ -84,10 +84,9 @@ class Studio:
         self.models = models
         self.heads = HeadCache()
         self.pace = Pace()
-        self._tiles: OrderedDict[tuple, Image.Image] = OrderedDict()
-        self._meshes: OrderedDict[tuple, trimesh.Trimesh] = OrderedDict()
+        self._tiles = Recent()
+        self._meshes = Recent()
         self._planes: dict[StyleSDF, tuple] = {}
-        self._lock = threading.Lock()
         self._quick = threading.Lock()
 
     def calibrate(self) -> None:
@@ -140,18 +139,13 @@ class Studio:
         """Draw a seed from the front with the scene's model and truncation, small enough for a page of them."""
         model = self.model(scene)
         key = (model, check_seed(seed), scene.truncation)
-        with self._lock:
-            tile = self._tiles.get(key)
-        if tile is None:
+
+        def make() -> Image.Image:
             if model.config.image_resolution > GALLERY_PIXELS:
-                tile = model.thumbnail(seed, scene.truncation)
-            else:
-                tile = model.generate([seed], scene.truncation).images[0]
-            with self._lock:
-                self._tiles[key] = tile
-                while len(self._tiles) > MAX_TILES:
-                    self._tiles.popitem(last=False)
-        return tile
+                return model.thumbnail(seed, scene.truncation)
+            return model.generate([seed], scene.truncation).images[0]
+
+        return self._tiles.get(key, make, MAX_TILES)
 
     def mesh(
         self,
@@ -179,19 +173,14 @@ class Studio:
         model = self.model(scene)
         who = (scene.seed, scene.truncation, scene.morph_seed, scene.morph_share)
         key = (model, who, resolution, smoothing, max_faces)
-        with self._lock:
-            mesh = self._meshes.get(key)
-        if mesh is None:
+
+        def make() -> trimesh.Trimesh:
             with self.pace.measuring(model, "mesh", resolution**2):
                 head = self.heads.identity(model, scene)
                 mesh = model.extract_mesh(head, resolution=resolution, progress=progress)
-                if smoothing or max_faces:
-                    mesh = refine_mesh(mesh, smoothing, max_faces)
-            with self._lock:
-                self._meshes[key] = mesh
-                while len(self._meshes) > MAX_MESHES:
-                    self._meshes.popitem(last=False)
-        return mesh
+                return refine_mesh(mesh, smoothing, max_faces) if smoothing or max_faces else mesh
+
+        return self._meshes.get(key, make, MAX_MESHES)
 
     def film(
         self, scene: Scene, kind: str, num_frames: int, with_shape: bool = False, morph_seeds: Sequence[int] = ()

@@ -1,10 +1,11 @@
-"""Visitors' files, and how long things take."""
+"""Visitors' files, what is kept for them, and how long things take."""
 
 from pathlib import Path
 
 import pytest
 
 from stylesdf.demo.pace import Pace, in_words
+from stylesdf.demo.recent import Recent
 from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VISITORS, VisitorFiles
 
 
@@ -49,3 +50,13 @@ def test_the_pace_is_of_what_was_measured():
 def test_durations_in_words():
     words = [in_words(seconds) for seconds in (None, 0.2, 12.4, 600.0)]
     assert words == ["a while", "less than a second", "about 12 s", "about 10 min"]
+
+
+def test_what_nobody_asks_for_goes_first():
+    kept, made = Recent(), []
+
+    def get(key):
+        return kept.get(key, lambda: made.append(key) or key.upper(), 2)
+
+    assert [get(key) for key in "abacab"] == list("ABACAB")
+    assert made == list("abcb") and len(kept) == 2  # b had to go for c
