@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 
@@ -41,6 +43,12 @@ class RenderOutput:
     depth: Tensor
     background: Tensor
     sdf: Tensor
+
+    @classmethod
+    def batch(cls, parts: Sequence[RenderOutput]) -> RenderOutput:
+        """Put renderings of the same settings together into one batch."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        return cls(**{name: None if rows[0] is None else torch.cat(rows) for name, rows in columns.items()})
 
 
 @dataclass(frozen=True)

@@ -665,7 +665,7 @@ class StyleSDF(HubMixin, Generator):
         camera = camera.to(self.device, self.dtype)
         num_samples = self.config.num_samples
         if quality == "fast":
-            return render_guided(self.renderer, identity.field, identity.guide, camera, with_features)
+            return render_guided(self.renderer, identity.field, identity.guide, camera, with_features=with_features)
         if quality == "best":
             num_samples *= BEST_OVERSAMPLING
         return self.render(identity.field, camera, num_samples=num_samples, with_features=with_features)

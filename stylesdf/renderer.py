@@ -28,6 +28,17 @@ def points_per_chunk(device: torch.device, width: int = CHUNK_WIDTH) -> int:
     return max(1, CHUNK_POINTS * CHUNK_WIDTH // width) if device.type == "cpu" else CHUNK_POINTS_GPU
 
 
+def view_axes(viewdirs: str, camera_d: Tensor, rays_d: Tensor) -> Tensor:
+    """Choose the ray directions that the colour sees: in the axes of the camera or of the world, ``(B, H, W, 3)``.
+
+    Raises:
+        ValueError: ``viewdirs`` is neither of the two.
+    """
+    if viewdirs not in VIEW_AXES:
+        raise ValueError(f"viewdirs is {viewdirs!r}, expected one of {', '.join(VIEW_AXES)}")
+    return camera_d.expand_as(rays_d) if viewdirs == "camera" else rays_d
+
+
 class VolumeRenderer(nn.Module):
     """Volume rendering of a signed distance field; owns the sharpness β and the background colour."""
 
@@ -70,14 +81,12 @@ class VolumeRenderer(nn.Module):
         Raises:
             ValueError: ``viewdirs`` is neither of the two.
         """
-        if viewdirs not in VIEW_AXES:
-            raise ValueError(f"viewdirs is {viewdirs!r}, expected one of {', '.join(VIEW_AXES)}")
         config = self.config
         resolution = config.render_resolution if resolution is None else resolution
         num_samples = config.num_samples if num_samples is None else num_samples
         rays_o, rays_d, camera_d = camera_rays(camera, resolution, config.fov_deg)
         depth = self.sample_depths(rays_d, num_samples, offset)
-        axes = camera_d.expand_as(rays_d) if viewdirs == "camera" else rays_d
+        axes = view_axes(viewdirs, camera_d, rays_d)
         unit_d = axes / axes.norm(dim=-1, keepdim=True)
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._render_rays(field, rays_o, rays_d, unit_d, depth, opaque_background, with_features)

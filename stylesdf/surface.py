@@ -11,6 +11,7 @@ Shapes: B batch, H W image, R rays, S samples, P evaluated points, G grid sample
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,8 @@ from torch import Tensor
 from stylesdf.camera import Camera, camera_rays
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import ConditionedField
-from stylesdf.outputs import RenderOutput
-from stylesdf.renderer import VolumeRenderer, points_per_chunk
+from stylesdf.outputs import FieldOutput, RenderOutput
+from stylesdf.renderer import VolumeRenderer, points_per_chunk, view_axes
 from stylesdf.volume import density_from_sdf, segment_lengths
 
 GRID = 32  # samples per side that are measured
@@ -87,31 +88,44 @@ def num_guided_samples(config: StyleSDFConfig, beta: float) -> int:
 
 
 def render_guided(
-    renderer: VolumeRenderer, field: ConditionedField, guide: SurfaceGuide, camera: Camera, with_features: bool = True
+    renderer: VolumeRenderer,
+    field: Callable[[Tensor, Tensor], FieldOutput],
+    guide: SurfaceGuide,
+    camera: Camera,
+    resolution: int | None = None,
+    num_samples: int | None = None,
+    offset: Tensor | None = None,
+    viewdirs: str = "camera",
+    with_features: bool = True,
 ) -> RenderOutput:
     """Render one identity, evaluating the field only where the guide cannot tell what is there.
+
+    Gradients reach the field at what is evaluated, and the sharpness.
 
     Args:
         renderer: Whose scene and density it is.
         field: Of one code.
         guide: Of that field.
         camera: One camera, on the field's device.
-        with_features: See ``VolumeRenderer.forward``.
+        num_samples: Samples per ray; None takes as many as ``num_guided_samples`` says.
+        resolution, offset, viewdirs, with_features: See ``VolumeRenderer.forward``.
 
     Returns:
         As of ``VolumeRenderer.forward``, of batch size 1; ``sdf`` is the guide's where nothing was evaluated.
     """
     config, beta = renderer.config, renderer.beta
-    resolution, num_samples = config.render_resolution, num_guided_samples(config, renderer.beta.item())
+    resolution = config.render_resolution if resolution is None else resolution
+    num_samples = num_guided_samples(config, renderer.beta.item()) if num_samples is None else num_samples
     rays_o, rays_d, camera_d = camera_rays(camera, resolution, config.fov_deg)
-    depth = renderer.sample_depths(rays_d, num_samples)
+    depth = renderer.sample_depths(rays_d, num_samples, offset)
     points = rays_o[..., None, :] + rays_d[..., None, :] * depth[..., None]  # (1, H, W, S, 3)
     sdf = guide.look_up(points)
-    possible = sdf - guide.error < REACH * beta
+    beta_here = beta.detach()
+    possible = sdf - guide.error < REACH * beta_here
     if config.cull_to_ball:
         possible &= points.square().sum(dim=-1) < config.scene_radius**2
     # what lies in front of a sample takes at least this much light
-    density = density_from_sdf(sdf + guide.error, beta, config.density) * possible
+    density = density_from_sdf(sdf + guide.error, beta_here, config.density) * possible
     optical_depth = (density * segment_lengths(depth, rays_d, endless=False)).cumsum(dim=-1)
     seen = F.pad(optical_depth[..., :-1], (1, 0)) < HIDDEN
     if config.background == "last_sample":
@@ -119,7 +133,8 @@ def render_guided(
     wanted = possible & seen
     chosen = wanted.flatten().nonzero().squeeze(1)  # (P,), ray by ray
     rays = chosen // num_samples
-    unit_d = (camera_d / camera_d.norm(dim=-1, keepdim=True)).reshape(-1, 3)
+    axes = view_axes(viewdirs, camera_d, rays_d)
+    unit_d = (axes / axes.norm(dim=-1, keepdim=True)).reshape(-1, 3)
     where, towards = points.view(-1, 3)[chosen], unit_d[rays]
     size = points_per_chunk(points.device)
     parts = [field(*(part[None] for part in pair)) for pair in zip(where.split(size), towards.split(size))]

@@ -79,6 +79,10 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs
     run.add_argument("--preset", default="toy", choices=("ffhq", "afhq", "toy"), help="settings to start from")
     run.add_argument("--out", type=Path, required=True, help="folder of the run")
     run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings that differ from the preset")
+    run.add_argument(
+        "--model-set", nargs="*", default=[], metavar="NAME=VALUE",
+        help="settings of the model that differ from the preset's, or from the initial model's",
+    )  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
     if needs_data:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
@@ -126,7 +130,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     stage_config = override(PRESETS[args.command][args.preset], args.set)
-    model_config = preset(args.preset)
+    model_config = override(preset(args.preset), args.model_set)
     if args.dry_run:
         from train.cost import estimate
 
@@ -151,6 +155,7 @@ def _train(args: argparse.Namespace) -> int:
     if initial is not None:
         source = initial.config if initial.config.has_decoder else model_config
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
+        model_config = override(model_config, args.model_set)
     data = _data(args, model_config)
     if args.command == "renderer":
         renderer_config = dataclasses.replace(model_config, decoder_channels=())

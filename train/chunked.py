@@ -5,13 +5,17 @@ Shapes: B batch, P points.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from stylesdf.config import StyleSDFConfig
 from stylesdf.field import ConditionedField
 from stylesdf.outputs import FieldOutput
+from stylesdf.surface import SurfaceGuide
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096
@@ -45,6 +49,7 @@ class ChunkedField:
         self._fields = [replace(field, layers=layers[:-1], view_layer=layers[-1]) for layers in pairs]
         self._eikonal_weight = eikonal_weight
         self._chunks: list[_Chunk] = []
+        self._guides: list[SurfaceGuide] | None = None
         self.eikonal = torch.zeros(())
 
     @property
@@ -60,21 +65,33 @@ class ChunkedField:
         """Evaluate signed distance and colour; features are left out where gradients are wanted."""
         if not torch.is_grad_enabled():
             return self._field(points, viewdirs)
-        numbers = points.shape[0] * points.shape[1] * sum(leaf.shape[-1] for leaf in self._leaves[0])
-        keep = numbers <= KEPT_NUMBERS
         self._num_points = points.shape[0] * points.shape[1]
-        sdf, rgb = [], []
-        for field, own_points, own_viewdirs in zip(self._fields, points, viewdirs):
-            chunks = [
-                self._forward(field, keep, *chunk)
-                for chunk in zip(
-                    own_points[None].split(CHUNK_POINTS, dim=1), own_viewdirs[None].split(CHUNK_POINTS, dim=1)
-                )
-            ]
-            sdf.append(torch.cat([chunk.sdf for chunk in chunks], dim=1))
-            rgb.append(torch.cat([chunk.rgb for chunk in chunks], dim=1))
-            self._chunks += chunks
-        return FieldOutput(sdf=torch.cat(sdf), rgb=torch.cat(rgb), features=None)
+        keep = self._num_points * sum(leaf.shape[-1] for leaf in self._leaves[0]) <= KEPT_NUMBERS
+        outs = [self._evaluate_code(*own, keep) for own in zip(self._fields, points.split(1), viewdirs.split(1))]
+        return FieldOutput(
+            sdf=torch.cat([out.sdf for out in outs]), rgb=torch.cat([out.rgb for out in outs]), features=None
+        )
+
+    @torch.no_grad()
+    def guides(self, config: StyleSDFConfig) -> list[SurfaceGuide]:
+        """Return a coarse grid of each code's signed distance, measured at the first call."""
+        if self._guides is None:
+            self._guides = [SurfaceGuide.measure(field, config) for field in self._fields]
+        return self._guides
+
+    def of_code(self, index: int) -> Callable[[Tensor, Tensor], FieldOutput]:
+        """Return the field of one code, for points ``(1, P, 3)`` of its own; the eikonal loss must be left out."""
+        assert not self._eikonal_weight
+        return partial(self._evaluate_code, self._fields[index])
+
+    def _evaluate_code(self, field: ConditionedField, points: Tensor, viewdirs: Tensor, keep=True) -> FieldOutput:
+        if not torch.is_grad_enabled():
+            return field(points, viewdirs)
+        pairs = zip(points.split(CHUNK_POINTS, dim=1), viewdirs.split(CHUNK_POINTS, dim=1))
+        chunks = [self._forward(field, keep, *pair) for pair in pairs]
+        self._chunks += chunks
+        sdf, rgb = (torch.cat([getattr(chunk, name) for chunk in chunks], dim=1) for name in ("sdf", "rgb"))
+        return FieldOutput(sdf=sdf, rgb=rgb, features=None)
 
     def _forward(self, field: ConditionedField, keep: bool, points: Tensor, viewdirs: Tensor) -> _Chunk:
         if keep:

@@ -15,6 +15,7 @@ from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import standard_normal
 from stylesdf.model import Generator
+from stylesdf.surface import SurfaceGuide, render_guided
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
 from train.config import DecoderConfig
@@ -36,6 +37,9 @@ class DecoderStage:
         renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
             it has the same one.
         engine: Where it runs; None is one process on the CPU.
+
+    Raises:
+        ValueError: Settings that do not go together.
     """
 
     name = "decoder"
@@ -52,6 +56,8 @@ class DecoderStage:
         self.data = data
         self.engine = engine or Engine()
         self.device = self.engine.device
+        if config.field_steps and not config.num_renderings:
+            raise ValueError("field_steps is on, but num_renderings is 0: it needs renderings that are kept")
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
@@ -98,10 +104,13 @@ class DecoderStage:
                 group["lr"] = group["initial_lr"] * (1.0 - (1.0 - config.final_learning_rate) * progress)
         if config.num_renderings:
             self._renderings.advance_to(self.state.step)
-        record = self._discriminator_step()
-        record |= self._generator_step()
-        if config.path_length_weight and self.state.step % config.path_length_every == 0:
-            record |= self._path_length_step()
+        if self.state.step < config.field_steps:
+            record = self._field_step()
+        else:
+            record = self._discriminator_step()
+            record |= self._generator_step()
+            if config.path_length_weight and self.state.step % config.path_length_every == 0:
+                record |= self._path_length_step()
         decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         update_ema(self.generator_ema, self.generator, decay)
         self.state.step += 1
@@ -159,6 +168,22 @@ class DecoderStage:
             is_flipped = draws["is_flipped"][part].to(self.device)
             images = torch.where(is_flipped[:, None, None, None], images.flip(3), images)
         return images
+
+    def _field_step(self) -> dict[str, float]:
+        """Draw what the field shows at the image's resolution."""
+        means, batch = Means(), self.config.batch_size
+        scenes = self._draw_scenes(batch)
+        scenes.pop("mix_z", None)  # a second style has other colours than the field
+        for part in self.engine.parts(batch):
+            target = self._renderings.field_images(scenes["entry"][part])
+            with self.engine.autocast():
+                features, _, codes, noise = self._scenes(scenes, part)
+                image = self.generator.synthesis(features, codes, "random", noise)
+            loss, share = F.l1_loss(image.float(), target), share_of(part, batch)
+            (share * loss).backward()
+            means.add({"field_l1": loss, "variety": image.detach().float().std(dim=0).mean()}, share)
+        self.engine.descend(self.generator_optimizer)
+        return means.result(self.engine)
 
     def _discriminator_step(self) -> dict[str, float]:
         config, means = self.config, Means()
@@ -266,6 +291,7 @@ class RenderingPool:
         self.generator = generator
         self.size = size
         self.seed = seed
+        self._field_images: dict[int, Tensor] = {}
         self.next = 0  # number of the first rendering that is not in the pool
         model = generator.config
         map_size = (model.field_width, model.render_resolution, model.render_resolution)
@@ -275,15 +301,29 @@ class RenderingPool:
 
     def advance_to(self, step: int) -> None:
         """Hold the renderings from number ``step`` on."""
-        model = self.generator.config
         for number in range(max(self.next, step), step + self.size):
-            random = torch.Generator().manual_seed(self.seed * 2**32 + number)
-            pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
-            z = torch.randn(1, model.latent_size, generator=random).to(self.generator.device)
-            w, features, thumbnail = _render_scenes(self.generator, z, pose)
+            w, features, thumbnail = _render_scenes(self.generator, *self._scene(number))
             slot = number % self.size
             self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
         self.next = step + self.size
+
+    def _scene(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return the latent and the pose of a number, ``(1, latent_size)`` and ``(1, 2)``."""
+        model = self.generator.config
+        random = torch.Generator().manual_seed(self.seed * 2**32 + number)
+        pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
+        return torch.randn(1, model.latent_size, generator=random).to(self.generator.device), pose
+
+    def field_images(self, index: Tensor) -> Tensor:
+        """Return the field's own pictures of some entries, with one ray per pixel of the image. ``(B, 3, R, R)``."""
+        first = self.next - self.size
+        numbers = [first + (slot - first) % self.size for slot in index.tolist()]
+        for number in numbers:
+            if number not in self._field_images:
+                picture = _render_field(self.generator, *self._scene(number))
+                self._field_images[number] = picture.to(torch.float16).cpu()
+        self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
+        return torch.cat([self._field_images[number] for number in numbers]).to(self.generator.device).float()
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""
@@ -305,6 +345,22 @@ def _render_scenes(generator: Generator, z: Tensor, pose: Tensor) -> tuple[Tenso
         torch.cat([getattr(rendering, name) for rendering in renderings]) for name in ("features", "thumbnail")
     )
     return w, features, thumbnails
+
+
+@torch.no_grad()
+def _render_field(generator: Generator, z: Tensor, pose: Tensor) -> Tensor:
+    """Render one identity with one ray per pixel of the image, in full precision. ``(1, 3, R, R)``."""
+    model = generator.config
+    with torch.autocast(z.device.type, enabled=False):
+        field = generator.field.condition(generator.mapping(z))
+        return render_guided(
+            generator.renderer,
+            field,
+            SurfaceGuide.measure(field, model),
+            Camera.from_angles(pose[:, 0], pose[:, 1]).to(generator.device),
+            resolution=model.image_resolution,
+            with_features=False,
+        ).thumbnail
 
 
 def _lazy_adam(parameters, config: DecoderConfig, every: int) -> torch.optim.Adam:

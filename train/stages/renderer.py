@@ -17,6 +17,7 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
+from stylesdf.surface import render_guided
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
 from train.chunked import ChunkedField
@@ -25,6 +26,7 @@ from train.data.images import ImageSet
 from train.discriminators import ThumbnailDiscriminator
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
+from train.inside import filled_depth
 from train.pretrained import copy_renderer
 from train.state import RunState
 
@@ -65,6 +67,8 @@ class RendererStage:
             raise ValueError("use_alpha is on, but the pictures have no alpha channel")
         if config.use_pose_labels and data.poses is None:
             raise ValueError("use_pose_labels is on, but the data has no yaw and pitch in metadata.jsonl")
+        if any(phase.surface_guided for phase in config.phases) and not config.eikonal_points:
+            raise ValueError("surface_guided is on, but eikonal_points is 0: the losses of the samples need some")
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         self.discriminator = ThumbnailDiscriminator(
@@ -176,7 +180,8 @@ class RendererStage:
             "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
             "offset": torch.rand(batch, size, size),
         }
-        if self.config.eikonal_points or self.config.bounds_weight or self.config.sphere_anchor_weight:
+        config = self.config
+        if config.eikonal_points or config.bounds_weight or config.sphere_anchor_weight or config.solidity_weight:
             count = self.config.eikonal_points or ANCHOR_POINTS
             draws["points"] = (torch.rand(batch, count, 3) * 2 - 1) * model.scene_radius
         if self.config.augment:
@@ -199,17 +204,19 @@ class RendererStage:
             # the mean over the batch is the sum over its parts
             eikonal_weight=0.0 if config.eikonal_points else config.eikonal_weight * share_of(part, phase.batch_size),
         )
-        rendering = self.generator.render(
-            field,
-            Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1]),
-            resolution=phase.resolution,
-            num_samples=phase.num_samples,
-            offset=mine["offset"],
-            viewdirs="world",
-            opaque_background=False,
-            with_features=False,
-        )
-        return rendering, field
+        camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
+        options = {"resolution": phase.resolution, "num_samples": phase.num_samples, "viewdirs": "world"}
+        options["with_features"] = False
+        if not phase.surface_guided:
+            offset = mine["offset"]
+            return self.generator.render(field, camera, offset=offset, opaque_background=False, **options), field
+        cameras = [Camera(one) for one in camera.cam2world.split(1)]
+        guides = field.guides(self.generator.config)
+        parts = [
+            render_guided(self.generator.renderer, field.of_code(i), guide, one, offset=offset, **options)
+            for i, (guide, one, offset) in enumerate(zip(guides, cameras, mine["offset"].split(1)))
+        ]
+        return RenderOutput.batch(parts), field
 
     def _fake(self, rendering: RenderOutput, scenes: dict, part: slice) -> Tensor:
         """What the discriminator sees of a rendering. ``(B, 3 or 4, H, W)``."""
@@ -297,12 +304,13 @@ class RendererStage:
             terms = {
                 "g_loss": losses.g_nonsaturating_loss(logit, real_logit),
                 "g_view": losses.view_loss(predicted, scenes["pose"][part].to(self.device)),
-                "minimal_surface": losses.minimal_surface_loss(rendering.sdf),
             }
             loss = terms["g_loss"] + config.pose_weight * terms["g_view"]
-            loss = loss + config.minimal_surface_weight * terms["minimal_surface"]
+            if not phase.surface_guided:  # else most of its samples were not evaluated
+                terms["minimal_surface"] = losses.minimal_surface_loss(rendering.sdf)
+                loss = loss + config.minimal_surface_weight * terms["minimal_surface"]
             if "points" in scenes:
-                loss = loss + self._point_losses(field, scenes["points"][part].to(self.device), terms)
+                loss = loss + self._point_losses(phase, field, scenes["points"][part].to(self.device), terms)
             (share * loss).backward()
             field.backward()
             if not config.eikonal_points:
@@ -320,7 +328,7 @@ class RendererStage:
             self._bound_beta(self.generator.renderer.log_beta)
         return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
 
-    def _point_losses(self, field: ChunkedField, points: Tensor, terms: dict[str, Tensor]) -> Tensor:
+    def _point_losses(self, phase: Phase, field: ChunkedField, points: Tensor, terms: dict[str, Tensor]) -> Tensor:
         """Weighted losses at random world points ``(B, P, 3)``; each is added to the terms."""
         config, model = self.config, self.generator.config
         sdf, gradient = field.sdf_and_gradient(points)
@@ -329,7 +337,7 @@ class RendererStage:
             terms["eikonal"] = losses.eikonal_loss(gradient)
             loss = loss + config.eikonal_weight * terms["eikonal"]
         anchor_weight = config.sphere_anchor_weight * math.exp(-self.state.step / config.sphere_anchor_steps)
-        if anchor_weight > 1e-3:
+        if anchor_weight > 1e-3 and not self.is_fine_tuning:
             radius = model.scene_radius / 2 if config.sphere_radius is None else config.sphere_radius
             centre = points.new_tensor([0.0, 0.0, config.sphere_centre_z])
             terms["sphere_anchor"] = (sdf - ((points - centre).norm(dim=-1) - radius)).abs().mean()
@@ -338,6 +346,13 @@ class RendererStage:
             outer, inner = config.bounds_outer * model.scene_radius, config.bounds_inner * model.scene_radius
             terms["bounds"] = losses.scene_bounds_loss(sdf, points, outer, inner)
             loss = loss + config.bounds_weight * terms["bounds"]
+        if phase.surface_guided:
+            terms["minimal_surface"] = losses.minimal_surface_loss(sdf)
+            loss = loss + config.minimal_surface_weight * terms["minimal_surface"]
+        if config.solidity_weight:
+            depth = torch.stack([filled_depth(*pair) for pair in zip(field.guides(model), points)])
+            terms["solidity"] = losses.solidity_loss(sdf, depth)
+            loss = loss + config.solidity_weight * terms["solidity"]
         return loss
 
     def _bound_beta(self, log_beta: Tensor) -> None:

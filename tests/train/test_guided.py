@@ -1,0 +1,151 @@
+"""Stage 1 on surface-guided renderings, the solid inside, and stage 2 that starts from the field's own pictures."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from stylesdf.camera import Camera
+from stylesdf.field import sphere_initialize
+from stylesdf.model import Generator
+from stylesdf.surface import SurfaceGuide
+from tests.train import runs
+from tests.train.test_training import DECODER, interrupt_and_resume, snapshot
+from train import losses
+from train.config import Phase
+from train.inside import filled_depth
+from train.loop import Habits, train
+from train.stages import DecoderStage, RendererStage
+
+PHASE = Phase(resolution=16, steps=4, batch_size=4, num_samples=24, surface_guided=True)
+QUIET = {"eikonal_weight": 0.0, "minimal_surface_weight": 0.0, "bounds_weight": 0.0, "sphere_anchor_weight": 0.0}
+
+
+def model_of_a_sphere(beta: float) -> Generator:
+    torch.manual_seed(3)
+    model = Generator(dataclasses.replace(runs.MODEL, decoder_channels=()))
+    codes = lambda: model.renderer_mapping(torch.randn(4, model.config.latent_size))  # noqa: E731
+    sphere_initialize(model.field, 200, codes, learning_rate=4e-3, points_per_code=128)
+    with torch.no_grad():
+        model.renderer.log_beta.fill_(math.log(beta))
+    return model
+
+
+def stage_with(phase: Phase, beta: float = 0.002, **settings) -> RendererStage:
+    config = dataclasses.replace(runs.RENDERER, phases=(phase,), views_per_latent=1, augment=(), **settings)
+    model = model_of_a_sphere(beta)
+    return RendererStage(model.config, config, runs.tiny_data(), initial=model)
+
+
+def gradient_through(phase: Phase) -> tuple[torch.Tensor, int]:
+    """The gradient of a random projection of the thumbnails, and how many points the field was asked for."""
+    stage = stage_with(phase, **QUIET)
+    torch.manual_seed(1)
+    scenes = stage._draw_scenes(phase)
+    rendering, field = stage._render(phase, scenes, slice(0, 4))
+    asked = sum(chunk.points.shape[1] for chunk in field._chunks)
+    (rendering.thumbnail * torch.randn(rendering.thumbnail.shape)).sum().backward()
+    field.backward()
+    parameters = [*stage.generator.field.parameters(), stage.generator.renderer.log_beta]
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), asked
+
+
+def test_guided_gradients_are_those_of_all_samples_with_fewer_of_them():
+    guided, asked = gradient_through(PHASE)
+    plain, asked_plain = gradient_through(dataclasses.replace(PHASE, surface_guided=False))
+    assert asked < 0.4 * asked_plain
+    assert (guided - plain).norm() < 0.02 * plain.norm()
+
+
+def test_guided_steps_move_every_parameter_and_measure_every_term():
+    stage = stage_with(PHASE, solidity_weight=1.0)
+    before = snapshot(stage)
+    record = stage.step()
+    assert {"minimal_surface", "eikonal", "solidity", "g_loss"} <= record.keys()
+    assert all(math.isfinite(value) for value in record.values())
+    for name, _ in stage.generator.named_parameters():
+        assert not torch.equal(before[f"generator.{name}"], stage.generator.state_dict()[name]), name
+
+
+def test_guided_phases_need_points_of_their_own():
+    with pytest.raises(ValueError, match="eikonal_points is 0"):
+        stage_with(PHASE, eikonal_points=0)
+
+
+def test_a_run_that_starts_from_a_model_is_not_pulled_back_to_the_sphere():
+    record = stage_with(PHASE, sphere_anchor_weight=20.0).step()
+    assert "sphere_anchor" not in record
+    assert "sphere_anchor" in runs.renderer_stage().step()
+
+
+class Ball:
+    """A ball of radius 0.06, optionally with a bubble in the middle."""
+
+    def __init__(self, bubble: float) -> None:
+        self.bubble = bubble
+        self.view_layer = (torch.zeros(1, 3, 3), torch.zeros(1, 1, 3))
+
+    def sdf(self, points):
+        distance = points.norm(dim=-1)
+        return torch.maximum(distance - 0.06, self.bubble - distance)
+
+
+@pytest.mark.parametrize("bubble", [-1.0, 0.02])
+def test_depth_inside_of_a_ball_does_not_see_its_bubble(bubble):
+    guide = SurfaceGuide.measure(Ball(bubble), runs.MODEL)
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.03, 0.0, 0.0], [0.0, -0.059, 0.0], [0.0, 0.0, 0.09]])
+    spacing = 2.0 * runs.MODEL.scene_radius / 31
+    depth = filled_depth(guide, points)
+    expected = torch.tensor([0.06, 0.03, 0.0, 0.0])
+    assert ((depth - expected).abs() < 2.0 * spacing).all()
+    assert (depth <= torch.tensor([0.06, 0.03, 0.01, 0.0]) + 1e-6).all()  # never deeper than it is
+
+
+def test_solidity_is_lost_in_a_bubble_only():
+    depth = torch.tensor([[0.04, 0.02, 0.0, 0.0]])
+    assert losses.solidity_loss(torch.tensor([[-0.04, -0.02, 0.01, 0.05]]), depth) == 0
+    bubble = losses.solidity_loss(torch.tensor([[0.01, -0.02, 0.01, 0.05]]), depth)
+    torch.testing.assert_close(bubble, torch.tensor((0.01 + 0.02) / 2))
+    assert losses.solidity_loss(torch.ones(1, 4), torch.zeros(1, 4)) == 0
+
+
+def field_steps_stage(steps: int = 3) -> DecoderStage:
+    config = dataclasses.replace(DECODER, num_renderings=4, field_steps=steps)
+    torch.manual_seed(5)
+    return DecoderStage(runs.MODEL, config, runs.tiny_data(), Generator(runs.MODEL))
+
+
+def test_the_first_steps_draw_what_the_field_shows():
+    stage = field_steps_stage()
+    before = {name: value.clone() for name, value in stage.generator.state_dict().items()}
+    records = [stage.step() for _ in range(4)]
+    assert ["field_l1" in record for record in records] == [True, True, True, False]
+    assert "d_loss" not in records[0] and "d_loss" in records[3]
+    changed = {name for name, value in stage.generator.state_dict().items() if not torch.equal(value, before[name])}
+    assert "decoder.conv.weight" in changed and "field.sdf_head.weight" not in changed
+
+
+def test_field_pictures_are_those_of_the_entries_own_scenes():
+    stage = field_steps_stage()
+    pool = stage._renderings
+    for step in (0, 3):
+        pool.advance_to(step)
+        images = pool.field_images(torch.tensor([0, 3, 1]))
+        z, pose = pool._scene(step + (0 - step) % 4)
+        camera = Camera.from_angles(pose[:, 0], pose[:, 1])
+        with torch.no_grad():
+            plain = stage.generator.render(stage.generator.mapping(z), camera, resolution=32, num_samples=64)
+        assert images.shape == (3, 3, 32, 32)
+        assert (images[0] - plain.thumbnail[0]).abs().mean() < 0.02
+
+
+def test_a_run_that_starts_from_the_fields_pictures_resumes_bit_for_bit(tmp_path):
+    whole = field_steps_stage()
+    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    interrupt_and_resume(field_steps_stage, tmp_path / "parts", whole, stop_at=2)
+
+
+def test_field_pictures_need_a_pool():
+    with pytest.raises(ValueError, match="num_renderings is 0"):
+        DecoderStage(runs.MODEL, dataclasses.replace(DECODER, field_steps=1), runs.tiny_data(), Generator(runs.MODEL))
