@@ -20,7 +20,6 @@ from stylesdf.ops import (
     EqualizedLinear,
     affine,
     assert_shape,
-    biased_leaky_relu,
     fir_upsample,
     image_layout,
     modulate,
@@ -45,12 +44,13 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
 
     def forward(self, x: Tensor, code: Tensor, noise_mode: str = "const", generators=None) -> Tensor:
-        x = modulated_conv2d(x, self.weight, self.affine(code), up=self.up)
+        gain = math.sqrt(2.0)  # of the leaky ReLU; a positive factor commutes with it
+        x = modulated_conv2d(x, self.weight, self.affine(code), self.bias, up=self.up, gain=gain)
         if noise_mode == "const":
-            x = x + self.noise_strength * self.noise
+            x = x + self.noise_strength * gain * self.noise
         elif noise_mode == "random":
-            x = x + self.noise_strength * standard_normal(x[:, :1], generators)
-        return biased_leaky_relu(x, self.bias)
+            x = x + self.noise_strength * gain * standard_normal(x[:, :1], generators)
+        return F.leaky_relu(x, SLOPE)
 
     def condition(self, code: Tensor) -> ConditionedConv:
         """Fix the code, ``(1, style_size)``."""
@@ -111,7 +111,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        return modulated_conv2d(x, self.weight, self.affine(code), demodulate=False) + self.bias.view(1, 3, 1, 1)
+        return modulated_conv2d(x, self.weight, self.affine(code), self.bias, demodulate=False)
 
     def condition(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """Fix the code, ``(1, style_size)``.
@@ -172,10 +172,15 @@ class Decoder(nn.Module):
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode is {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
         assert_shape(ws, (features.shape[0], 2 * len(self.blocks) + 2, None))
-        if not torch.is_grad_enabled() and not torch.compiler.is_exporting() and features.device.type == "cpu":
-            sources = [None] * len(ws) if generators is None else generators
-            samples = zip(features.split(1), ws.split(1), sources)
-            return torch.cat([self.condition(code)(x, noise_mode, source) for x, code, source in samples])
+        if features.device.type == "cpu" and not torch.compiler.is_exporting():
+            if not torch.is_grad_enabled():
+                sources = [None] * len(ws) if generators is None else generators
+                samples = zip(features.split(1), ws.split(1), sources)
+                return torch.cat([self.condition(code)(x, noise_mode, source) for x, code, source in samples])
+            if len(ws) > 1:  # one by one, styles go into weights
+                sources = [None] * len(ws) if generators is None else [[generator] for generator in generators]
+                samples = zip(features.split(1), ws.split(1), sources)
+                return torch.cat([self(x, code, noise_mode, source) for x, code, source in samples])
         x = self.conv(image_layout(features), ws[:, 0], noise_mode, generators)
         rgb = self.to_rgb(x, ws[:, 1])
         for k, block in enumerate(self.blocks, start=1):

@@ -70,7 +70,7 @@ def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
     return x * math.sqrt(2.0) if x.requires_grad else x.mul_(math.sqrt(2.0))
 
 
-def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1) -> Tensor:
+def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1, bias: Tensor | None = None) -> Tensor:
     """Convolve every channel with the separable [1, 3, 3, 1] low-pass, normalised to ``gain``.
 
     Args:
@@ -78,6 +78,7 @@ def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1) -> Tenso
         pad: Zeros on every side.
         gain: Sum of the filter.
         stride: 2 keeps every second row and column.
+        bias: Added to each channel. ``(C,)``.
 
     Returns:
         ``(B, C, H + 2 pad − 3, W + 2 pad − 3)``, or half of that, rounded up.
@@ -85,7 +86,7 @@ def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1) -> Tenso
     channels = x.shape[1]
     taps = torch.tensor(FIR_TAPS, device=x.device, dtype=x.dtype) / sum(FIR_TAPS) * math.sqrt(gain)
     kernel = (taps[:, None] * taps).expand(channels, 1, 4, 4)
-    return convolve(x, kernel, stride=stride, padding=pad, groups=channels)
+    return convolve(x, kernel, bias, stride=stride, padding=pad, groups=channels)
 
 
 def fir_upsample(x: Tensor) -> Tensor:
@@ -240,33 +241,48 @@ def modulate(weight: Tensor, style: Tensor, demodulate: bool = True) -> Tensor:
     return weight * torch.rsqrt(weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8) if demodulate else weight
 
 
-def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, demodulate: bool = True, up: bool = False) -> Tensor:
-    """StyleGAN2's modulated convolution (arXiv 1912.04958, section 2.2), on activations instead of weights.
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    bias: Tensor | None = None,
+    demodulate: bool = True,
+    up: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """StyleGAN2's modulated convolution (arXiv 1912.04958, section 2.2).
 
-    Scaling the input by the style and the output by the demodulation is the same sum as scaling the weights,
-    and leaves one ordinary convolution for the whole batch.
+    One sample's style goes into the weights, so that no other pass over the maps is needed. For a batch, scaling the
+    input by the style and the output by the demodulation is the same sum, and leaves one convolution for all.
 
     Args:
         x: ``(B, in, H, W)``.
         weight: ``(out, in, k, k)``, stored as N(0, 1), scaled here by 1/√(in·k²).
         style: Factor per input channel. ``(B, in)``.
+        bias: Added to each channel. ``(out,)``.
         demodulate: Normalise each output channel by rsqrt(Σ w² + 1e−8).
         up: Double height and width: transposed convolution of stride 2, then the low-pass with gain 4.
+        gain: Factor of the result, bias included.
 
     Returns:
         ``(B, out, H, W)``, or twice that size.
     """
     out_size, in_size, kernel, _ = weight.shape
     assert_shape(style, (x.shape[0], in_size))
-    weight = weight * (1.0 / math.sqrt(in_size * kernel * kernel))
-    x = x * style[:, :, None, None]
-    if up:
-        x = convolve(x, weight.transpose(0, 1), stride=2, transposed=True)
-        x = fir_filter(x, pad=1, gain=4.0)
-    else:
-        x = convolve(x, weight, padding=kernel // 2)
+    bias = None if bias is None else bias * gain
+    if x.shape[0] == 1:
+        return _convolve_or_double(x, modulate(weight, style[0], demodulate) * gain, bias, up)
+    scale = gain if demodulate else gain / math.sqrt(in_size * kernel * kernel)
+    x = _convolve_or_double(x * style[:, :, None, None], weight * scale, None, up)
     if demodulate:
-        # Σ over inputs and taps of (w · s)² = s² · Σ_taps w²
+        # Σ over inputs and taps of (w · s)² = s² · Σ_taps w²; 1/√(in·k²) stands before both sums
         norm = F.linear(style.square(), weight.square().sum(dim=(2, 3)))  # (B, out)
-        x = x * torch.rsqrt(norm + 1e-8)[:, :, None, None]
-    return x
+        x = x * torch.rsqrt(norm + 1e-8 * in_size * kernel * kernel)[:, :, None, None]
+    return x if bias is None else x + bias.view(1, -1, 1, 1)
+
+
+def _convolve_or_double(x: Tensor, weight: Tensor, bias: Tensor | None, up: bool) -> Tensor:
+    if not up:
+        return convolve(x, weight, bias, padding=weight.shape[-1] // 2)
+    x = convolve(x, weight.transpose(0, 1), stride=2, transposed=True)
+    return fir_filter(x, pad=1, gain=4.0, bias=bias)

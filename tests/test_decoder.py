@@ -46,6 +46,7 @@ def test_the_papers_layers_have_the_papers_sizes():
 
 def test_every_layer_reads_its_own_code(tiny_config):
     decoder, features, ws = make(tiny_config)
+    features, ws = features[:1], ws[:1]
     read = {}
     for name, module in decoder.named_modules():
         if name.endswith("affine"):
@@ -66,6 +67,7 @@ def test_every_layer_reads_its_own_code(tiny_config):
 
 def test_every_code_changes_the_image_and_the_last_only_its_colour(tiny_config):
     decoder, features, ws = make(tiny_config)
+    features, ws = features[:1], ws[:1]
     last_hidden = []
     decoder.blocks[-1].conv.register_forward_hook(lambda _, __, output: last_hidden.append(output))
     image = decoder(features, ws)
@@ -79,12 +81,30 @@ def test_every_code_changes_the_image_and_the_last_only_its_colour(tiny_config):
 def test_colour_is_the_sum_of_upsampled_skips(tiny_config):
     # without the last block's colour, the image is the block before, upsampled
     decoder, features, ws = make(tiny_config, (8, 8))
+    features, ws = features[:1], ws[:1]
     skips = []
     decoder.to_rgb.register_forward_hook(lambda _, __, output: skips.append(output))
     with torch.no_grad():
         decoder.blocks[0].to_rgb.weight.zero_()
     image = decoder(features, ws)
     torch.testing.assert_close(image, fir_upsample(skips[0]))
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "random"])
+def test_samples_are_decoded_alike_alone_and_together(tiny_config, noise_mode):
+    # on a CPU a batch is decoded one by one; elsewhere styles scale the maps of all at once
+    decoder, features, ws = make(tiny_config)
+    sources = lambda: [torch.Generator().manual_seed(i) for i in (5, 6)]  # noqa: E731
+    alone = decoder(features, ws, noise_mode, sources())
+    hidden = decoder.conv(features, ws[:, 0], noise_mode, sources())
+    assert hidden.shape[0] == 2
+    for i in (0, 1):
+        one = decoder.conv(features[i : i + 1], ws[i : i + 1, 0], noise_mode, sources()[i : i + 1])
+        torch.testing.assert_close(hidden[i : i + 1], one, atol=1e-5, rtol=1e-5)
+        colour = decoder.to_rgb(hidden, ws[:, 1])[i : i + 1]
+        torch.testing.assert_close(colour, decoder.to_rgb(one, ws[i : i + 1, 1]), atol=1e-5, rtol=1e-5)
+        single = decoder(features[i : i + 1], ws[i : i + 1], noise_mode, sources()[i : i + 1])
+        torch.testing.assert_close(alone[i : i + 1], single, atol=1e-5, rtol=1e-5)
 
 
 def test_noise_modes(tiny_config):

@@ -92,18 +92,23 @@ def test_upsampling_keeps_a_constant_away_from_the_border():
     torch.testing.assert_close(out[:, :, 1:-1, 1:-1], torch.full((1, 1, 10, 10), 3.0))
 
 
+@pytest.mark.parametrize("count", [1, 2])  # one sample's style goes into the weights
 @pytest.mark.parametrize("demodulate", [True, False])
 @pytest.mark.parametrize("up, kernel", [(False, 3), (False, 1), (True, 3)])
-def test_modulated_convolution_is_a_convolution_with_each_samples_own_weights(up, kernel, demodulate):
-    x, weight, style = torch.randn(2, 3, 4, 5), torch.randn(6, 3, kernel, kernel), torch.randn(2, 3) + 1
+def test_modulated_convolution_is_a_convolution_with_each_samples_own_weights(up, kernel, demodulate, count):
+    x, weight, style = torch.randn(count, 3, 4, 5), torch.randn(6, 3, kernel, kernel), torch.randn(count, 3) + 1
     expected = []
-    for sample in range(2):
+    for sample in range(count):
         own = weight.double().numpy() / math.sqrt(3 * kernel**2) * style[sample].double().numpy()[None, :, None, None]
         if demodulate:
             own = own / np.sqrt((own**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
         expected.append(loop_conv(x[sample].double().numpy(), own, up))
     out = modulated_conv2d(x, weight, style, demodulate=demodulate, up=up)
-    torch.testing.assert_close(out, torch.tensor(np.array(expected)).float(), atol=1e-5, rtol=1e-5)
+    expected = torch.tensor(np.array(expected)).float()
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+    bias = torch.randn(6)
+    out = modulated_conv2d(x, weight, style, bias, demodulate=demodulate, up=up, gain=3.0)
+    torch.testing.assert_close(out, 3.0 * (expected + bias.view(6, 1, 1)), atol=1e-4, rtol=1e-5)
 
 
 def test_demodulation_takes_the_styles_size_away():

@@ -19,7 +19,7 @@ from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
 from train import evaluate
-from train.config import DECODER_PRESETS, RENDERER_PRESETS, SPHERE_PRESETS, override, to_dict
+from train.config import DECODER_PRESETS, POLISH_PRESETS, RENDERER_PRESETS, SPHERE_PRESETS, override, to_dict
 
 EPILOG = """examples:
   python -m train toy-heads --out data/toy-heads
@@ -33,9 +33,16 @@ DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_chann
 STAGES = {
     "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
     "renderer": ("stage 1: field and thumbnail", False),
+    "polish": ("sharper density, solid inside, smoother surface, the same pictures; needs no data", True),
     "decoder": ("stage 2: image, renderer frozen", True),
 }
-PRESETS = {"sphere-init": SPHERE_PRESETS, "renderer": RENDERER_PRESETS, "decoder": DECODER_PRESETS}
+PRESETS = {
+    "sphere-init": SPHERE_PRESETS,
+    "renderer": RENDERER_PRESETS,
+    "polish": POLISH_PRESETS,
+    "decoder": DECODER_PRESETS,
+}
+WITHOUT_DATA = ("sphere-init", "polish")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
     for name, (text, needs_model) in STAGES.items():
         stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        _add_stage_arguments(stage, needs_data=name != "sphere-init", needs_model=needs_model)
+        _add_stage_arguments(stage, needs_data=name not in WITHOUT_DATA, needs_model=needs_model)
     measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
     evaluate.add_arguments(measure)
     return parser
@@ -84,9 +91,10 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs
         help="settings of the model that differ from the preset's, or from the initial model's",
     )  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
-    if needs_data:
+    if needs_data or needs_model:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
         run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+    if needs_data:
         data = stage.add_argument_group("data")
         data.add_argument("--data", required=True, help="folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]")
         data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
@@ -135,14 +143,15 @@ def _train(args: argparse.Namespace) -> int:
         from train.cost import estimate
 
         settings = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
-        if args.command != "sphere-init":
+        if args.command not in WITHOUT_DATA:
             settings["cost"] = estimate(model_config, stage_config, args.micro_batch)
         print(json.dumps(settings, indent=2))
         return 0
     keep_large_blocks()
     from stylesdf.hub import load_discriminator
     from train.loop import Habits, train
-    from train.stages import DecoderStage, RendererStage, SphereStage
+    from train.pretrained import PretrainedGenerator
+    from train.stages import DecoderStage, PolishStage, RendererStage, SphereStage
     from train.starts import choose_start
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
@@ -151,7 +160,11 @@ def _train(args: argparse.Namespace) -> int:
         renderer_config = dataclasses.replace(model_config, decoder_channels=())
         train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
         return 0
-    initial = _initial(args)
+    initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
+    if args.command == "polish":
+        renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
+        train(PolishStage(renderer_config, stage_config, initial, engine), args.out, habits, card=initial.card)
+        return 0
     if initial is not None:
         source = initial.config if initial.config.has_decoder else model_config
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
@@ -203,12 +216,6 @@ def _check_tracker(name: str) -> None:
 
     if importlib.util.find_spec(name) is None:
         raise ValueError(f"the tracker {name} is not installed: pip install {name}")
-
-
-def _initial(args: argparse.Namespace):
-    from train.pretrained import PretrainedGenerator
-
-    return PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
 
 
 def _data(args: argparse.Namespace, model_config):

@@ -183,6 +183,48 @@ class RendererConfig:
 
 
 @dataclass(frozen=True)
+class PolishConfig:
+    """Polishing of a trained renderer, between the stages; not in the paper. It needs no data.
+
+    Attributes:
+        steps: How many.
+        batch_size: Renderings per step.
+        learning_rate: Adam's, of the field alone.
+        final_learning_rate: Share of the learning rate that is left at the end; it falls linearly.
+        beta_end: Where the sharpness falls to by the middle of the run, world units.
+        num_points: Random points of the scene per image that eikonal loss, minimal surface and solidity see.
+        num_surface_points: Points near the surface per image whose normals are compared with a neighbour's.
+        smoothness_reach: How far from the surface and from each other those are, world units.
+        colour_weight, coverage_weight: L1 to the pictures, and to the alpha, that the renderer gave before.
+        eikonal_weight, minimal_surface_weight, solidity_weight: As in stage 1.
+        smoothness_weight: Of the mean squared difference of neighbouring unit normals.
+        ema_decay: Of the published average, per step.
+        seed: Of everything random.
+    """
+
+    steps: int = 1600
+    batch_size: int = 4
+    learning_rate: float = 2e-4
+    final_learning_rate: float = 0.05
+    beta_end: float = 0.0009
+    num_points: int = 600
+    num_surface_points: int = 200
+    smoothness_reach: float = 0.003
+    colour_weight: float = 10.0
+    coverage_weight: float = 10.0
+    eikonal_weight: float = 0.3
+    minimal_surface_weight: float = 0.05
+    solidity_weight: float = 50.0
+    smoothness_weight: float = 0.3
+    ema_decay: float = 0.995
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """Stage 2: the decoder against the image discriminator, the renderer frozen. Defaults are the paper's (FFHQ).
 
@@ -259,8 +301,8 @@ RENDERER_PRESETS = {
             Phase(resolution=16, steps=1600, batch_size=16, num_samples=12, r1_gamma=1.0),
             Phase(resolution=32, steps=3000, batch_size=8, num_samples=16, r1_gamma=0.6, fade_steps=300),
             Phase(
-                resolution=64, steps=1500, batch_size=4, num_samples=20, r1_gamma=0.6,
-                learning_rate_scale=0.5, fade_steps=300,
+                resolution=64, steps=1500, batch_size=4, num_samples=32, r1_gamma=0.6,
+                learning_rate_scale=0.5, fade_steps=300, surface_guided=True,
             ),
         ),
         sphere_steps=600,
@@ -288,6 +330,8 @@ RENDERER_PRESETS = {
         use_minibatch_std=True,
     ),
 }  # fmt: skip
+
+POLISH_PRESETS = dict.fromkeys(RENDERER_PRESETS, PolishConfig())
 
 DECODER_PRESETS = {
     "ffhq": DecoderConfig(),

@@ -121,14 +121,16 @@ class EqualizedConv2d(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, weight = self.weight.shape[-1], self.weight * self.scale
+        kernel, is_active = self.weight.shape[-1], self.bias is not None
+        gain = math.sqrt(2.0) if is_active else 1.0  # of the leaky ReLU; a positive factor commutes with it
+        weight, bias = self.weight * (self.scale * gain), self.bias * gain if is_active else None
         if not self.down:
-            x = convolve(x, weight, padding=kernel // 2)
+            x = convolve(x, weight, bias, padding=kernel // 2)
         elif kernel == 1:  # stride 2 commutes with it: what it would not read is not filtered
-            x = convolve(fir_filter(x, pad=1, stride=2), weight)
+            x = convolve(fir_filter(x, pad=1, stride=2), weight, bias)
         else:  # the low-pass keeps H + 1 rows, of which stride 2 leaves H / 2
-            x = convolve(fir_filter(x, pad=2), weight, stride=2)
-        return x if self.bias is None else biased_leaky_relu(x, self.bias)
+            x = convolve(fir_filter(x, pad=2), weight, bias, stride=2)
+        return F.leaky_relu(x, SLOPE) if is_active else x
 
 
 class ResidualDownBlock(nn.Module):

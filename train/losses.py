@@ -70,7 +70,7 @@ def scene_bounds_loss(sdf: Tensor, points: Tensor, outer_radius: float, inner_ra
 
 
 def solidity_loss(sdf: Tensor, depth: Tensor) -> Tensor:
-    """Hinge that makes the inside solid: mean of max(sdf + depth / 2, 0) over the points inside.
+    """Hinge that makes the inside solid: mean over images of the mean of max(sdf + depth / 2, 0) over points inside.
 
     A signed distance is −depth there; half of it is asked for, so that what is roughly right is left alone. It ends
     cavities, which nothing else sees.
@@ -80,7 +80,7 @@ def solidity_loss(sdf: Tensor, depth: Tensor) -> Tensor:
         depth: Distance to the outside, cavities filled; 0 outside. ``(B, P)``.
     """
     inside = depth > 0
-    return (F.relu(sdf + 0.5 * depth) * inside).sum() / inside.sum().clamp(min=1)
+    return ((F.relu(sdf + 0.5 * depth) * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)).mean()
 
 
 def path_lengths(image: Tensor, ws: Tensor, noise: Tensor, differentiable: bool = True) -> Tensor:

@@ -1,0 +1,196 @@
+"""Polish a trained renderer: the same pictures from a sharper density, a solid inside and a smoother surface.
+
+No data and no discriminator: the renderer is its own teacher. Its pictures stay what they are; what an adversary never
+sees, or sees as well in fuzz around the surface as in the surface, is put right: β falls far below what it was, so that
+rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn together.
+
+Shapes: B batch, H W image, P points.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylesdf.camera import Camera, sample_poses
+from stylesdf.config import StyleSDFConfig
+from stylesdf.model import Generator
+from stylesdf.outputs import RenderOutput
+from stylesdf.surface import SurfaceGuide, render_guided
+from train import losses
+from train.chunked import ChunkedField
+from train.config import PolishConfig
+from train.ema import update_ema
+from train.engine import Engine, Means, share_of, take
+from train.inside import filled_depth
+from train.pretrained import copy_renderer
+from train.state import RunState
+
+TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
+
+
+class PolishStage:
+    """The field learns to show its own pictures again, under losses that see its inside and its surface.
+
+    Args:
+        model_config: Architecture; its decoder is left out.
+        config: Settings of the stage.
+        teacher: The trained generator.
+        engine: Where it runs; None is one process on the CPU.
+    """
+
+    name = "polish"
+
+    def __init__(
+        self, model_config: StyleSDFConfig, config: PolishConfig, teacher: Generator, engine: Engine | None = None
+    ) -> None:
+        self.config = config
+        self.engine = engine or Engine()
+        self.device = self.engine.device
+        torch.manual_seed(config.seed)
+        self.generator = Generator(model_config).to(self.device)
+        copy_renderer(teacher, self.generator)
+        self.teacher = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.generator.field.parameters(), lr=config.learning_rate)
+        self.state = RunState(
+            {"generator": self.generator, "generator_ema": self.generator_ema}, {"optimizer": self.optimizer}
+        )
+
+    @property
+    def images_per_step(self) -> int:
+        return 0  # of the data
+
+    def discriminators(self) -> dict[str, torch.nn.Module]:
+        return {}
+
+    def grid_options(self) -> dict:
+        return {"num_samples": 48}
+
+    def prepare(self) -> None:
+        """Nothing comes before the first step."""
+
+    def step(self) -> dict[str, float]:
+        """Take one step; return every term."""
+        config, means, batch = self.config, Means(), self.config.batch_size
+        progress = self.state.step / config.total_steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * (1.0 - (1.0 - config.final_learning_rate) * progress)
+        self._sharpen(progress)
+        draws = self._draw()
+        for part in self.engine.parts(batch):
+            share = share_of(part, batch)
+            mine = take(draws, part, self.device)
+            with torch.no_grad():
+                codes = self.generator.renderer_mapping(mine["z"])
+            camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
+            taught = self._teach(codes, camera)
+            field = ChunkedField(self.generator.field.condition(codes))
+            terms = self._terms(field, camera, taught, mine)
+            sum(getattr(config, f"{name}_weight") * share * value for name, value in terms.items()).backward()
+            field.backward()
+            means.add(terms, share)
+        self.engine.descend(self.optimizer)
+        update_ema(self.generator_ema, self.generator, min(config.ema_decay, (1 + self.state.step) / 10))
+        self.state.step += 1
+        return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
+
+    @torch.no_grad()
+    def _sharpen(self, progress: float) -> None:
+        """Let β fall geometrically, to the end of the first half."""
+        share, end = min(1.0, 2.0 * progress), math.log(self.config.beta_end)
+        start = self.teacher.renderer.log_beta
+        self.generator.renderer.log_beta.copy_(torch.minimum(start, start * (1.0 - share) + end * share))
+
+    def _draw(self) -> dict[str, Tensor]:
+        """Draw what a batch needs, on the CPU and for all processes."""
+        config, model = self.config, self.generator.config
+        batch, size = config.batch_size, model.render_resolution
+        return {
+            "z": torch.randn(batch, model.latent_size),
+            "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
+            "offset": torch.rand(batch, size, size),
+            "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
+            "pixel": torch.rand(batch, config.num_surface_points),
+            "jitter": torch.randn(batch, config.num_surface_points, 3),
+            "neighbour": F.normalize(torch.randn(batch, config.num_surface_points, 3), dim=-1),
+        }
+
+    @torch.no_grad()
+    def _teach(self, codes: Tensor, camera: Camera) -> RenderOutput:
+        model = self.teacher
+        parts = []
+        for code, pose in zip(codes.split(1), camera.cam2world.split(1)):
+            field = model.field.condition(code)
+            guide = SurfaceGuide.measure(field, model.config)
+            samples = TEACHER_OVERSAMPLING * model.config.num_samples
+            parts.append(
+                render_guided(
+                    model.renderer,
+                    field,
+                    guide,
+                    Camera(pose),
+                    num_samples=samples,
+                    viewdirs="world",
+                    with_features=False,
+                )
+            )
+        return RenderOutput.batch(parts)
+
+    def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
+        config, model = self.config, self.generator.config
+        guides = field.guides(model)
+        shown = RenderOutput.batch(
+            [
+                render_guided(
+                    self.generator.renderer,
+                    field.of_code(index),
+                    guide,
+                    Camera(pose),
+                    num_samples=model.num_samples,
+                    offset=offset,
+                    viewdirs="world",
+                    with_features=False,
+                )
+                for index, (guide, pose, offset) in enumerate(
+                    zip(guides, camera.cam2world.split(1), mine["offset"].split(1))
+                )
+            ]
+        )
+        near = _surface_points(taught, mine["pixel"]) + config.smoothness_reach * mine["jitter"]
+        beside = near + config.smoothness_reach * mine["neighbour"]
+        sizes = [config.num_points, config.num_surface_points, config.num_surface_points]
+        sdf, gradient = field.sdf_and_gradient(torch.cat([mine["points"], near, beside], dim=1))
+        normal, normal_beside = (F.normalize(part, dim=-1) for part in gradient.split(sizes, dim=1)[1:])
+        inside = sdf[:, : config.num_points]
+        depth = torch.stack([filled_depth(*pair) for pair in zip(guides, mine["points"])])
+        return {
+            "colour": F.l1_loss(shown.thumbnail, taught.thumbnail),
+            "coverage": F.l1_loss(shown.background, taught.background),
+            "eikonal": losses.eikonal_loss(gradient),
+            "minimal_surface": losses.minimal_surface_loss(inside),
+            "solidity": losses.solidity_loss(inside, depth),
+            "smoothness": (normal - normal_beside).square().sum(dim=-1).mean(),
+        }
+
+
+def _surface_points(rendering: RenderOutput, pixel: Tensor) -> Tensor:
+    """Choose points of the rendered surface.
+
+    Args:
+        rendering: B pictures.
+        pixel: Numbers in [0, 1) that choose among the covered pixels, ``(B, P)``.
+
+    Returns:
+        World points ``(B, P, 3)``; the origin where nothing is covered.
+    """
+    chosen = []
+    for xyz, background, number in zip(rendering.xyz, rendering.background, pixel):
+        covered = xyz[:, background[0] < 0.1].t()  # (pixels, 3)
+        covered = covered if len(covered) else xyz.new_zeros(1, 3)
+        chosen.append(covered[(number * len(covered)).long()])
+    return torch.stack(chosen)
