@@ -26,6 +26,7 @@ from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 from train.data.images import ImageSet, to_signed
 from train.data.toy_heads import SPECIES
+from train.inception import Inception, InceptionOptions, load_inception
 from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
 
 READER_PATH = Path(__file__).parent / "data" / "toy-reader.safetensors"  # trained once, as ``train.reader`` says
@@ -35,6 +36,7 @@ RAY_SAMPLES = 96
 MESH_RESOLUTION = 96
 MAX_DATA_IMAGES = 1000
 BETTER = ("higher", "lower", "nearer")
+PICTURES = ("image", "thumbnail")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -73,23 +75,25 @@ class Metric:
         quantities: What of its result the table shows.
         measure: Function of (model, seeds, truncation, context) that returns a dictionary of numbers.
         needs_data: Whether it compares with the pictures the model learned from.
+        needs_inception: Whether it looks through the Inception network, and so is measured only when it is named.
     """
 
     name: str
     quantities: tuple[Quantity, ...]
     measure: Callable[[Generator, Sequence[int], float, Context], dict[str, float]]
     needs_data: bool = False
+    needs_inception: bool = False
 
 
 METRICS: dict[str, Metric] = {}
 
 
-def metric(name: str, *quantities: Quantity, needs_data: bool = False):
+def metric(name: str, *quantities: Quantity, needs_data: bool = False, needs_inception: bool = False):
     """Register the decorated function under a name."""
 
     def register(function):
         assert name not in METRICS, name
-        METRICS[name] = Metric(name, quantities, function, needs_data)
+        METRICS[name] = Metric(name, quantities, function, needs_data, needs_inception)
         return function
 
     return register
@@ -100,7 +104,7 @@ class Views:
     """One frontal view per seed.
 
     Attributes:
-        pictures: Colour in [−1, 1]; the decoder's image where there is one, averaged down. ``(N, 3, 64, 64)``.
+        pictures: Colour in [−1, 1], of the kind that is judged, averaged down. ``(N, 3, 64, 64)``.
         alpha: Coverage by the volume rendering, in [0, 1]. ``(N, H, W)``.
         depth: z-depth of the level set, world units; NaN where a ray misses it. ``(N, H, W)``.
     """
@@ -117,6 +121,9 @@ class Context:
         data: The pictures the model learned from, with poses where they have them; None: only freshly drawn heads.
         reader_path: Where the pose reader is kept; trained and written where absent.
         report: Called with the share of the running metric that is done, in [0, 1].
+        pictures: Of ``PICTURES``: what of the model is judged, and of the data it is held against. ``"image"`` is the
+            decoder's image, and the thumbnail of a model that has none.
+        inception: How the metrics that need it look through the Inception network.
     """
 
     def __init__(
@@ -124,17 +131,34 @@ class Context:
         data: ImageSet | None = None,
         reader_path: str | Path = READER_PATH,
         report: Callable[[float], None] = lambda share: None,
+        pictures: str = "image",
+        inception: InceptionOptions = InceptionOptions(),  # noqa: B008 - frozen
     ) -> None:
+        if pictures not in PICTURES:
+            raise ValueError(f"pictures is {pictures!r}, expected of {', '.join(PICTURES)}")
         self.data = data
         self.reader_path = reader_path
         self.report = report
+        self.pictures = pictures
+        self.inception = inception
         self.crowd: tuple[tuple, object] | None = None  # of ``train.likeness``
+        self.features: tuple[tuple, object] | None = None  # of ``train.fid``
         self._views: tuple[tuple, Views] | None = None
         self._references: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @cached_property
     def reader(self) -> HeadReader:
         return load_reader(self.reader_path, self.report)
+
+    @cached_property
+    def network(self) -> Inception:
+        return load_inception(self.inception.path, self.inception.device)
+
+    def real(self, index: Tensor) -> Tensor:
+        """Return pictures of the data, of the kind that is judged, in [−1, 1]. ``(N, 3, R, R)``."""
+        if self.pictures == "image":
+            return self.data.image_batch(index)
+        return self.data.thumbnail_batch(index, self.data.thumbnails.shape[-1], 3)
 
     def references(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw toy heads from the front: pictures, depth with NaN in the background, species' numbers."""
@@ -150,7 +174,7 @@ class Context:
             rows, camera = [], Camera.from_angles(0.0, 0.0)
             for index, seed in enumerate(seeds):
                 w = model.mapping(latent(model, seed), truncation)
-                picture, alpha = draw(model, w, camera, truncation)
+                picture, alpha = draw(model, w, camera, truncation, self.pictures)
                 rows.append((picture, alpha, level_set_depth(model, w, camera)))
                 self.report((index + 1) / len(seeds))
             self._views = (key, Views(*(torch.cat(column) for column in zip(*rows))))
@@ -169,13 +193,34 @@ def latent(model: Generator, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def draw(model: Generator, w: Tensor, camera: Camera, truncation: float) -> tuple[Tensor, Tensor]:
-    """Generate one picture as people see it: picture ``(1, 3, 64, 64)`` and coverage ``(1, H, W)``, on the CPU."""
+def draw_full(
+    model: Generator, w: Tensor, camera: Camera, truncation: float, pictures: str = "image"
+) -> tuple[Tensor, Tensor]:
+    """Generate one picture at full size.
+
+    Args:
+        model: Whose picture it is.
+        w: Renderer code of one identity. ``(1, latent_size)``.
+        camera: One camera.
+        truncation: Of the decoder's codes, in [0, 1].
+        pictures: Of ``PICTURES``, as ``Context`` has it.
+
+    Returns:
+        Picture in [−1, 1] ``(1, 3, R, R)`` and coverage by the volume rendering ``(1, H, W)``, on the CPU.
+    """
     rendering = model.render(w, camera)
     picture = rendering.thumbnail
-    if model.config.has_decoder:
+    if pictures == "image" and model.config.has_decoder:
         picture = model.synthesis(rendering.features, model.decoder_codes(w, truncation))
-    return to_reader_size(picture.float().cpu().clamp(-1.0, 1.0)), 1.0 - rendering.background[:, 0].float().cpu()
+    return picture.float().cpu().clamp(-1.0, 1.0), 1.0 - rendering.background[:, 0].float().cpu()
+
+
+def draw(
+    model: Generator, w: Tensor, camera: Camera, truncation: float, pictures: str = "image"
+) -> tuple[Tensor, Tensor]:
+    """Generate one picture as the reader sees it: as ``draw_full``, the picture averaged down. ``(1, 3, 64, 64)``."""
+    picture, alpha = draw_full(model, w, camera, truncation, pictures)
+    return to_reader_size(picture), alpha
 
 
 @torch.no_grad()
@@ -294,7 +339,7 @@ def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Con
     pictures = []
     for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
         w = model.mapping(latent(model, seed), truncation)
-        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation)[0])
+        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation, context.pictures)[0])
         context.report((index + 1) / len(seeds))
     result = {"count": len(seeds)} | _pose_errors("", poses, reader.read(torch.cat(pictures))[0])
     drawn, _, _ = draw_heads(REFERENCE_SEED, poses[:, 0], poses[:, 1])
