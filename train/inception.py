@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from unittest import mock
 
 import numpy as np
@@ -121,10 +122,10 @@ def _from_library(device: str | torch.device) -> Inception:
         # the library would unpickle its download; torch's own switch keeps it to tensors
         with mock.patch.dict(os.environ, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}):
             network = FeatureExtractorInceptionV3("inception-v3-compat", [str(NUM_FEATURES)]).to(device)
-    except OSError as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        reason = _first_line(error) if isinstance(error, OSError) else "what was downloaded are not its weights"
         raise ValueError(
-            f"the Inception network could not be fetched from {URL_INCEPTION_V3} ({_first_line(error)}): fetch it, "
-            f"{elsewhere}"
+            f"the Inception network could not be fetched from {URL_INCEPTION_V3} ({reason}): fetch it, {elsewhere}"
         ) from error
     return Inception(f"torch-fidelity, {Path(URL_INCEPTION_V3).stem}", lambda x: network(x)[0], device)
 

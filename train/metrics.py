@@ -25,7 +25,7 @@ from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 from train.data.images import ImageSet, to_signed
-from train.data.toy_heads import SPECIES
+from train.data.toy_heads import BACKGROUND, SPECIES
 from train.inception import Inception, InceptionOptions, load_inception
 from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
 
@@ -35,6 +35,8 @@ YAW_RANGE, PITCH_RANGE = math.radians(30.0), math.radians(15.0)
 RAY_SAMPLES = 96
 MESH_RESOLUTION = 96
 MAX_DATA_IMAGES = 1000
+MIN_DIFFERENCE = 0.06  # of a colour from the background, to belong to the head
+HEAD_AREAS = 1 / 3, 2.0  # of the area of drawn heads; outside there is no head
 BETTER = ("higher", "lower", "nearer")
 PICTURES = ("image", "thumbnail")
 
@@ -471,6 +473,61 @@ def variety(model: Generator, seeds: Sequence[int], truncation: float, context: 
         "nearest": nearest,
         "reference_distance": reference_distance,
         "reference_nearest": reference_nearest,
+    }
+
+
+@metric(
+    "appearance",
+    Quantity("area", "area of the head, of the picture's", "share", "nearer", "reference_area"),
+    Quantity("area_spread", "deviation of the area over heads", "share", "nearer", "reference_area_spread"),
+    Quantity("colour_shift", "mean colour of all heads, RMS distance from the data's", "", "lower", 0.0),
+    Quantity("colour_spread", "deviation of a head's mean colour, RMS", "", "nearer", "reference_colour_spread"),
+    Quantity("degenerate", "nothing, or no head's size", "share", "lower", "reference_degenerate"),
+)
+def appearance(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Do sizes and colours of heads vary as the data's do? Frontal views, no network; colours in [0, 1].
+
+    A head is what differs from the background of the data. Pictures of which less than a third or more than twice
+    the area of a drawn head differ are degenerate: nothing is there, or another background, or no head; only the
+    others count for the rest, which is None without any.
+    """
+    drawn = context.references(len(seeds))[0]
+    reference = _appearance(drawn, area=None)
+    found = _appearance(context.views(model, seeds, truncation).pictures, reference["area"])
+    shift = None
+    if found["colour"] is not None:
+        shift = float((found["colour"] - reference["colour"]).square().mean().sqrt())
+    result = {"count": len(seeds), "colour_shift": shift}
+    for prefix, numbers in (("", found), ("reference_", reference)):
+        result |= {f"{prefix}{name}": value for name, value in numbers.items() if name != "colour"}
+    return result
+
+
+def heads_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Find what differs from the toy heads' background: areas as shares ``(N,)`` and mean colours in [0, 1] ``(N, 3)``.
+
+    Args:
+        pictures: In [−1, 1]. ``(N, 3, H, W)``.
+    """
+    pictures = (pictures.double() + 1.0) / 2.0
+    difference = (pictures - torch.tensor(BACKGROUND).double()[:, None, None]).abs().amax(dim=1, keepdim=True)
+    mask = (difference > MIN_DIFFERENCE).double()  # (N, 1, H, W)
+    colours = (pictures * mask).sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1.0)
+    return mask.mean(dim=(1, 2, 3)), colours
+
+
+def _appearance(pictures: Tensor, area: float | None) -> dict:
+    areas, colours = heads_in(pictures)
+    typical = float(areas.mean()) if area is None else area
+    is_head = (areas >= HEAD_AREAS[0] * typical) & (areas <= HEAD_AREAS[1] * typical)
+    areas, colours = areas[is_head], colours[is_head]
+    any_head, several = len(areas) > 0, len(areas) > 1
+    return {
+        "area": float(areas.mean()) if any_head else None,
+        "area_spread": float(areas.std()) if several else None,
+        "colour": colours.mean(dim=0) if any_head else None,
+        "colour_spread": float(colours.var(dim=0).mean().sqrt()) if several else None,
+        "degenerate": float((~is_head).double().mean()),
     }
 
 

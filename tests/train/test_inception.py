@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from pickle import UnpicklingError
 
 import numpy as np
 import pytest
@@ -127,13 +128,22 @@ def test_the_library_is_asked_for_features_and_may_not_unpickle(monkeypatch, tmp
     torch.load(tmp_path / "harmful.pth", weights_only=False)  # the switch is back where it was
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch):
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError("no route to host"), "no route to host"),
+        (UnpicklingError("weights only\nload failed"), "what was downloaded are not its weights"),
+        (RuntimeError("Missing key"), "what was downloaded are not its weights"),
+    ],
+)
+def test_a_failed_download_says_what_to_do(monkeypatch, error, reason):
     def fail(name, features_list):
-        raise OSError("no route to host")
+        raise error
 
     _library(monkeypatch, fail)
-    with pytest.raises(ValueError, match=r"could not be fetched .*no route to host.* --inception FILE"):
+    with pytest.raises(ValueError, match=f"could not be fetched .*{reason}.* --inception FILE") as caught:
         load_inception()
+    assert "\n" not in str(caught.value)
 
 
 def test_pictures_are_compared_at_256_pixels():
