@@ -6,7 +6,7 @@ Shapes: N pictures, C features.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.model import Generator
 from train.distances import frechet_distance, kernel_distance, recall
-from train.metrics import REFERENCE_SEED, Context, Quantity, latent, metric
+from train.metrics import REFERENCE_SEED, Context, Quantity, draw_full, latent, metric
 from train.reader import to_reader_size
 
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
@@ -49,36 +49,40 @@ def gather(model: Generator, seeds: Sequence[int], truncation: float, context: C
     Raises:
         ValueError: The data has fewer than four pictures.
     """
-    if len(context.data) < MIN_DATA_IMAGES:
-        raise ValueError(f"the data has {len(context.data)} pictures, expected at least {MIN_DATA_IMAGES}")
+    check_data(context)
     key = (model, tuple(seeds), truncation)
     if context.crowd is not None and context.crowd[0] == key:
         return context.crowd[1]
-    config, random = model.config, torch.Generator().manual_seed(REFERENCE_SEED)
-    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
+    random = torch.Generator().manual_seed(REFERENCE_SEED)
     pictures, features = [], []
-    for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
-        w = model.mapping(latent(model, seed), truncation)
-        picture = draw_full(model, w, Camera.from_angles(yaw, pitch), truncation)
+    for index, picture in enumerate(from_the_prior(model, seeds, truncation, context, random)):
         pictures.append(to_bytes(picture))
         features.append(context.reader.features(to_reader_size(picture)).numpy())
         context.report((index + 1) / len(seeds))
     order = torch.randperm(len(context.data), generator=random)
     count = min(len(seeds), len(order) // 2)
     halves = order[:count], order[count : 2 * count]
-    real = tuple(context.reader.features(to_reader_size(context.data.image_batch(half))).numpy() for half in halves)
+    real = tuple(context.reader.features(to_reader_size(context.real(half))).numpy() for half in halves)
     crowd = Crowd(torch.cat(pictures), np.concatenate(features), halves, real)
     context.crowd = (key, crowd)
     return crowd
 
 
-def draw_full(model: Generator, w: Tensor, camera: Camera, truncation: float) -> Tensor:
-    """Generate one picture at full size, in [−1, 1], on the CPU. ``(1, 3, R, R)``."""
-    rendering = model.render(w, camera)
-    picture = rendering.thumbnail
-    if model.config.has_decoder:
-        picture = model.synthesis(rendering.features, model.decoder_codes(w, truncation))
-    return picture.float().cpu().clamp(-1.0, 1.0)
+def check_data(context: Context) -> None:
+    """Raise ValueError where the data is too few for two halves."""
+    if len(context.data) < MIN_DATA_IMAGES:
+        raise ValueError(f"the data has {len(context.data)} pictures, expected at least {MIN_DATA_IMAGES}")
+
+
+def from_the_prior(
+    model: Generator, seeds: Sequence[int], truncation: float, context: Context, random: torch.Generator
+) -> Iterator[Tensor]:
+    """Draw a picture per seed, one after the other, from poses of the model's own prior. ``(1, 3, R, R)`` each."""
+    config = model.config
+    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
+    for seed, (yaw, pitch) in zip(seeds, poses.tolist()):
+        w = model.mapping(latent(model, seed), truncation)
+        yield draw_full(model, w, Camera.from_angles(yaw, pitch), truncation, context.pictures)[0]
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
@@ -160,7 +164,7 @@ def copies(model: Generator, seeds: Sequence[int], truncation: float, context: C
     def small(pictures: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(pictures, 16).flatten(1)
 
-    known, unseen = (small(context.data.image_batch(index)) for index in crowd.real_index)
+    known, unseen = (small(context.real(index)) for index in crowd.real_index)
     generated = small(crowd.pictures.float() / 127.5 - 1.0)
     ours, theirs = (torch.cdist(pictures, known).min(dim=1).values for pictures in (generated, unseen))
     middle = float(theirs.median())
@@ -185,7 +189,7 @@ def judge(model: Generator, seeds: Sequence[int], truncation: float, context: Co
     """
     crowd = gather(model, seeds, truncation, context)
     count = min(len(seeds), len(crowd.real_index[0]))
-    real = to_bytes(context.data.image_batch(crowd.real_index[0][:count]))
+    real = to_bytes(context.real(crowd.real_index[0][:count]))
     half = count // 2
     school = torch.cat([real[:half], crowd.pictures[:half]]), torch.arange(2 * half) < half
     exam = torch.cat([real[half:], crowd.pictures[half:count]]), torch.arange(2 * (count - half)) < count - half

@@ -25,7 +25,8 @@ from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
 from stylesdf.renderer import CHUNK_POINTS
 from train.data.images import ImageSet, to_signed
-from train.data.toy_heads import SPECIES
+from train.data.toy_heads import BACKGROUND, SPECIES
+from train.inception import Inception, InceptionOptions, load_inception
 from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
 
 READER_PATH = Path(__file__).parent / "data" / "toy-reader.safetensors"  # trained once, as ``train.reader`` says
@@ -34,7 +35,10 @@ YAW_RANGE, PITCH_RANGE = math.radians(30.0), math.radians(15.0)
 RAY_SAMPLES = 96
 MESH_RESOLUTION = 96
 MAX_DATA_IMAGES = 1000
+MIN_DIFFERENCE = 0.06  # of a colour from the background, to belong to the head
+HEAD_AREAS = 1 / 3, 2.0  # of the area of drawn heads; outside there is no head
 BETTER = ("higher", "lower", "nearer")
+PICTURES = ("image", "thumbnail")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -73,23 +77,25 @@ class Metric:
         quantities: What of its result the table shows.
         measure: Function of (model, seeds, truncation, context) that returns a dictionary of numbers.
         needs_data: Whether it compares with the pictures the model learned from.
+        needs_inception: Whether it looks through the Inception network, and so is measured only when it is named.
     """
 
     name: str
     quantities: tuple[Quantity, ...]
     measure: Callable[[Generator, Sequence[int], float, Context], dict[str, float]]
     needs_data: bool = False
+    needs_inception: bool = False
 
 
 METRICS: dict[str, Metric] = {}
 
 
-def metric(name: str, *quantities: Quantity, needs_data: bool = False):
+def metric(name: str, *quantities: Quantity, needs_data: bool = False, needs_inception: bool = False):
     """Register the decorated function under a name."""
 
     def register(function):
         assert name not in METRICS, name
-        METRICS[name] = Metric(name, quantities, function, needs_data)
+        METRICS[name] = Metric(name, quantities, function, needs_data, needs_inception)
         return function
 
     return register
@@ -100,7 +106,7 @@ class Views:
     """One frontal view per seed.
 
     Attributes:
-        pictures: Colour in [−1, 1]; the decoder's image where there is one, averaged down. ``(N, 3, 64, 64)``.
+        pictures: Colour in [−1, 1], of the kind that is judged, averaged down. ``(N, 3, 64, 64)``.
         alpha: Coverage by the volume rendering, in [0, 1]. ``(N, H, W)``.
         depth: z-depth of the level set, world units; NaN where a ray misses it. ``(N, H, W)``.
     """
@@ -117,6 +123,9 @@ class Context:
         data: The pictures the model learned from, with poses where they have them; None: only freshly drawn heads.
         reader_path: Where the pose reader is kept; trained and written where absent.
         report: Called with the share of the running metric that is done, in [0, 1].
+        pictures: Of ``PICTURES``: what of the model is judged, and of the data it is held against. ``"image"`` is the
+            decoder's image, and the thumbnail of a model that has none.
+        inception: How the metrics that need it look through the Inception network.
     """
 
     def __init__(
@@ -124,17 +133,34 @@ class Context:
         data: ImageSet | None = None,
         reader_path: str | Path = READER_PATH,
         report: Callable[[float], None] = lambda share: None,
+        pictures: str = "image",
+        inception: InceptionOptions = InceptionOptions(),  # noqa: B008 - frozen
     ) -> None:
+        if pictures not in PICTURES:
+            raise ValueError(f"pictures is {pictures!r}, expected of {', '.join(PICTURES)}")
         self.data = data
         self.reader_path = reader_path
         self.report = report
+        self.pictures = pictures
+        self.inception = inception
         self.crowd: tuple[tuple, object] | None = None  # of ``train.likeness``
+        self.features: tuple[tuple, object] | None = None  # of ``train.fid``
         self._views: tuple[tuple, Views] | None = None
         self._references: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @cached_property
     def reader(self) -> HeadReader:
         return load_reader(self.reader_path, self.report)
+
+    @cached_property
+    def network(self) -> Inception:
+        return load_inception(self.inception.path, self.inception.device)
+
+    def real(self, index: Tensor) -> Tensor:
+        """Return pictures of the data, of the kind that is judged, in [−1, 1]. ``(N, 3, R, R)``."""
+        if self.pictures == "image":
+            return self.data.image_batch(index)
+        return self.data.thumbnail_batch(index, self.data.thumbnails.shape[-1], 3)
 
     def references(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw toy heads from the front: pictures, depth with NaN in the background, species' numbers."""
@@ -150,7 +176,7 @@ class Context:
             rows, camera = [], Camera.from_angles(0.0, 0.0)
             for index, seed in enumerate(seeds):
                 w = model.mapping(latent(model, seed), truncation)
-                picture, alpha = draw(model, w, camera, truncation)
+                picture, alpha = draw(model, w, camera, truncation, self.pictures)
                 rows.append((picture, alpha, level_set_depth(model, w, camera)))
                 self.report((index + 1) / len(seeds))
             self._views = (key, Views(*(torch.cat(column) for column in zip(*rows))))
@@ -169,13 +195,34 @@ def latent(model: Generator, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def draw(model: Generator, w: Tensor, camera: Camera, truncation: float) -> tuple[Tensor, Tensor]:
-    """Generate one picture as people see it: picture ``(1, 3, 64, 64)`` and coverage ``(1, H, W)``, on the CPU."""
+def draw_full(
+    model: Generator, w: Tensor, camera: Camera, truncation: float, pictures: str = "image"
+) -> tuple[Tensor, Tensor]:
+    """Generate one picture at full size.
+
+    Args:
+        model: Whose picture it is.
+        w: Renderer code of one identity. ``(1, latent_size)``.
+        camera: One camera.
+        truncation: Of the decoder's codes, in [0, 1].
+        pictures: Of ``PICTURES``, as ``Context`` has it.
+
+    Returns:
+        Picture in [−1, 1] ``(1, 3, R, R)`` and coverage by the volume rendering ``(1, H, W)``, on the CPU.
+    """
     rendering = model.render(w, camera)
     picture = rendering.thumbnail
-    if model.config.has_decoder:
+    if pictures == "image" and model.config.has_decoder:
         picture = model.synthesis(rendering.features, model.decoder_codes(w, truncation))
-    return to_reader_size(picture.float().cpu().clamp(-1.0, 1.0)), 1.0 - rendering.background[:, 0].float().cpu()
+    return picture.float().cpu().clamp(-1.0, 1.0), 1.0 - rendering.background[:, 0].float().cpu()
+
+
+def draw(
+    model: Generator, w: Tensor, camera: Camera, truncation: float, pictures: str = "image"
+) -> tuple[Tensor, Tensor]:
+    """Generate one picture as the reader sees it: as ``draw_full``, the picture averaged down. ``(1, 3, 64, 64)``."""
+    picture, alpha = draw_full(model, w, camera, truncation, pictures)
+    return to_reader_size(picture), alpha
 
 
 @torch.no_grad()
@@ -294,7 +341,7 @@ def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Con
     pictures = []
     for index, (seed, (yaw, pitch)) in enumerate(zip(seeds, poses.tolist())):
         w = model.mapping(latent(model, seed), truncation)
-        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation)[0])
+        pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation, context.pictures)[0])
         context.report((index + 1) / len(seeds))
     result = {"count": len(seeds)} | _pose_errors("", poses, reader.read(torch.cat(pictures))[0])
     drawn, _, _ = draw_heads(REFERENCE_SEED, poses[:, 0], poses[:, 1])
@@ -426,6 +473,61 @@ def variety(model: Generator, seeds: Sequence[int], truncation: float, context: 
         "nearest": nearest,
         "reference_distance": reference_distance,
         "reference_nearest": reference_nearest,
+    }
+
+
+@metric(
+    "appearance",
+    Quantity("area", "area of the head, of the picture's", "share", "nearer", "reference_area"),
+    Quantity("area_spread", "deviation of the area over heads", "share", "nearer", "reference_area_spread"),
+    Quantity("colour_shift", "mean colour of all heads, RMS distance from the data's", "", "lower", 0.0),
+    Quantity("colour_spread", "deviation of a head's mean colour, RMS", "", "nearer", "reference_colour_spread"),
+    Quantity("degenerate", "nothing, or no head's size", "share", "lower", "reference_degenerate"),
+)
+def appearance(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Do sizes and colours of heads vary as the data's do? Frontal views, no network; colours in [0, 1].
+
+    A head is what differs from the background of the data. Pictures of which less than a third or more than twice
+    the area of a drawn head differ are degenerate: nothing is there, or another background, or no head; only the
+    others count for the rest, which is None without any.
+    """
+    drawn = context.references(len(seeds))[0]
+    reference = _appearance(drawn, area=None)
+    found = _appearance(context.views(model, seeds, truncation).pictures, reference["area"])
+    shift = None
+    if found["colour"] is not None:
+        shift = float((found["colour"] - reference["colour"]).square().mean().sqrt())
+    result = {"count": len(seeds), "colour_shift": shift}
+    for prefix, numbers in (("", found), ("reference_", reference)):
+        result |= {f"{prefix}{name}": value for name, value in numbers.items() if name != "colour"}
+    return result
+
+
+def heads_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Find what differs from the toy heads' background: areas as shares ``(N,)`` and mean colours in [0, 1] ``(N, 3)``.
+
+    Args:
+        pictures: In [−1, 1]. ``(N, 3, H, W)``.
+    """
+    pictures = (pictures.double() + 1.0) / 2.0
+    difference = (pictures - torch.tensor(BACKGROUND).double()[:, None, None]).abs().amax(dim=1, keepdim=True)
+    mask = (difference > MIN_DIFFERENCE).double()  # (N, 1, H, W)
+    colours = (pictures * mask).sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1.0)
+    return mask.mean(dim=(1, 2, 3)), colours
+
+
+def _appearance(pictures: Tensor, area: float | None) -> dict:
+    areas, colours = heads_in(pictures)
+    typical = float(areas.mean()) if area is None else area
+    is_head = (areas >= HEAD_AREAS[0] * typical) & (areas <= HEAD_AREAS[1] * typical)
+    areas, colours = areas[is_head], colours[is_head]
+    any_head, several = len(areas) > 0, len(areas) > 1
+    return {
+        "area": float(areas.mean()) if any_head else None,
+        "area_spread": float(areas.std()) if several else None,
+        "colour": colours.mean(dim=0) if any_head else None,
+        "colour_spread": float(colours.var(dim=0).mean().sqrt()) if several else None,
+        "degenerate": float((~is_head).double().mean()),
     }
 
 

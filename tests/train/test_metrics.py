@@ -17,7 +17,7 @@ from stylesdf.outputs import FieldOutput
 from stylesdf.pipeline import StyleSDF
 from train import metrics, reader
 from train.data.images import ImageSet
-from train.data.toy_heads import SPECIES
+from train.data.toy_heads import BACKGROUND, SPECIES
 from train.evaluate import add_arguments, evaluate, markdown_table, run
 from train.metrics import METRICS, Context, bulge, correlation, latent, level_set_depth, r_squared, relief, variety_of
 
@@ -32,6 +32,11 @@ def mask(points):
     """The back half of a hollow ball: an empty bowl towards the frontal camera."""
     shell = (points.norm(dim=-1) - RADIUS).abs() - 0.01
     return torch.maximum(shell, points[..., 2] + 0.01)
+
+
+def plate(points):
+    """A disc of the ball's width that faces the frontal camera."""
+    return torch.maximum(points[..., :2].norm(dim=-1) - RADIUS, points[..., 2].abs() - 0.003)
 
 
 def two_balls(points):
@@ -174,6 +179,15 @@ def test_a_hollow_mask_is_seen(scene, context):
     assert METRICS["surface"].measure(scene(mask), range(1), 1.0, context)["closed"] == 1.0
 
 
+def test_a_flat_head_is_seen(scene, context):
+    flat, round_ = scene(plate), scene(ball)
+    found = METRICS["relief"].measure(flat, range(2), 1.0, context)
+    assert found["with_surface"] == 1.0 and found["relief"] < 0.1 * found["reference_relief"]
+    assert abs(found["bulge"]) < 0.1 * found["reference_bulge"]
+    bend = METRICS["smoothness"].measure(flat, range(2), 1.0, context)["bend"]
+    assert bend < 0.5 < METRICS["smoothness"].measure(round_, range(2), 1.0, context)["bend"]
+
+
 @pytest.mark.parametrize(
     "shape, expected",
     [
@@ -214,6 +228,99 @@ def test_species_and_variety(scene, context):
     assert full["distance"] > 0 and full["reference_distance"] > 0.05
     mean_head = METRICS["variety"].measure(scene(ball), range(8), 0.0, context)
     assert mean_head["distance"] == pytest.approx(0.0, abs=1e-3)
+
+
+def discs(diameters, colours, background=BACKGROUND):
+    """Round heads of one colour each, in [−1, 1]."""
+    rows, columns = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
+    inside = [(rows.square() + columns.square()).sqrt() < diameter / 2 for diameter in diameters]
+    colours, background = torch.tensor(colours)[:, :, None, None], torch.tensor(background)[:, None, None]
+    return torch.where(torch.stack(inside)[:, None], colours, background) * 2 - 1
+
+
+def test_sizes_and_colours_of_heads_by_hand():
+    areas, colours = metrics.heads_in(discs([32.0, 40.0], [[0.2, 0.4, 0.6], [0.5, 0.3, 0.1]]))
+    assert areas.tolist() == pytest.approx([math.pi * 16**2 / 64**2, math.pi * 20**2 / 64**2], rel=0.02)
+    assert torch.allclose(colours.float(), torch.tensor([[0.2, 0.4, 0.6], [0.5, 0.3, 0.1]]), atol=1e-6)
+    areas, colours = metrics.heads_in(discs([0.0], [[0.0, 0.0, 0.0]]))
+    assert areas.tolist() == [0.0] and colours.isfinite().all()
+
+
+@pytest.fixture
+def appearance(scene, context):
+    """Measures given pictures as if a model had drawn them."""
+
+    def measure(pictures):
+        context.views = lambda *arguments: metrics.Views(pictures, None, None)
+        return METRICS["appearance"].measure(scene(ball), range(len(pictures)), 1.0, context)
+
+    return measure
+
+
+def test_drawn_heads_appear_as_the_data(appearance):
+    front = torch.zeros(24)
+    found = appearance(reader.draw_heads(11, front, front)[0])  # other heads than the reference's
+    assert found["degenerate"] == found["reference_degenerate"] == 0.0
+    assert found["area"] == pytest.approx(found["reference_area"], rel=0.05)
+    assert found["colour_shift"] < 0.06
+    for name in ("area_spread", "colour_spread"):
+        assert 0.5 < found[name] / found[f"reference_{name}"] < 2.0
+
+
+def test_one_head_for_all_and_a_tint_are_seen(appearance):
+    front = torch.zeros(24)
+    heads = reader.draw_heads(11, front, front)[0]
+    same = appearance(heads[:1].expand(24, -1, -1, -1))
+    assert same["area_spread"] == pytest.approx(0.0, abs=1e-9) and same["colour_spread"] == pytest.approx(0.0, abs=1e-9)
+    background = torch.tensor(BACKGROUND)[:, None, None] * 2 - 1
+    is_head = ((heads - background).abs() > 0.02).any(dim=1, keepdim=True)
+    red = torch.where(is_head, heads + torch.tensor([0.5, 0.0, 0.0])[:, None, None], heads).clamp(-1, 1)
+    assert appearance(red)["colour_shift"] > appearance(heads)["colour_shift"] + 0.05
+
+
+def test_what_is_no_head_is_degenerate(appearance):
+    grey, kinds = [0.5, 0.5, 0.5], [40.0, 40.0, 4.0, 0.0, 90.0]
+    found = appearance(discs(kinds, [grey] * 5))
+    assert found["degenerate"] == pytest.approx(3 / 5)
+    assert found["area"] == pytest.approx(math.pi * 20**2 / 64**2, rel=0.02)
+    black = appearance(discs([40.0] * 3, [grey] * 3, background=(0.0, 0.0, 0.0)))  # another background than the data's
+    assert black["degenerate"] == 1.0
+    assert [black[name] for name in ("area", "area_spread", "colour_shift", "colour_spread")] == [None] * 4
+    assert appearance(torch.rand(3, 3, 64, 64) * 2 - 1)["degenerate"] == 1.0
+
+
+def test_thumbnails_can_be_judged_alone(tiny_model):
+    w, camera = tiny_model.mapping(latent(tiny_model, 0)), Camera.from_angles(0.2, 0.1)
+    image, alpha = metrics.draw_full(tiny_model, w, camera, 1.0)
+    thumbnail, same = metrics.draw_full(tiny_model, w, camera, 1.0, "thumbnail")
+    assert image.shape == (1, 3, 32, 32) and thumbnail.shape == (1, 3, 16, 16) and torch.equal(alpha, same)
+    with torch.no_grad():
+        expected = tiny_model.render(w, camera).thumbnail.clamp(-1, 1)
+        next(tiny_model.decoder.parameters()).add_(1.0)
+    assert torch.equal(thumbnail, expected)
+    views = Context(pictures="thumbnail").views(tiny_model, range(2), 1.0).pictures
+    assert not torch.equal(views, Context().views(tiny_model, range(2), 1.0).pictures)
+    assert torch.equal(
+        views[:1],
+        metrics.draw(
+            tiny_model, tiny_model.mapping(latent(tiny_model, 0)), Camera.from_angles(0.0, 0.0), 1.0, "thumbnail"
+        )[0],
+    )
+
+
+@pytest.mark.parametrize(
+    "asked, has_decoder, judged",
+    [
+        ("image", True, "image"),
+        ("thumbnail", True, "thumbnail"),
+        ("image", False, "thumbnail"),
+    ],
+)
+def test_the_report_says_which_pictures_were_judged(tiny_config, asked, has_decoder, judged):
+    config = tiny_config if has_decoder else dataclasses.replace(tiny_config, decoder_channels=())
+    report = evaluate(Generator(config).eval(), metrics=["variety"], num_seeds=2, pictures=asked)
+    assert report["pictures"] == judged and report["inception"] is None
+    assert f"pictures: the {judged}." in markdown_table(report)
 
 
 def test_the_decoders_image_is_what_is_judged(tiny_model):
@@ -271,7 +378,8 @@ def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_rea
     report = evaluate(
         model, data, num_seeds=2, truncation=0.7, progress=lambda *args: seen.append(args), reader_path=tmp_path / "r"
     )
-    assert list(report["metrics"]) == list(METRICS) and len(report["model"]["sha256"]) == 64
+    assert list(report["metrics"]) == [name for name, metric in METRICS.items() if not metric.needs_inception]
+    assert len(report["model"]["sha256"]) == 64
     assert all(result["count"] == 2 for result in report["metrics"].values())
     assert report["metrics"]["pose"]["data_count"] == 5
     assert {name for name, _ in seen} >= {"pose", "surface", "silhouette"}
@@ -279,7 +387,7 @@ def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_rea
     again = evaluate(model, data, num_seeds=2, truncation=0.7, reader_path=tmp_path / "r")
     assert json.dumps(again) == text
     table = markdown_table(json.loads(text))
-    for metric in METRICS.values():
+    for metric in map(METRICS.get, report["metrics"]):
         for quantity in metric.quantities:
             assert f"| {metric.name} | {quantity.text} | " in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
@@ -345,7 +453,12 @@ def test_the_command_writes_both_files(checkpoint, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "options, word",
-    [({"metrics": ["beauty"]}, "beauty"), ({"num_seeds": 1}, "num_seeds"), ({"truncation": 2.0}, "2.0")],
+    [
+        ({"metrics": ["beauty"]}, "beauty"),
+        ({"num_seeds": 1}, "num_seeds"),
+        ({"truncation": 2.0}, "2.0"),
+        ({"pictures": "mesh"}, "pictures is 'mesh'"),
+    ],
 )
 def test_bad_arguments_raise(tiny_model, options, word):
     with pytest.raises(ValueError, match=word):

@@ -46,12 +46,15 @@ class ImageSet:
             one. ``(N, C, r, r)`` uint8.
         poses: True (yaw, pitch) in radians, or None where the data has none. ``(N, 2)``.
         name: Of the source, for people.
+        identity: Of the decoded pictures, for what is kept about them; other pictures or sizes have another one.
+            Empty: nothing is to be kept.
     """
 
     images: np.ndarray
     thumbnails: np.ndarray
     poses: Tensor | None
     name: str = ""
+    identity: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -174,6 +177,7 @@ def _open(folder: Path, name: str) -> ImageSet:
         thumbnails=thumbnails[:, : 4 if facts["has_alpha"] else 3],
         poses=None if facts["poses"] is None else torch.tensor(facts["poses"], dtype=torch.float32),
         name=name,
+        identity=folder.name,
     )
 
 
