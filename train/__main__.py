@@ -41,6 +41,8 @@ PRESETS = {"sphere-init": SPHERE_PRESETS, "renderer": RENDERER_PRESETS, "decoder
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
+        logging.getLogger(client).setLevel(logging.WARNING)
     from train.signals import Stopped
 
     try:
