@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -190,6 +191,9 @@ def _engine(args: argparse.Namespace):
         log_with=args.tracker,
         project_config=ProjectConfiguration(project_dir=str(args.out), logging_dir=str(args.out)),
     )
+    if accelerator.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys():
+        # accelerate launch was asked for several, says where they meet, and starts one where it sees no second GPU
+        logging.getLogger(__name__).warning("accelerate launch started one process only: add --multi_gpu for several")
     if args.tracker is not None:
         accelerator.init_trackers(args.tracker)
     return Engine(accelerator, args.micro_batch)
