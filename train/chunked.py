@@ -15,6 +15,7 @@ from stylesdf.outputs import FieldOutput
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096
+CHUNK_POINTS_GPU = 2**16
 KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
 
 
@@ -45,7 +46,7 @@ class ChunkedField:
         self._fields = [replace(field, layers=layers[:-1], view_layer=layers[-1]) for layers in pairs]
         self._eikonal_weight = eikonal_weight
         self._chunks: list[_Chunk] = []
-        self.eikonal = torch.zeros(())
+        self.eikonal = torch.zeros((), device=self._matrices[0].device)
 
     @property
     def batch_size(self) -> int:
@@ -63,13 +64,12 @@ class ChunkedField:
         numbers = points.shape[0] * points.shape[1] * sum(leaf.shape[-1] for leaf in self._leaves[0])
         keep = numbers <= KEPT_NUMBERS
         self._num_points = points.shape[0] * points.shape[1]
+        size = CHUNK_POINTS if points.device.type == "cpu" else CHUNK_POINTS_GPU
         sdf, rgb = [], []
         for field, own_points, own_viewdirs in zip(self._fields, points, viewdirs):
             chunks = [
                 self._forward(field, keep, *chunk)
-                for chunk in zip(
-                    own_points[None].split(CHUNK_POINTS, dim=1), own_viewdirs[None].split(CHUNK_POINTS, dim=1)
-                )
+                for chunk in zip(own_points[None].split(size, dim=1), own_viewdirs[None].split(size, dim=1))
             ]
             sdf.append(torch.cat([chunk.sdf for chunk in chunks], dim=1))
             rgb.append(torch.cat([chunk.rgb for chunk in chunks], dim=1))
