@@ -18,11 +18,12 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.ops import affine
 
 CHUNK = 4096  # points whose activations stay in the cache
+CHUNK_GPU = 2**18
 
 
 def field_floor(config: StyleSDFConfig, num_points: int, device: str = "cpu") -> Callable[[], None]:
     """Return a function that does the products and sines of that many evaluations with colour."""
-    size = CHUNK if device == "cpu" else num_points
+    size = CHUNK if device == "cpu" else min(CHUNK_GPU, num_points)
     width = config.field_width
     points, buffers = torch.randn(size, 3, device=device), [torch.empty(size, width, device=device) for _ in range(2)]
     first = torch.randn(3, width, device=device)

@@ -9,17 +9,32 @@ from functools import partial
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from benchmarks import transcription_training as transcription
 from benchmarks.allocation import glibc_defaults
+from benchmarks.images import DEVICE
 from benchmarks.measure import Contest, Row
 from stylesdf.config import preset
 from stylesdf.model import Generator
 from train.config import DECODER_PRESETS, RENDERER_PRESETS, Phase
 from train.data.images import ImageSet
+from train.engine import Engine
 from train.stages import DecoderStage, RendererStage
 
 NUM_PICTURES = 8
+
+
+def engine() -> Engine:
+    return Engine(Accelerator(cpu=DEVICE == "cpu"))
+
+
+def drawn_on(device: torch.device, draws: list[dict | None]) -> list[dict | None]:
+    """Return what a step draws where it is computed; numbers of pictures stay."""
+    return [
+        each and {name: value if name == "index" else value.to(device) for name, value in each.items()}
+        for each in draws
+    ]
 
 
 def noise_pictures(image: int, thumbnail: int) -> ImageSet:
@@ -45,7 +60,7 @@ def renderer_stage(preset_name: str, batch_size: int):
         discriminator_channels=theirs.discriminator_channels,
         eikonal_points=theirs.eikonal_points,
     )
-    stage = RendererStage(model, config, noise_pictures(model.render_resolution, model.render_resolution))
+    stage = RendererStage(model, config, noise_pictures(model.render_resolution, model.render_resolution), engine())
     draws = [stage._draw_scenes(phase), stage._draw_real(phase), stage._draw_scenes(phase)]
 
     def ours() -> None:
@@ -70,7 +85,7 @@ def decoder_stage(preset_name: str, batch_size: int, step: int):
     )
     torch.manual_seed(0)
     data = noise_pictures(model.image_resolution, model.render_resolution)
-    stage = DecoderStage(model, config, data, Generator(model))
+    stage = DecoderStage(model, config, data, Generator(model), engine())
     stage.state.step = step
     draws = [stage._draw_scenes(batch_size), stage._draw_real(batch_size), stage._draw_scenes(batch_size)]
     draws.append(stage._draw_scenes(batch_size // 2) if step % config.path_length_every == 0 else None)
@@ -113,7 +128,7 @@ def contest(build: Callable[[], tuple], plain_step: Callable, check_in_double: b
 
     def plain() -> None:
         with glibc_defaults():
-            plain_step(stage, generator, discriminator, optimizers, *draws)
+            plain_step(stage, generator, discriminator, optimizers, *drawn_on(stage.device, draws))
 
     return Contest({"ours": ours, "transcription": plain}, note)
 
@@ -149,7 +164,7 @@ def _compare(stage, draws, ours, plain_step, allowed: float) -> str:
     stage.generator_optimizer, stage.discriminator_optimizer = recorders
     ours()
     plain = [_Recorder(generator.parameters()), _Recorder(discriminator.parameters())]
-    plain_step(stage, generator, discriminator, plain, *draws)
+    plain_step(stage, generator, discriminator, plain, *drawn_on(stage.device, draws))
     worst = 0.0
     for mine, theirs in zip(recorders, plain):
         assert len(mine.gradients) == len(theirs.gradients) > 0

@@ -36,7 +36,7 @@ def render(model: Generator, w: Tensor, pose: Tensor, offset: Tensor, resolution
     config, batch = model.config, w.shape[0]
     rays_o, rays_d, camera_d = camera_rays(Camera.from_angles(pose[:, 0], pose[:, 1]), resolution, config.fov_deg)
     step = (config.far - config.near) / samples
-    depth = config.near + (torch.arange(samples) + offset[..., None]) * step
+    depth = config.near + (torch.arange(samples, device=offset.device) + offset[..., None]) * step
     points = rays_o[:, :, :, None] + rays_d[:, :, :, None] * depth[..., None]
     flat = points.reshape(batch, -1, 3).detach().requires_grad_(True)
     sdf, hidden = field_sdf(model, flat, w)
@@ -192,7 +192,8 @@ def judge(discriminator, x: Tensor) -> Tensor:
 def noises_of(decoder, batch: int, generators: list[torch.Generator]) -> list[Tensor]:
     """The random noise of our decoder, in its order."""
     layers = [decoder.conv] + [layer for block in decoder.blocks for layer in (block.up_conv, block.conv)]
-    return [torch.stack([torch.randn(1, *layer.noise.shape[2:], generator=g) for g in generators]) for layer in layers]
+    sizes = [(1, *layer.noise.shape[2:]) for layer in layers]
+    return [torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators]) for size in sizes]
 
 
 def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scenes_g, scenes_p) -> None:
@@ -205,9 +206,10 @@ def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scen
             w = generator.renderer_mapping(draws["z"])
             model: StyleSDFConfig = generator.config
             size, samples = model.render_resolution, model.num_samples
-            features = render(generator, w, draws["pose"], torch.zeros(len(w), size, size), size, samples, False)[1]
+            offset = w.new_zeros(len(w), size, size)
+            features = render(generator, w, draws["pose"], offset, size, samples, False)[1]
         ws = generator.decoder_mapping(w)[:, None].expand(-1, model.num_ws, -1)
-        noise = [torch.Generator().manual_seed(seed) for seed in draws["noise_seed"].tolist()]
+        noise = [torch.Generator(w.device).manual_seed(seed) for seed in draws["noise_seed"].tolist()]
         return features, ws, noise
 
     def image_of(features, ws, noise):
@@ -236,7 +238,7 @@ def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scen
     if scenes_p is not None:
         features, ws, noise = rendered(scenes_p)
         image = image_of(features, ws, noise)
-        noise = torch.stack([torch.randn(image.shape[1:], generator=g) for g in noise])
+        noise = torch.stack([torch.randn(image.shape[1:], generator=g, device=g.device) for g in noise])
         noise = noise / math.sqrt(image.shape[2] * image.shape[3])
         (gradient,) = torch.autograd.grad((image * noise).sum(), ws, create_graph=True)
         lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()

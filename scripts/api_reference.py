@@ -40,6 +40,7 @@ SECTIONS = {
         f"{MODEL}.provenance",
         "stylesdf.pipeline.GenerateResult",
         "stylesdf.pipeline.Identity",
+        "stylesdf.pipeline.Identity.compiled",
         "stylesdf.pipeline.View",
         "stylesdf.pipeline.SdfSlice",
         "stylesdf.pipeline.write_video",

@@ -6,8 +6,9 @@ Shapes: B batch, C channels, R image, L codes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -199,7 +200,8 @@ class Decoder(nn.Module):
         for k, block in enumerate(self.blocks, start=1):
             convs += [block.up_conv.condition(ws[:, 2 * k - 1]), block.conv.condition(ws[:, 2 * k])]
             colours.append(block.to_rgb.condition(ws[:, 2 * k + 1]))
-        return ConditionedDecoder(convs, colours).to(dtype)
+        taps = ws.new_tensor(FIR_TAPS)
+        return ConditionedDecoder(convs, colours, taps[:, None] * taps / 16).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -211,10 +213,12 @@ class ConditionedDecoder:
     Attributes:
         convs: First convolution, then up-convolution and convolution of each block.
         colours: Matrix ``(in, 3)`` and offset ``(3,)`` after the first convolution and after each block.
+        low_pass: The filter after an up-convolution, normalised to 4. ``(4, 4)``.
     """
 
     convs: list[ConditionedConv]
     colours: list[tuple[Tensor, Tensor]]
+    low_pass: Tensor
 
     def to(self, dtype: torch.dtype | None) -> ConditionedDecoder:
         """Return the same with convolutions in another number format; None keeps it. Colours add up in float32."""
@@ -224,12 +228,19 @@ class ConditionedDecoder:
             ConditionedConv(conv.weight.to(dtype), conv.bias.to(dtype), conv.noise.to(dtype), conv.noise_strength)
             for conv in self.convs
         ]
-        return ConditionedDecoder(convs, [(matrix.to(dtype), offset.to(dtype)) for matrix, offset in self.colours])
+        colours = [(matrix.to(dtype), offset.to(dtype)) for matrix, offset in self.colours]
+        return replace(self, convs=convs, colours=colours, low_pass=self.low_pass.to(dtype))
+
+    def compiled(self, backend: str = "inductor") -> CompiledDecoder:
+        """Return the same through ``torch.compile`` with that backend."""
+        return CompiledDecoder(**{**vars(self), "backend": backend})
 
     def __call__(self, features: Tensor, noise_mode: str = "const", generator: torch.Generator | None = None) -> Tensor:
         """Decode one feature map, ``(1, C, H, W)``, to ``(1, 3, R, R)``; see ``Decoder.forward``."""
+        return self._decode(features, [conv.draw(noise_mode, generator) for conv in self.convs])
+
+    def _decode(self, features: Tensor, noises: list[Tensor | None]) -> Tensor:
         first = self.convs[0]
-        noises = [conv.draw(noise_mode, generator) for conv in self.convs]
         x = features.to(first.weight.dtype).contiguous(memory_format=torch.channels_last)
         x = first.finish(F.conv2d(x, first.weight, first.bias, padding=1), noises[0], slice(None))
         rgb = self._colour(0, x)
@@ -247,8 +258,7 @@ class ConditionedDecoder:
         """
         up, conv = self.convs[2 * k - 1 : 2 * k + 1]
         channels, size = conv.weight.shape[0], rgb.shape[0]
-        taps = torch.tensor(FIR_TAPS, device=x.device, dtype=x.dtype)
-        fir = (taps[:, None] * taps / 16).expand(up.weight.shape[1], 1, 4, 4)  # normalised to 4
+        fir = self.low_pass.expand(up.weight.shape[1], 1, 4, 4)
         out, shape = None, (1, channels, size + 2 * HALO, size)
         if k < len(self.colours) - 1:
             out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -278,6 +288,25 @@ class ConditionedDecoder:
         pixels = x.permute(0, 2, 3, 1).reshape(1, -1, x.shape[1])
         colour = affine(pixels, matrix[None], offset.view(1, 1, 3)).view(*x.shape[2:], 3)  # (H, W, 3)
         return colour.to(torch.promote_types(colour.dtype, torch.float32))
+
+
+@dataclass(frozen=True)
+class CompiledDecoder(ConditionedDecoder):
+    """The same through ``torch.compile``, but for the drawing of noise; one compilation serves all codes of a model.
+
+    On a GPU there is one band per block, and noise, bias and leaky ReLU become one pass. On a CPU the bands are
+    unrolled: it compiles longer, and gains little.
+    """
+
+    backend: str = "inductor"
+
+    def _decode(self, features: Tensor, noises: list[Tensor | None]) -> Tensor:
+        return _compiled_decoding(self.backend)(self, features, noises)
+
+
+@cache
+def _compiled_decoding(backend: str) -> Callable:
+    return torch.compile(ConditionedDecoder._decode, dynamic=False, backend=backend)
 
 
 def _upsample(rgb: Tensor) -> Tensor:

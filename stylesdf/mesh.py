@@ -19,7 +19,7 @@ from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
 from stylesdf.levelset import level_set
 from stylesdf.model import Generator
-from stylesdf.renderer import CHUNK_POINTS
+from stylesdf.renderer import points_per_chunk
 
 if TYPE_CHECKING:
     import trimesh
@@ -41,7 +41,7 @@ def extract_mesh(
     w: Tensor,
     resolution: int = 128,
     keep: str = "largest",
-    chunk_points: int = CHUNK_POINTS,
+    chunk_points: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> trimesh.Trimesh:
     """Extract the zero level set of one identity's field.
@@ -60,7 +60,7 @@ def extract_mesh(
         resolution: Grid samples per side, from 32 to 512; time and memory grow with its square.
         keep: ``"largest"`` keeps the connected piece with the largest area, since small floating ones are mostly
             noise; ``"all"`` keeps every piece.
-        chunk_points: Points per evaluation of the field; without effect on the result.
+        chunk_points: Points per evaluation of the field, without effect on the result; None is what suits the device.
         progress: Called with the share that is done, in [0, 1], now and then.
 
     Returns:
@@ -80,6 +80,7 @@ def extract_mesh(
         raise ValueError(f"w has shape {tuple(w.shape)}, expected the code of one identity, (1, latent_size)")
     import trimesh
 
+    chunk_points = points_per_chunk(w.device) if chunk_points is None else chunk_points
     report = progress if progress is not None else lambda share: None
     # the gradients need ordinary tensors, even for a caller in inference mode
     with torch.inference_mode(False), torch.no_grad():
@@ -107,19 +108,19 @@ def extract_mesh(
     return mesh
 
 
-def field_normals(field: ConditionedField, points: Tensor, chunk_points: int = CHUNK_POINTS) -> Tensor:
+def field_normals(field: ConditionedField, points: Tensor, chunk_points: int | None = None) -> Tensor:
     """Return the unit gradient of the signed distance, which points outwards.
 
     Args:
         field: The field of one code.
         points: World points. ``(P, 3)``.
-        chunk_points: Points per evaluation of the field; without effect on the result.
+        chunk_points: Points per evaluation of the field, without effect on the result; None is what suits the device.
 
     Returns:
         Unit normals in world axes, ``(P, 3)``; zero where the gradient vanishes.
     """
     parts = []
-    for chunk in points.split(chunk_points):
+    for chunk in points.split(points_per_chunk(points.device) if chunk_points is None else chunk_points):
         with torch.inference_mode(False), torch.enable_grad():
             chunk = chunk.detach().clone().requires_grad_(True)
             (gradient,) = torch.autograd.grad(field.sdf(chunk[None]).sum(), chunk)

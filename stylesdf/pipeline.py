@@ -113,6 +113,19 @@ class Identity:
             return {"parents": list(self.parents), "share": self.share}
         return _origin(self.seed, self.truncation, self.texture_seed)
 
+    def compiled(self, backend: str = "inductor") -> Identity:
+        """Return the same identity, seen through ``torch.compile``: for many views of one head, mostly on a GPU.
+
+        The first view of each quality compiles, for seconds to minutes; other identities of the model share that.
+        Pictures differ by rounding. What is not compiled: slices, meshes, normals and the grid of ``"fast"``. It needs
+        a C++ compiler on a CPU and Triton on a GPU; a ZeroGPU Space, which forks for every call, cannot use it.
+
+        Args:
+            backend: Of ``torch.compile``.
+        """
+        decoder = self.decoder and self.decoder.compiled(backend)
+        return replace(self, field=self.field.compiled(backend), decoder=decoder)
+
     @cached_property
     @without_gradients
     def fast_decoder(self) -> ConditionedDecoder | None:
@@ -699,7 +712,9 @@ class StyleSDF(HubMixin, Generator):
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker than float32 there: on GPUs, and on processors with instructions for it."""
+    """Whether bfloat16 is quicker than float32 there: on GPUs and processors with instructions for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return True
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

@@ -1,9 +1,10 @@
 """A hub on the loopback interface: the part of the Hugging Face Hub's HTTP interface that a push and a pull need.
 
-Repositories live in memory, Spaces as ``spaces/owner/name``: commits are dictionaries of path → content, branches and
-tags point at commits. Small files go up inside the commit (``regular``), weights over the LFS route (``environment``
-switches Xet off), or over Xet, whose client can store in a folder of this machine, ``xet_folder``. The network can be
-made worse: a ``Fault`` answers some requests with an error, late, damaged or cut off.
+Repositories live in memory, Spaces as ``spaces/owner/name`` and data sets as ``datasets/owner/name``: commits are
+dictionaries of path → content, branches and tags point at commits. Small files go up inside the commit (``regular``),
+weights over the LFS route (``environment`` switches Xet off), or over Xet, whose client can store in a folder of this
+machine, ``xet_folder``. The network can be made worse: a ``Fault`` answers some requests with an error, late, damaged
+or cut off.
 
     with LoopbackHub() as hub:
         hub.faults.append(Fault(r".*/config.json", status=503, times=2))
@@ -239,11 +240,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.stopping.wait(self.fault.seconds)
             if self.fault.status:
                 return self._error(self.fault.status, None, "the loopback hub is out of order")
-        route = re.sub(r"^/api/spaces/", "/api/models/spaces/", url.path)
+        route = re.sub(r"^/api/(spaces|datasets)/", r"/api/models/\1/", url.path)
         for allowed, pattern, answer in _ROUTES:
             match = re.fullmatch(pattern, route)
             if match and method in allowed:
-                return answer(self, **{name: unquote(value) for name, value in match.groupdict().items()})
+                return answer(self, **{name: unquote(value) for name, value in match.groupdict("").items()})
         self._error(404, None, f"no route for {method} {path}")
 
     def _next_fault(self, method: str, path: str) -> Fault | None:
@@ -422,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found := self._find(repo_id, revision):
             repo, commit = found
             names = [{"rfilename": path} for path in repo.commits[commit]]
-            name = repo_id.removeprefix("spaces/")
+            name = "/".join(repo_id.split("/")[-2:])
             self._json({"id": name, "sha": commit, "private": repo.private, "siblings": names, "tags": []})
 
     def variables(self, repo_id: str) -> None:
@@ -438,10 +439,25 @@ class _Handler(BaseHTTPRequestHandler):
                 found[0].hardware = json.loads(self.body)["flavor"]
             self._json({"stage": "RUNNING", "hardware": {"current": "cpu-basic", "requested": found[0].hardware}})
 
-    def tree(self, repo_id: str, revision: str) -> None:
+    def tree(self, repo_id: str, revision: str, folder: str = "") -> None:
         if found := self._find(repo_id, revision):
-            files = found[0].commits[found[1]].items()
-            self._json([_tree_entry(path, content) for path, content in files])
+            files, start = found[0].commits[found[1]], f"{folder}/" if folder else ""
+            within = [path for path in files if path.startswith(start)]
+            if folder and not within:
+                return self._error(404, "EntryNotFound", f"{folder} does not exist")
+            folders = {parent for path in within for parent in _folders(path) if len(parent) > len(start)}
+            paths = within + sorted(folders)
+            if self.query.get("recursive", ["false"])[0].lower() != "true":
+                paths = [path for path in paths if "/" not in path.removeprefix(start)]
+            self._json([_tree_entry(path, files.get(path)) for path in paths])
+
+    def paths_info(self, repo_id: str, revision: str) -> None:
+        if found := self._find(repo_id, revision):
+            files, asked = found[0].commits[found[1]], parse_qs(self.body.decode())
+            if self.headers.get("Content-Type") == "application/json":
+                asked = json.loads(self.body)
+            known = {*files, *(folder for path in files for folder in _folders(path))}
+            self._json([_tree_entry(path, files.get(path)) for path in asked["paths"] if path in known])
 
     def resolve(self, repo_id: str, revision: str, path: str) -> None:
         if not (found := self._find(repo_id, revision)):
@@ -461,10 +477,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(
                 200, b"", {**headers, "X-Xet-Refresh-Route": route, "X-Linked-Size": content.split(b":")[2].decode()}
             )
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if asked and int(asked[1]) < len(content):
             start, size = int(asked[1]), len(content)
-            return self._send(206, content[start:], {**headers, "Content-Range": f"bytes {start}-{size - 1}/{size}"})
+            stop = min(int(asked[2] or size - 1) + 1, size)
+            place = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+            return self._send(206, content[start:stop], {**headers, **place})
         self._send(200, content, headers)
 
 
@@ -477,14 +495,23 @@ def _etag(path: str, content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _tree_entry(path: str, content: bytes) -> dict:
+def _folders(path: str) -> list[str]:
+    """Return the folders a file lies in, outermost first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _tree_entry(path: str, content: bytes | None) -> dict:
+    """Describe a file, or without a content a folder."""
+    if content is None:
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest()}
     entry = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
     if path.endswith(LFS_ENDINGS):
         entry["lfs"] = {"oid": _etag(path, content), "size": len(content), "pointerSize": 134}
     return entry
 
 
-_ID = r"(?P<repo_id>(?:spaces/)?[^/]+/[^/]+)"
+_ID = r"(?P<repo_id>(?:(?:spaces|datasets)/)?[^/]+/[^/]+)"
 _REVISION = r"(?P<revision>[^/]+)"  # matched while it is still quoted: refs%2Fpr%2F1
 _ROUTES = (
     ("POST", r"/api/repos/create", _Handler.create_repo),
@@ -503,6 +530,7 @@ _ROUTES = (
     ("GET", rf"/api/models/{_ID}", _Handler.info),
     ("GET", rf"/api/models/{_ID}/revision/{_REVISION}", _Handler.info),
     ("GET", rf"/api/models/{_ID}/xet-(read|write)-token/{_REVISION}", _Handler.xet_token),
-    ("GET", rf"/api/models/{_ID}/tree/{_REVISION}", _Handler.tree),
+    ("GET", rf"/api/models/{_ID}/tree/{_REVISION}(?:/(?P<folder>.+))?", _Handler.tree),
+    ("POST", rf"/api/models/{_ID}/paths-info/{_REVISION}", _Handler.paths_info),
     (("GET", "HEAD"), rf"/{_ID}/resolve/{_REVISION}/(?P<path>.+)", _Handler.resolve),
 )

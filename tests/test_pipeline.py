@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 
 import stylesdf
-from stylesdf import Camera, StyleSDF, StyleSDFConfig
+from stylesdf import Camera, StyleSDF, StyleSDFConfig, pipeline
 from stylesdf.field import sphere_initialize
 from stylesdf.pipeline import (
     MAX_SEED,
@@ -367,13 +369,43 @@ def test_an_identity_can_be_made_of_codes(model, toy):
         toy.identity_from_codes(w, ws)
 
 
+INDUCTOR = pytest.mark.skipif(
+    "STYLESDF_COMPILE" not in os.environ or not shutil.which("g++"),
+    reason="compiles for minutes: STYLESDF_COMPILE=1 python -m pytest tests/test_pipeline.py -k compiled",
+)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=INDUCTOR)])
+def test_compiled_views_are_the_same_and_identities_share_what_is_compiled(backend, monkeypatch):
+    monkeypatch.setattr(pipeline, "has_bfloat16", lambda device: False)  # one number format, one compilation
+    model = make_model(dataclasses.replace(CONFIG, background="learned", view_directions=False, cull_to_ball=True))
+    num_graphs = set()
+    for seed in (1, 2):
+        identity = model.identity(seed)
+        compiled = identity.compiled(backend)
+        for quality in ("exact", "fast"):
+            ours, eager = (model.view(each, 0.2, 0.1, quality=quality) for each in (compiled, identity))
+            for name in ("thumbnail", "features", "depth", "background"):
+                torch.testing.assert_close(
+                    getattr(ours.rendering, name), getattr(eager.rendering, name), atol=1e-4, rtol=0
+                )
+            difference = np.asarray(ours.image, dtype=int) - np.asarray(eager.image, dtype=int)
+            assert abs(difference).max() <= 1
+            np.testing.assert_allclose(ours.normals, eager.normals, atol=1e-2)
+        num_graphs.add(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(num_graphs) == 1 and num_graphs != {0}
+
+
 def test_bfloat16_is_asked_of_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    assert has_bfloat16(torch.device("cpu")) and has_bfloat16(torch.device("cuda"))
+    assert has_bfloat16(torch.device("cpu"))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
     assert not has_bfloat16(torch.device("cpu"))
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not has_bfloat16(torch.device("cpu"))
+    for is_quick in (True, False):  # older GPUs emulate it, slowly
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, quick=is_quick: quick)
+        assert has_bfloat16(torch.device("cuda")) == is_quick
 
 
 # ---- films

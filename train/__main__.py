@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -48,6 +49,8 @@ WITHOUT_DATA = ("sphere-init", "polish")
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
+        logging.getLogger(client).setLevel(logging.WARNING)
     from train.signals import Stopped
 
     try:
@@ -206,6 +209,9 @@ def _engine(args: argparse.Namespace):
         log_with=args.tracker,
         project_config=ProjectConfiguration(project_dir=str(args.out), logging_dir=str(args.out)),
     )
+    if accelerator.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys():
+        # accelerate launch was asked for several, says where they meet, and starts one where it sees no second GPU
+        logging.getLogger(__name__).warning("accelerate launch started one process only: add --multi_gpu for several")
     if args.tracker is not None:
         accelerator.init_trackers(args.tracker)
     return Engine(accelerator, args.micro_batch)

@@ -19,6 +19,7 @@ from stylesdf.surface import SurfaceGuide
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096
+CHUNK_POINTS_GPU = 2**16
 KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
 
 
@@ -50,7 +51,7 @@ class ChunkedField:
         self._eikonal_weight = eikonal_weight
         self._chunks: list[_Chunk] = []
         self._guides: list[SurfaceGuide] | None = None
-        self.eikonal = torch.zeros(())
+        self.eikonal = torch.zeros((), device=self._matrices[0].device)
 
     @property
     def batch_size(self) -> int:
@@ -87,7 +88,8 @@ class ChunkedField:
     def _evaluate_code(self, field: ConditionedField, points: Tensor, viewdirs: Tensor, keep=True) -> FieldOutput:
         if not torch.is_grad_enabled():
             return field(points, viewdirs)
-        pairs = zip(points.split(CHUNK_POINTS, dim=1), viewdirs.split(CHUNK_POINTS, dim=1))
+        size = CHUNK_POINTS if points.device.type == "cpu" else CHUNK_POINTS_GPU
+        pairs = zip(points.split(size, dim=1), viewdirs.split(size, dim=1))
         chunks = [self._forward(field, keep, *pair) for pair in pairs]
         self._chunks += chunks
         sdf, rgb = (torch.cat([getattr(chunk, name) for chunk in chunks], dim=1) for name in ("sdf", "rgb"))

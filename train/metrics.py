@@ -23,7 +23,7 @@ from torch import Tensor
 from stylesdf.camera import Camera, camera_rays
 from stylesdf.mesh import extract_mesh
 from stylesdf.model import Generator
-from stylesdf.renderer import CHUNK_POINTS
+from stylesdf.renderer import points_per_chunk
 from train.data.images import ImageSet, to_signed
 from train.data.toy_heads import BACKGROUND, SPECIES
 from train.inception import Inception, InceptionOptions, load_inception
@@ -246,7 +246,8 @@ def level_set_depth(model: Generator, w: Tensor, camera: Camera, num_samples: in
     points = rays_o[..., None, :] + rays_d[..., None, :] * depth[:, None]  # (1, H, W, S, 3)
     in_ball = points.norm(dim=-1) <= config.scene_radius  # (1, H, W, S)
     sdf = torch.full(in_ball.shape, spacing).to(points)
-    sdf[in_ball] = torch.cat([field.sdf(chunk[None])[0] for chunk in points[in_ball].split(CHUNK_POINTS)])
+    chunks = points[in_ball].split(points_per_chunk(points.device))
+    sdf[in_ball] = torch.cat([field.sdf(chunk[None])[0] for chunk in chunks])
     inside = sdf < 0
     first = inside.to(torch.uint8).argmax(dim=-1, keepdim=True)  # (1, H, W, 1)
     before = (first - 1).clamp(min=0)

@@ -1,6 +1,7 @@
 """Neither micro-batches nor processes nor the way a gradient is computed change a gradient."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,27 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
     for make_stage in STAGES:
         one, two = (load_file(tmp_path / f"{make_stage.__name__}-{count}.safetensors") for count in (1, 2))
         assert_near(list(one.values()), [two[name] for name in one])
+
+
+def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
+    """And the line that looks right, ``--cpu``, starts one and says so."""
+    settings = "sphere_steps=2 eikonal_points=8 freeze_generator_steps=0 phases.1.steps=0 phases.2.steps=0".split()
+    settings += ["phases.0.steps=1", "phases.0.batch_size=8", "phases.0.num_samples=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "STYLESDF_CACHE": str(tmp_path / "cache")}
+    records, said = {}, {}
+    for how in ("--cpu", "--multi_gpu"):
+        launch = ["-m", "accelerate.commands.launch", how, "--num_processes", "2", "--main_process_port", "0"]
+        task = ["-m", "train", "renderer", "--device", "cpu", "--data", "toy-heads:4", "--out", str(tmp_path / how)]
+        command = [sys.executable, *launch, *task, "--set", *settings]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        (line,) = (tmp_path / how / "log.jsonl").read_text().splitlines()  # of the first process only
+        records[how], said[how] = json.loads(line), "add --multi_gpu for several" in done.stderr
+        assert (tmp_path / how / "model" / "model.safetensors").exists()
+    assert said == {"--cpu": True, "--multi_gpu": False}
+    one, two = records.values()
+    for name in ("d_loss", "g_loss", "r1", "eikonal"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
 
 
 @pytest.mark.parametrize("eikonal_points", [0, 16])

@@ -8,7 +8,6 @@ import signal
 import time
 import zipfile
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -187,59 +186,6 @@ def test_toy_heads_are_drawn_on_the_spot(cache):
     data = load("toy-heads:3")
     assert data.images.shape == (3, 3, 32, 32) and data.poses.shape == (3, 2) and data.thumbnails.shape[1] == 4
     assert (cache / "toy-heads-3-32").is_dir()
-
-
-@pytest.fixture
-def hub_set(tmp_path, monkeypatch):
-    """A data set under a hub id, without the hub: what ``load_dataset`` returns, from a folder of Parquet."""
-    features = datasets.Features(
-        {
-            "photo": datasets.Image(),
-            "animal": datasets.ClassLabel(names=["cat", "dog"]),
-            "note": datasets.Value("string"),
-        }
-    )
-    pictures = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
-    rows = {"photo": pictures, "animal": [0, 1, 0], "note": ["x", "y", "z"]}
-    data = datasets.Dataset.from_dict(rows, features=features)
-    (tmp_path / "set").mkdir()
-    data.to_parquet(tmp_path / "set" / "train-00000.parquet")
-    real = datasets.load_dataset
-
-    def load_dataset(name, split, streaming, revision):
-        if name != "somebody/animals":
-            return real(name, split=split, streaming=streaming, revision=revision)
-        files = {"train": str(tmp_path / "set" / "*.parquet")}
-        return real("parquet", data_files=files, split=split, streaming=streaming, cache_dir=str(tmp_path / "hf"))
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return "somebody/animals"
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_hub_data_set_is_read_mapped_and_streamed(hub_set, streaming):
-    data = load(hub_set, streaming=streaming)
-    assert [centre(data, index) for index in range(3)] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
-    cats = load(hub_set, streaming=streaming, label=("animal", "cat"), image_column="photo")
-    assert [centre(cats, index) for index in range(len(cats))] == [[255, 0, 0], [0, 0, 255]]
-    assert len(load(hub_set, streaming=streaming, label=("animal", "1"))) == 1
-    assert len(load(hub_set, streaming=streaming, label=("note", "y"), limit=1)) == 1
-    assert data.name == hub_set
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"image_column": "picture"}, "no image column 'picture', its columns are photo"),
-        ({"image_column": "note"}, "no image column 'note'"),
-        ({"label": ("animal", "fox")}, "animal of somebody/animals is never 'fox', expected one of cat, dog"),
-        ({"label": ("breed", "fox")}, "no column 'breed' to filter by, expected one of photo, animal, note"),
-        ({"split": "test"}, "cannot load the data set 'somebody/animals' from the hub, split 'test'"),
-    ],
-)
-def test_wrong_names_in_a_hub_data_set_are_one_clear_error(hub_set, options, message):
-    with pytest.raises(ValueError, match=message):
-        load(hub_set, **options)
 
 
 def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):

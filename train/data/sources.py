@@ -42,7 +42,7 @@ class Source:
     Attributes:
         name: For people.
         identity: JSON-able; another content has another one.
-        items: Starts from the first picture at every call.
+        items: Starts from the first picture at every call. A stream that breaks off is a RuntimeError.
     """
 
     name: str
@@ -176,11 +176,14 @@ def _hub(name: str, image_column: str | None, label: Label | None, split: str, s
 
     repo_id, _, revision = name.partition("@")
     try:
-        data = datasets.load_dataset(repo_id, split=split, streaming=streaming, revision=revision or None)
-    except (OSError, ValueError) as error:  # offline, no such data set, no such split
-        reason = " ".join(str(error).split())
-        raise ValueError(f"cannot load the data set {name!r} from the hub, split {split!r}: {reason[:300]}") from None
-    features = data.features or data.take(1).features or {}
+        builder = datasets.load_dataset_builder(repo_id, revision=revision or None)
+        if not streaming:
+            builder.download_and_prepare()
+        data = builder.as_streaming_dataset(split) if streaming else builder.as_dataset(split)
+        features = data.features or data.take(1).features or {}
+    except Exception as error:  # no such data set, revision or split, a broken file, whatever the network does
+        message = f"cannot load the data set {name!r} from the hub, split {split!r}: {_one_line(error)}"
+        raise ValueError(message) from None
     columns = ", ".join(f"{key} ({type(value).__name__})" for key, value in features.items())
     images = [key for key, value in features.items() if isinstance(value, datasets.Image)]
     if image_column is None:
@@ -189,34 +192,44 @@ def _hub(name: str, image_column: str | None, label: Label | None, split: str, s
         image_column = images[0]
     if image_column not in images:
         raise ValueError(f"{name} has no image column {image_column!r}, its columns are {columns}")
-    data = data.cast_column(image_column, datasets.Image(decode=False))  # a corrupt picture must not stop the rest
+    # a corrupt picture must not stop the rest
+    data = data.decode(False) if streaming else data.cast_column(image_column, datasets.Image(decode=False))
     wanted = _wanted(name, features, label)
     if wanted is not None:
         data = data.filter(wanted, input_columns=[label[0]])
-    identity = {
-        "hub": repo_id,
-        "revision": revision,
-        "fingerprint": getattr(data, "_fingerprint", None),  # of the content, in a downloaded data set
-        "split": split,
-        "column": image_column,
-        "label": label,
-        "streaming": streaming,
-    }
+    # the builder's hash is the commit's: a branch that moved on is another data set, streamed or not
+    identity = {"hub": repo_id, "commit": builder.hash, "split": split, "column": image_column, "label": label}
 
     def items() -> Iterator[Item]:
-        for number, row in enumerate(data):
-            image = row.pop(image_column) or {}
-            yield Item(image.get("path") or f"row {number}", lambda image=image: _open_cell(image), row)
+        try:
+            for number, row in enumerate(data):
+                image = row.pop(image_column) or {}
+                yield Item(image.get("path") or f"row {number}", lambda image=image: _open_cell(image), row)
+        except Exception as error:  # whatever the network does to a stream
+            raise RuntimeError(f"cannot read the data set {name!r} to its end: {_one_line(error)}") from None
 
     return Source(name, identity, items)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _open_cell(image: dict) -> io.BufferedIOBase:
     if image.get("bytes") is not None:
         return io.BytesIO(image["bytes"])
-    if image.get("path"):
-        return open(image["path"], "rb")
-    raise OSError("there is no picture in this row")
+    path = image.get("path")
+    if not path:
+        raise OSError("there is no picture in this row")
+    if "://" not in path:
+        return open(path, "rb")
+    import fsspec
+
+    try:
+        with fsspec.open(path, "rb") as file:
+            return io.BytesIO(file.read())
+    except Exception as error:  # a network that fails must not pass for a broken picture, which would be left out
+        raise RuntimeError(f"cannot read {path}: {_one_line(error)}") from None
 
 
 def _wanted(name: str, features, label: Label | None) -> Callable[[object], bool] | None:
