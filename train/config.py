@@ -195,7 +195,9 @@ class PolishConfig:
         num_points: Random points of the scene per image that eikonal loss, minimal surface and solidity see.
         num_surface_points: Points near the surface per image whose normals are compared with a neighbour's.
         smoothness_reach: How far from the surface and from each other those are, world units.
-        colour_weight, coverage_weight: L1 to the pictures, and to the alpha, that the renderer gave before.
+        outline_sharpness: Contrast, around one half, of the alpha that the pupil is shown; colours count where that of
+            the teacher is nearly 0 or 1.
+        colour_weight, coverage_weight: L1 to the pictures, and to that alpha.
         eikonal_weight, minimal_surface_weight, solidity_weight: As in stage 1.
         smoothness_weight: Of the mean squared difference of neighbouring unit normals.
         ema_decay: Of the published average, per step.
@@ -210,9 +212,10 @@ class PolishConfig:
     num_points: int = 600
     num_surface_points: int = 200
     smoothness_reach: float = 0.003
+    outline_sharpness: float = 3.0
     colour_weight: float = 10.0
     coverage_weight: float = 10.0
-    eikonal_weight: float = 0.3
+    eikonal_weight: float = 1.0
     minimal_surface_weight: float = 0.05
     solidity_weight: float = 50.0
     smoothness_weight: float = 0.3

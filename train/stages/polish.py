@@ -168,9 +168,12 @@ class PolishStage:
         normal, normal_beside = (F.normalize(part, dim=-1) for part in gradient.split(sizes, dim=1)[1:])
         inside = sdf[:, : config.num_points]
         depth = torch.stack([filled_depth(*pair) for pair in zip(guides, mine["points"])])
+        # the outline stays where the alpha was one half; in between the pupil is not to learn the teacher's haze
+        background = ((taught.background - 0.5) * config.outline_sharpness + 0.5).clamp(0.0, 1.0)
+        is_plain = (taught.background - 0.5).abs() > 0.45
         return {
-            "colour": F.l1_loss(shown.thumbnail, taught.thumbnail),
-            "coverage": F.l1_loss(shown.background, taught.background),
+            "colour": ((shown.thumbnail - taught.thumbnail).abs() * is_plain).mean(),
+            "coverage": F.l1_loss(shown.background, background),
             "eikonal": losses.eikonal_loss(gradient),
             "minimal_surface": losses.minimal_surface_loss(inside),
             "solidity": losses.solidity_loss(inside, depth),
