@@ -359,6 +359,7 @@ def _render_field(generator: Generator, z: Tensor, pose: Tensor) -> Tensor:
             SurfaceGuide.measure(field, model),
             Camera.from_angles(pose[:, 0], pose[:, 1]).to(generator.device),
             resolution=model.image_resolution,
+            num_samples=model.num_samples,
             with_features=False,
         ).thumbnail
 
