@@ -10,6 +10,8 @@ from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 
+SHAPE_SAMPLES = 96  # per ray of depth and normals: with as few as in training, steps of their distance would be seen
+
 
 @torch.no_grad()
 def sample_grid(
@@ -44,8 +46,15 @@ def sample_grid(
             if model.config.has_decoder and resolution is None:
                 picture = model.synthesis(rendering.features, model.decoder_codes(w[index : index + 1], psi))
             colours.append(_to_pixels(picture[0]))
-            depths.append(_depth(rendering.depth[0, 0], rendering.background[0, 0], model.config))
-            normals.append(_shade(rendering.xyz[0], rendering.background[0, 0]))
+            shape = model.render(
+                w[index : index + 1],
+                Camera.from_angles(yaw, 0.0),
+                resolution=resolution,
+                num_samples=SHAPE_SAMPLES,
+                with_features=False,
+            )
+            depths.append(_depth(shape.depth[0, 0], shape.background[0, 0], model.config))
+            normals.append(_shade(shape.xyz[0], shape.background[0, 0]))
         size = colours[0].shape[0]
         for row in (colours, depths, normals):
             rows.append(np.concatenate([_enlarge(picture, size) for picture in row], axis=1))
