@@ -249,8 +249,9 @@ class DecoderConfig:
             picture that is sharp where the field is. 0 in the paper.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
-        num_renderings: Renderings kept and shown again, one of them exchanged every step: a short run on a small
-            machine is spared most of the rendering. 0 renders every batch anew, as the paper does.
+        num_renderings: Renderings kept and shown again: a short run on a small machine is spared most of the rendering.
+            0 renders every batch anew, as the paper does.
+        exchange_every: One of them is exchanged every so many steps.
         horizontal_flip: Show half of the pictures mirrored.
         ema_decay: Of the published average, per step.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
@@ -278,6 +279,7 @@ class DecoderConfig:
     field_steps: int = 0
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
+    exchange_every: int = 1
     horizontal_flip: bool = True
     ema_decay: float = 0.5 ** (32 / 10_000)
     discriminator_channels: tuple[int, ...] | None = None

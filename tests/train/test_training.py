@@ -108,9 +108,9 @@ def test_reused_renderings_give_the_players_the_same_pictures(renderer_config, d
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("pool", [0, 3])
-def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool):
-    config = dataclasses.replace(DECODER, num_renderings=pool)
+@pytest.mark.parametrize("pool, exchange_every", [(0, 1), (3, 1), (3, 2)])
+def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool, exchange_every):
+    config = dataclasses.replace(DECODER, num_renderings=pool, exchange_every=exchange_every)
     renderer = Generator(tiny_toy_config)
 
     def new_stage():

@@ -103,7 +103,7 @@ class DecoderStage:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * (1.0 - (1.0 - config.final_learning_rate) * progress)
         if config.num_renderings:
-            self._renderings.advance_to(self.state.step)
+            self._renderings.advance_to(self.state.step // config.exchange_every)
         if self.state.step < config.field_steps:
             record = self._field_step()
         else:
