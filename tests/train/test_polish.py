@@ -23,7 +23,7 @@ def make(config: PolishConfig = CONFIG, teacher: Generator | None = None, engine
 
 
 def test_the_first_step_finds_the_pictures_as_they_were():
-    terms = make(dataclasses.replace(CONFIG, beta_end=1.0)).step()
+    terms = make(dataclasses.replace(CONFIG, beta_end=1.0, outline_sharpness=1.0)).step()
     assert terms["colour"] < 0.01 and terms["coverage"] < 0.01
 
 
