@@ -31,7 +31,7 @@ ERROR = 0.35  # ε in grid spacings times the field's slope: interpolation, and 
 REACH = 6.0  # the density ends this many β outside of the surface
 SPACING = 2.75  # distance of samples in β; what that costs, the notes of python -m benchmarks 'view-fast-*' tell
 HIDDEN = 6.0  # optical depth, e⁻⁶ = 0.0025
-MAX_OVERSAMPLING = 1.5  # a density much sharper than the samples' distance is as good as a surface
+MAX_SAMPLES = 48  # a density much sharper than their distance is as good as a surface
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ class SurfaceGuide:
 
 
 def num_guided_samples(config: StyleSDFConfig, beta: float) -> int:
-    """Return samples per ray that resolve the density, at least as many as in training, at most half as many more."""
+    """Return samples per ray that resolve the density, at least as many as in training; 48 are enough."""
     wanted = math.ceil((config.far - config.near) / (SPACING * beta))
-    return min(max(wanted, config.num_samples), int(MAX_OVERSAMPLING * config.num_samples))
+    return max(min(wanted, MAX_SAMPLES), config.num_samples)
 
 
 def render_guided(

@@ -426,11 +426,13 @@ def unpicklers(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            if [alias.name for alias in node.names] == ["UnpicklingError"]:  # what a refused file raises
+                continue
             found += [f"{node.lineno}: {name}" for name in names if name.split(".")[0] in modules]
         elif isinstance(node, ast.Call):
             call = ast.unparse(node.func)
             options = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            if call.endswith(("torch.load", "jit.load")) and options.get("weights_only") != "True":
+            if call.endswith("torch.load") and options.get("weights_only") != "True":
                 found.append(f"{node.lineno}: {call}")
             if options.get("allow_pickle", "False") != "False":
                 found.append(f"{node.lineno}: {call}(allow_pickle)")
@@ -440,7 +442,10 @@ def unpicklers(source: str) -> list[str]:
 def test_nothing_unpickles():
     sources = [path for name in ("stylesdf", "train", "scripts") for path in (ROOT / name).rglob("*.py")]
     for path in [*sources, ROOT / "app.py"]:
-        assert unpicklers(path.read_text(encoding="utf-8")) == [], path
+        text = path.read_text(encoding="utf-8")
+        assert unpicklers(text) == [], path
+        # TorchScript brings operations of its own, none of Python's; only the network that FID asks for comes so
+        assert "jit.load" not in text or path.name == "inception.py", path
     for bad in ("import pickle", "from joblib import load", "torch.load(x)", "torch.load(x, weights_only=False)"):
         assert unpicklers(bad)
     assert unpicklers("np.load(x, allow_pickle=True)") and not unpicklers("torch.load(x, weights_only=True)")

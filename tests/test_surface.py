@@ -147,7 +147,8 @@ def test_samples_follow_the_sharpness(tiny_config):
     config = dataclasses.replace(tiny_config, num_samples=24)
     assert num_guided_samples(config, 0.1) == 24
     assert num_guided_samples(config, 0.003) == math.ceil(0.24 / 2.75 / 0.003) == 30
-    assert num_guided_samples(config, 1e-6) == 36
+    assert num_guided_samples(config, 1e-6) == 48
+    assert num_guided_samples(dataclasses.replace(config, num_samples=64), 1e-6) == 64
 
 
 def test_the_bundled_model_at_forty_decibels(bundled):
