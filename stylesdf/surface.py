@@ -11,7 +11,7 @@ Shapes: B batch, H W image, R rays, S samples, P evaluated points, G grid sample
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -156,4 +156,35 @@ def render_guided(
         depth=depth,
         rays=(rays_o, rays_d),
         sdf=sdf,
+    )
+
+
+def render_guided_batch(
+    renderer: VolumeRenderer,
+    fields: Sequence[Callable[[Tensor, Tensor], FieldOutput]],
+    guides: Sequence[SurfaceGuide],
+    camera: Camera,
+    offset: Tensor | None = None,
+    **options,
+) -> RenderOutput:
+    """Render B identities, one after the other, as their guides differ.
+
+    Args:
+        renderer: Whose scene and density it is.
+        fields: B of one code each.
+        guides: Of those fields.
+        camera: B cameras, on the fields' device.
+        offset: Of each ray's samples, in [0, 1), ``(B, H, W)``; None is 0.
+        **options: Of ``render_guided``.
+
+    Returns:
+        As of ``VolumeRenderer.forward``, of batch size B.
+    """
+    offsets = [None] * len(fields) if offset is None else offset.split(1)
+    scenes = zip(fields, guides, camera.cam2world.split(1), offsets)
+    return RenderOutput.batch(
+        [
+            render_guided(renderer, field, guide, Camera(pose, camera.fov_deg), offset=own, **options)
+            for field, guide, pose, own in scenes
+        ]
     )

@@ -20,7 +20,7 @@ from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
-from stylesdf.surface import SurfaceGuide, render_guided
+from stylesdf.surface import SurfaceGuide, render_guided_batch
 from train import losses
 from train.chunked import ChunkedField
 from train.config import PolishConfig
@@ -31,6 +31,7 @@ from train.pretrained import copy_renderer
 from train.state import RunState
 
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
+RENDERING = {"viewdirs": "world", "with_features": False}
 
 
 class PolishStage:
@@ -95,7 +96,8 @@ class PolishStage:
             field.backward()
             means.add(terms, share)
         self.engine.descend(self.optimizer)
-        update_ema(self.generator_ema, self.generator, min(config.ema_decay, (1 + self.state.step) / 10))
+        decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
+        update_ema(self.generator_ema, self.generator, decay)
         self.state.step += 1
         return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
 
@@ -123,43 +125,17 @@ class PolishStage:
     @torch.no_grad()
     def _teach(self, codes: Tensor, camera: Camera) -> RenderOutput:
         model = self.teacher
-        parts = []
-        for code, pose in zip(codes.split(1), camera.cam2world.split(1)):
-            field = model.field.condition(code)
-            guide = SurfaceGuide.measure(field, model.config)
-            samples = TEACHER_OVERSAMPLING * model.config.num_samples
-            parts.append(
-                render_guided(
-                    model.renderer,
-                    field,
-                    guide,
-                    Camera(pose),
-                    num_samples=samples,
-                    viewdirs="world",
-                    with_features=False,
-                )
-            )
-        return RenderOutput.batch(parts)
+        fields = [model.field.condition(code) for code in codes.split(1)]
+        guides = [SurfaceGuide.measure(field, model.config) for field in fields]
+        samples = TEACHER_OVERSAMPLING * model.config.num_samples
+        return render_guided_batch(model.renderer, fields, guides, camera, num_samples=samples, **RENDERING)
 
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
         config, model = self.config, self.generator.config
         guides = field.guides(model)
-        shown = RenderOutput.batch(
-            [
-                render_guided(
-                    self.generator.renderer,
-                    field.of_code(index),
-                    guide,
-                    Camera(pose),
-                    num_samples=model.num_samples,
-                    offset=offset,
-                    viewdirs="world",
-                    with_features=False,
-                )
-                for index, (guide, pose, offset) in enumerate(
-                    zip(guides, camera.cam2world.split(1), mine["offset"].split(1))
-                )
-            ]
+        fields = [field.of_code(index) for index in range(field.batch_size)]
+        shown = render_guided_batch(
+            self.generator.renderer, fields, guides, camera, mine["offset"], num_samples=model.num_samples, **RENDERING
         )
         near = _surface_points(taught, mine["pixel"]) + config.smoothness_reach * mine["jitter"]
         beside = near + config.smoothness_reach * mine["neighbour"]

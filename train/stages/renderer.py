@@ -17,7 +17,7 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
-from stylesdf.surface import render_guided
+from stylesdf.surface import render_guided_batch
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
 from train.chunked import ChunkedField
@@ -210,13 +210,9 @@ class RendererStage:
         if not phase.surface_guided:
             offset = mine["offset"]
             return self.generator.render(field, camera, offset=offset, opaque_background=False, **options), field
-        cameras = [Camera(one) for one in camera.cam2world.split(1)]
+        fields = [field.of_code(index) for index in range(field.batch_size)]
         guides = field.guides(self.generator.config)
-        parts = [
-            render_guided(self.generator.renderer, field.of_code(i), guide, one, offset=offset, **options)
-            for i, (guide, one, offset) in enumerate(zip(guides, cameras, mine["offset"].split(1)))
-        ]
-        return RenderOutput.batch(parts), field
+        return render_guided_batch(self.generator.renderer, fields, guides, camera, mine["offset"], **options), field
 
     def _fake(self, rendering: RenderOutput, scenes: dict, part: slice) -> Tensor:
         """What the discriminator sees of a rendering. ``(B, 3 or 4, H, W)``."""
