@@ -103,6 +103,9 @@ class RendererConfig:
         ada_target: Where ADA holds the mean sign of the discriminator on real images, 0.6 in its paper; 0 is off, and
             the probability stays. When to use: instead of a fixed probability, if you cannot try several.
         ada_images: Over how many images ADA may move the probability from 0 to 1.
+        least_truncation: Codes are truncated by a ψ drawn between this and 1, so that truncated pictures are judged
+            too. When to use: the model will be shown truncated, and what is rare in the data must not vanish there. 1
+            truncates none, as in the paper.
         reuse_renderings: Show both players the same renderings in a step; a quarter less work (the paper draws anew).
         pose_weight: Weight of the view-consistency loss, for both players.
         use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).
@@ -150,6 +153,7 @@ class RendererConfig:
     augment_probability: float = 1.0
     ada_target: float = 0.0
     ada_images: int = 500_000
+    least_truncation: float = 1.0
     reuse_renderings: bool = False
     pose_weight: float = 15.0
     use_pose_labels: bool = False
@@ -192,6 +196,7 @@ class PolishConfig:
         learning_rate: Adam's, of the field alone.
         final_learning_rate: Share of the learning rate that is left at the end; it falls linearly.
         beta_end: Where the sharpness falls to by the middle of the run, world units.
+        least_truncation: As in stage 1.
         num_points: Random points of the scene per image that eikonal loss, minimal surface and solidity see.
         num_surface_points: Points near the surface per image whose normals are compared with a neighbour's.
         smoothness_reach: How far from the surface and from each other those are, world units.
@@ -209,6 +214,7 @@ class PolishConfig:
     learning_rate: float = 2e-4
     final_learning_rate: float = 0.05
     beta_end: float = 0.0009
+    least_truncation: float = 1.0
     num_points: int = 600
     num_surface_points: int = 200
     smoothness_reach: float = 0.003
@@ -244,6 +250,7 @@ class DecoderConfig:
         path_length_every: Every so many steps, × as many.
         path_length_decay: Of the running mean.
         mixing_probability: Share of batches in which later layers take a second latent's style.
+        least_truncation: As in stage 1, of the renderer's codes.
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
             pixel of the image (L1), before the discriminator comes in. When to use: a short run; it starts from a
             picture that is sharp where the field is. 0 in the paper.
@@ -276,6 +283,7 @@ class DecoderConfig:
     path_length_every: int = 4
     path_length_decay: float = 0.01
     mixing_probability: float = 0.9
+    least_truncation: float = 1.0
     field_steps: int = 0
     thumbnail_weight: float = 0.0
     num_renderings: int = 0

@@ -23,6 +23,7 @@ from train.data.images import ImageSet
 from train.discriminators import ImageDiscriminator
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
+from train.latents import draw_latents, latent_codes
 from train.pretrained import RENDERER_PARTS, copy_renderer
 from train.state import RunState
 
@@ -70,7 +71,7 @@ class DecoderStage:
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
-        self._renderings = RenderingPool(self.generator, config.num_renderings, config.seed)
+        self._renderings = RenderingPool(self.generator, config.num_renderings, config.least_truncation, config.seed)
         generator_every = config.path_length_every if config.path_length_weight else 0
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         self.generator_optimizer = _lazy_adam(trained, config, generator_every)
@@ -122,10 +123,8 @@ class DecoderStage:
         if config.num_renderings:
             draws = {"entry": torch.randint(config.num_renderings, (batch,))}
         else:
-            draws = {
-                "z": torch.randn(batch, model.latent_size),
-                "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
-            }
+            draws = draw_latents(batch, model.latent_size, config.least_truncation)
+            draws["pose"] = sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution)
         draws["noise_seed"] = torch.randint(2**62, (batch,))
         if torch.rand(()) < config.mixing_probability:
             draws["mix_z"] = torch.randn(batch, model.latent_size)
@@ -148,7 +147,8 @@ class DecoderStage:
         if "entry" in draws:
             w, features, thumbnail = self._renderings.take(draws["entry"][part])
         else:
-            w, features, thumbnail = _render_scenes(self.generator, mine["z"], mine["pose"])
+            w = _codes(self.generator, mine)
+            features, thumbnail = _render_scenes(self.generator, w, mine["pose"])
         mix_w, inject_index = None, None
         if "mix_z" in mine:
             mix_w, inject_index = self.generator.mapping(mine["mix_z"]), int(mine["inject_index"][0])
@@ -287,9 +287,10 @@ class RenderingPool:
     What rendering ``i`` shows follows from the seed and ``i`` alone, so a run that is resumed finds the same pool.
     """
 
-    def __init__(self, generator: Generator, size: int, seed: int) -> None:
+    def __init__(self, generator: Generator, size: int, least_truncation: float, seed: int) -> None:
         self.generator = generator
         self.size = size
+        self.least_truncation = least_truncation
         self.seed = seed
         self._field_images: dict[int, Tensor] = {}
         self.next = 0  # number of the first rendering that is not in the pool
@@ -302,17 +303,19 @@ class RenderingPool:
     def advance_to(self, step: int) -> None:
         """Hold the renderings from number ``step`` on."""
         for number in range(max(self.next, step), step + self.size):
-            w, features, thumbnail = _render_scenes(self.generator, *self._scene(number))
+            w, pose = self._scene(number)
+            features, thumbnail = _render_scenes(self.generator, w, pose)
             slot = number % self.size
             self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
         self.next = step + self.size
 
     def _scene(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return the latent and the pose of a number, ``(1, latent_size)`` and ``(1, 2)``."""
+        """Return the code and the pose of a number, ``(1, latent_size)`` and ``(1, 2)``."""
         model = self.generator.config
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
         pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
-        return torch.randn(1, model.latent_size, generator=random).to(self.generator.device), pose
+        latents = draw_latents(1, model.latent_size, self.least_truncation, random)
+        return _codes(self.generator, take(latents, slice(None), self.generator.device)), pose
 
     def field_images(self, index: Tensor) -> Tensor:
         """Return the field's own pictures of some entries, with one ray per pixel of the image. ``(B, 3, R, R)``."""
@@ -332,11 +335,17 @@ class RenderingPool:
 
 
 @torch.no_grad()
-def _render_scenes(generator: Generator, z: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Render identities from cameras, in full precision: codes, feature maps, thumbnails."""
-    with torch.autocast(z.device.type, enabled=False):
-        w = generator.mapping(z)
-        size = 1 if z.device.type == "cpu" else len(z)  # one identity's matrices and activations stay in the cache
+def _codes(generator: Generator, latents: dict[str, Tensor]) -> Tensor:
+    """Renderer codes of latents, in full precision. ``(B, latent_size)``."""
+    with torch.autocast(generator.device.type, enabled=False):
+        return latent_codes(generator.renderer_mapping, latents)
+
+
+@torch.no_grad()
+def _render_scenes(generator: Generator, w: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+    """Render identities from cameras, in full precision: feature maps and thumbnails."""
+    with torch.autocast(w.device.type, enabled=False):
+        size = 1 if w.device.type == "cpu" else len(w)  # one identity's matrices and activations stay in the cache
         renderings = [
             generator.render(codes, Camera.from_angles(angles[:, 0], angles[:, 1]))
             for codes, angles in zip(w.split(size), pose.split(size))
@@ -344,15 +353,15 @@ def _render_scenes(generator: Generator, z: Tensor, pose: Tensor) -> tuple[Tenso
     features, thumbnails = (
         torch.cat([getattr(rendering, name) for rendering in renderings]) for name in ("features", "thumbnail")
     )
-    return w, features, thumbnails
+    return features, thumbnails
 
 
 @torch.no_grad()
-def _render_field(generator: Generator, z: Tensor, pose: Tensor) -> Tensor:
+def _render_field(generator: Generator, w: Tensor, pose: Tensor) -> Tensor:
     """Render one identity with one ray per pixel of the image, in full precision. ``(1, 3, R, R)``."""
     model = generator.config
-    with torch.autocast(z.device.type, enabled=False):
-        field = generator.field.condition(generator.mapping(z))
+    with torch.autocast(w.device.type, enabled=False):
+        field = generator.field.condition(w)
         return render_guided(
             generator.renderer,
             field,

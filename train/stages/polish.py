@@ -27,6 +27,7 @@ from train.config import PolishConfig
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
+from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
 from train.state import RunState
 
@@ -87,7 +88,7 @@ class PolishStage:
             share = share_of(part, batch)
             mine = take(draws, part, self.device)
             with torch.no_grad():
-                codes = self.generator.renderer_mapping(mine["z"])
+                codes = latent_codes(self.generator.renderer_mapping, mine)
             camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
             taught = self._teach(codes, camera)
             field = ChunkedField(self.generator.field.condition(codes))
@@ -113,7 +114,7 @@ class PolishStage:
         config, model = self.config, self.generator.config
         batch, size = config.batch_size, model.render_resolution
         return {
-            "z": torch.randn(batch, model.latent_size),
+            **draw_latents(batch, model.latent_size, config.least_truncation),
             "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
             "offset": torch.rand(batch, size, size),
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,

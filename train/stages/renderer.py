@@ -27,6 +27,7 @@ from train.discriminators import ThumbnailDiscriminator
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
+from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
 from train.state import RunState
 
@@ -175,8 +176,9 @@ class RendererStage:
         views = self.config.views_per_latent
         if batch % views:
             raise ValueError(f"views_per_latent is {views}, expected a divisor of the batch size {batch}")
+        latents = draw_latents(batch // views, model.latent_size, self.config.least_truncation)
         draws = {
-            "z": torch.randn(batch // views, model.latent_size).repeat_interleave(views, dim=0),
+            **{name: value.repeat_interleave(views, dim=0) for name, value in latents.items()},
             "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
             "offset": torch.rand(batch, size, size),
         }
@@ -200,7 +202,7 @@ class RendererStage:
         config = self.config
         mine = take(scenes, part, self.device)
         field = ChunkedField(
-            self.generator.field.condition(self.generator.renderer_mapping(mine["z"])),
+            self.generator.field.condition(latent_codes(self.generator.renderer_mapping, mine)),
             # the mean over the batch is the sum over its parts
             eikonal_weight=0.0 if config.eikonal_points else config.eikonal_weight * share_of(part, phase.batch_size),
         )

@@ -1,0 +1,40 @@
+"""Latents of a batch, and their codes as they will be shown: truncated by as much as people will truncate them.
+
+Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MEAN_LATENTS = 1024  # the centre of truncation, while the mapping learns, is the mean code of so many
+
+
+def draw_latents(batch: int, size: int, least_truncation: float, random: torch.Generator | None = None) -> dict:
+    """Draw Gaussian latents ``z`` ``(B, size)`` and, where the least truncation is below 1, their ``psi`` ``(B, 1)``.
+
+    Args:
+        batch: How many.
+        size: Of a latent.
+        least_truncation: ψ is uniform between this and 1.
+        random: Where from; None is torch's own generator.
+    """
+    draws = {"z": torch.randn(batch, size, generator=random)}
+    if least_truncation < 1.0:
+        draws["psi"] = least_truncation + (1.0 - least_truncation) * torch.rand(batch, 1, generator=random)
+    return draws
+
+
+def latent_codes(mapping: nn.Module, draws: dict[str, Tensor]) -> Tensor:
+    """Map latents to renderer codes, truncated where ``psi`` was drawn. ``(B, latent_size)``.
+
+    The centre is the mean code of a fixed set of latents under the mapping as it is now; no gradient flows into it.
+    """
+    codes = mapping(draws["z"])
+    if "psi" not in draws:
+        return codes
+    z = torch.randn(MEAN_LATENTS, codes.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean = mapping(z.to(codes)).mean(dim=0, keepdim=True)
+    return torch.lerp(mean, codes, draws["psi"])
