@@ -205,6 +205,8 @@ class PolishConfig:
         colour_weight, coverage_weight: L1 to the pictures, and to that alpha.
         eikonal_weight, minimal_surface_weight, solidity_weight: As in stage 1.
         smoothness_weight: Of the mean squared difference of neighbouring unit normals.
+        speckle_weight: Of the loss that draws faint blotches of colour together and leaves edges (``speckle_loss``).
+            When to use: the adversary left coats mottled.
         ema_decay: Of the published average, per step.
         seed: Of everything random.
     """
@@ -225,6 +227,7 @@ class PolishConfig:
     minimal_surface_weight: float = 0.05
     solidity_weight: float = 50.0
     smoothness_weight: float = 0.3
+    speckle_weight: float = 0.0
     ema_decay: float = 0.995
     seed: int = 0
 

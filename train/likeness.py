@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.model import Generator
 from train.distances import frechet_distance, kernel_distance, recall
-from train.metrics import REFERENCE_SEED, Context, Quantity, draw_full, latent, metric
+from train.metrics import REFERENCE_SEED, Context, Quantity, differs_from_background, draw_full, latent, metric
 from train.reader import to_reader_size
 
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
@@ -174,6 +174,49 @@ def copies(model: Generator, seeds: Sequence[int], truncation: float, context: C
         "nearest": float(ours.min()) / middle if middle else None,
         "reference_nearest": float(theirs.min()) / middle if middle else None,
     }
+
+
+@metric(
+    "speckle",
+    Quantity("speckle", "speckle of coats, in 8-bit steps", "", "nearer", "reference_speckle"),
+    needs_data=True,
+)
+def speckle(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Are coats blotched with colour that the data's have not? The median over heads of ``speckle_of``."""
+    crowd = gather(model, seeds, truncation, context)
+
+    def middle(chunks: Iterator[Tensor]) -> float | None:
+        found = torch.cat([speckle_of(chunk) for chunk in chunks])
+        found = found[~found.isnan()]
+        return float(found.median()) if len(found) else None
+
+    return {
+        "count": len(seeds),
+        "speckle": middle(chunk.float() / 127.5 - 1.0 for chunk in crowd.pictures.split(JUDGE["batch"])),
+        "reference_speckle": middle(context.real(index) for index in crowd.real_index[0].split(JUDGE["batch"])),
+    }
+
+
+def speckle_of(pictures: Tensor) -> Tensor:
+    """Return how far a head's pixels are from the chroma around them, its median, in 8-bit steps. ``(N,)``.
+
+    Around is a square of a 32nd of the picture's width; pixels nearer to the outline do not count, and NaN is a picture
+    without any. The median leaves out eyes, mouths and edges of patterns, which are few.
+
+    Args:
+        pictures: In [−1, 1], on the toy heads' background. ``(N, 3, R, R)``.
+    """
+    around = pictures.shape[-1] // 32 | 1
+    outside = ~differs_from_background((pictures + 1.0) / 2.0)
+    is_inner = F.max_pool2d(outside.float(), around, 1, around // 2) == 0
+    chroma = 127.5 * (pictures - pictures.mean(dim=1, keepdim=True))
+    deviation = (chroma - F.avg_pool2d(chroma, around, 1, around // 2)).norm(dim=1)
+    return torch.stack(
+        [
+            each[inner[0]].median() if inner.any() else each.new_tensor(math.nan)
+            for each, inner in zip(deviation, is_inner)
+        ]
+    )
 
 
 @metric(

@@ -83,6 +83,27 @@ def solidity_loss(sdf: Tensor, depth: Tensor) -> Tensor:
     return ((F.relu(sdf + 0.5 * depth) * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)).mean()
 
 
+def speckle_loss(images: Tensor, is_judged: Tensor, scale: float = 0.06) -> Tensor:
+    """Mean over neighbouring pixels of d² / (d² + scale²), d the distance of their chroma (Geman and McClure).
+
+    Faint blotches of colour are drawn together; a step much larger than the scale costs 1 whatever its height, so edges
+    of a pattern stay. Chroma is the colour less the mean of its channels, so shading does not count.
+
+    Args:
+        images: In [−1, 1]. ``(B, 3, H, W)``.
+        is_judged: Where; a pair counts where both pixels do. ``(B, 1, H, W)``, bool.
+        scale: Of chroma in [−1, 1].
+    """
+    chroma = images - images.mean(dim=1, keepdim=True)
+    cost, count = images.new_zeros(()), images.new_zeros(())
+    for axis in (2, 3):
+        size = images.shape[axis] - 1
+        squared = (chroma.narrow(axis, 1, size) - chroma.narrow(axis, 0, size)).square().sum(dim=1, keepdim=True)
+        counts = is_judged.narrow(axis, 1, size) & is_judged.narrow(axis, 0, size)
+        cost, count = cost + (squared / (squared + scale**2) * counts).sum(), count + counts.sum()
+    return cost / count.clamp(min=1)
+
+
 def path_lengths(image: Tensor, ws: Tensor, noise: Tensor, differentiable: bool = True) -> Tensor:
     """Length of the image's response to the codes, per sample (arXiv 1912.04958, section 3.2).
 

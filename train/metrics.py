@@ -511,10 +511,19 @@ def heads_in(pictures: Tensor) -> tuple[Tensor, Tensor]:
         pictures: In [−1, 1]. ``(N, 3, H, W)``.
     """
     pictures = (pictures.double() + 1.0) / 2.0
-    difference = (pictures - torch.tensor(BACKGROUND).double()[:, None, None]).abs().amax(dim=1, keepdim=True)
-    mask = (difference > MIN_DIFFERENCE).double()  # (N, 1, H, W)
+    mask = differs_from_background(pictures).double()
     colours = (pictures * mask).sum(dim=(2, 3)) / mask.sum(dim=(2, 3)).clamp(min=1.0)
     return mask.mean(dim=(1, 2, 3)), colours
+
+
+def differs_from_background(pictures: Tensor) -> Tensor:
+    """Find the pixels that are not of the toy heads' background. ``(N, 1, H, W)``
+
+    Args:
+        pictures: In [0, 1]. ``(N, 3, H, W)``.
+    """
+    background = torch.tensor(BACKGROUND).to(pictures)[:, None, None]
+    return (pictures - background).abs().amax(dim=1, keepdim=True) > MIN_DIFFERENCE
 
 
 def _appearance(pictures: Tensor, area: float | None) -> dict:

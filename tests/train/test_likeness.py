@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from stylesdf.camera import sample_poses
 from tests.tiny import TINY, Model
@@ -20,7 +21,7 @@ from train.distances import (
 from train.evaluate import evaluate
 from train.metrics import METRICS, Context
 
-NAMES = ("toy-frechet", "toy-kid", "toy-recall", "copies", "judge")
+NAMES = ("toy-frechet", "toy-kid", "toy-recall", "copies", "speckle", "judge")
 
 
 def gaussian(count, mean, deviation, seed=0):
@@ -109,6 +110,19 @@ def test_noise_is_far_and_the_data_is_near(monkeypatch, context):
         assert heads[name]["reference_distance"] == noise[name]["reference_distance"]
     assert heads["toy-recall"]["recall"] > 0.7 > 0.1 > noise["toy-recall"]["precision"]
     assert noise["judge"]["accuracy"] > 0.95 > 0.75 > heads["judge"]["accuracy"]
+
+
+def test_blotches_of_colour_are_speckle_and_shading_is_not(monkeypatch, context):
+    unseen = context.data.image_batch(torch.arange(160))[80:110]
+    blotches = F.interpolate(0.1 * torch.randn(30, 3, 32, 32), scale_factor=2)
+    clean, darker = (measure(monkeypatch, context, each)["speckle"] for each in (unseen, unseen * 0.99))
+    blotched = measure(monkeypatch, context, (unseen + blotches).clamp(-1, 1))["speckle"]
+    grey = measure(monkeypatch, context, (unseen + blotches[:, :1]).clamp(-1, 1))["speckle"]
+    reference = clean["reference_speckle"]
+    assert 0.5 * reference < clean["speckle"] < 2.0 * reference
+    assert darker["speckle"] == pytest.approx(clean["speckle"], rel=0.2)
+    assert blotched["speckle"] > 3.0 * reference > 1.5 * grey["speckle"]
+    assert measure(monkeypatch, context, torch.full((4, 3, 64, 64), 2.0))["speckle"]["speckle"] is not None
 
 
 def test_copies_are_found(monkeypatch, context):

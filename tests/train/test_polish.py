@@ -9,6 +9,7 @@ from stylesdf.model import Generator
 from tests.train import runs
 from tests.train.test_guided import model_of_a_sphere
 from tests.train.test_training import interrupt_and_resume, snapshot
+from train import losses
 from train.config import PolishConfig
 from train.loop import Habits, train
 from train.stages import PolishStage
@@ -57,3 +58,37 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
     train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
     assert "optimizer.0.step" in snapshot(whole)
+
+
+def test_speckle_is_faint_chroma_and_neither_shading_nor_edges():
+    everywhere = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    flat = torch.full((1, 3, 8, 8), 0.3)
+    ramp = torch.linspace(-1, 1, 8).expand(1, 3, 8, 8)
+    assert losses.speckle_loss(flat, everywhere) == 0 and losses.speckle_loss(ramp, everywhere) < 1e-10
+    halves = [flat.clone(), flat.clone()]
+    for half, height in zip(halves, (0.6, 1.2)):
+        half[:, 0, :, 4:] += height
+    low, high = (losses.speckle_loss(half, everywhere) for half in halves)
+    assert 8 / 112 * 0.95 < low < high < 8 / 112  # one pair of every row's seven across, none of those down
+    noise = flat + 0.02 * torch.randn(1, 3, 8, 8)
+    assert losses.speckle_loss(flat + 2 * (noise - flat), everywhere) > 2 * losses.speckle_loss(noise, everywhere)
+    left = everywhere.clone()
+    left[..., 4:] = False
+    assert losses.speckle_loss(halves[0], left) == 0
+    assert losses.speckle_loss(halves[0], ~everywhere) == 0
+
+
+def test_polishing_can_clean_a_mottled_coat():
+    teacher = model_of_a_sphere(beta=0.002)
+    with torch.no_grad():
+        teacher.field.sdf_head.bias -= 0.03  # opaque
+        teacher.field.rgb_head.weight *= 4.0
+
+    def spread(weight: float) -> tuple[float, float]:
+        config = dataclasses.replace(CONFIG, steps=30, learning_rate=2e-3, speckle_weight=weight)
+        stage = make(config, teacher)
+        terms = [stage.step() for _ in range(30)]
+        return terms[0]["speckle"], sum(term["speckle"] for term in terms[-5:]) / 5
+
+    (before, kept), (same, cleaned) = spread(0.0), spread(20.0)
+    assert before == same > 0 and cleaned < 0.6 * kept

@@ -155,6 +155,7 @@ class PolishStage:
             "minimal_surface": losses.minimal_surface_loss(inside),
             "solidity": losses.solidity_loss(inside, depth),
             "smoothness": (normal - normal_beside).square().sum(dim=-1).mean(),
+            "speckle": losses.speckle_loss(shown.thumbnail, taught.background < 0.05),
         }
 
 
