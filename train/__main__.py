@@ -151,7 +151,6 @@ def _train(args: argparse.Namespace) -> int:
         print(json.dumps(settings, indent=2))
         return 0
     keep_large_blocks()
-    from stylesdf.hub import load_discriminator
     from train.loop import Habits, train
     from train.pretrained import PretrainedGenerator
     from train.stages import DecoderStage, PolishStage, RendererStage, SphereStage
@@ -185,12 +184,22 @@ def _train(args: argparse.Namespace) -> int:
     else:
         stage = DecoderStage(model_config, stage_config, data, initial, engine)
     if initial is not None:
-        for name, discriminator in stage.discriminators().items():
-            load_discriminator(discriminator, name, args.init_from)
+        _take_discriminators(stage, args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
     engine.accelerator.end_training()
     return 0
+
+
+def _take_discriminators(stage, source: str) -> None:
+    """Go on with the discriminators beside a model; one that was built otherwise is left out, and that is said."""
+    from stylesdf.hub import load_discriminator
+
+    for name, discriminator in stage.discriminators().items():
+        try:
+            load_discriminator(discriminator, name, source)
+        except ValueError as error:
+            logging.getLogger(__name__).warning("a new %s discriminator learns, as %s", name, error)
 
 
 def _engine(args: argparse.Namespace):

@@ -24,7 +24,7 @@ RENDERER += ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=0"] +
 DECODER = ["decoder", "--preset", "toy", "--device", "cpu", "--set", "steps=1", "batch_size=2", "num_renderings=2"]
 
 
-def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
+def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
     data = tmp_path / "data"
     assert main(["toy-heads", "--out", str(data), "--count", "3", "--size", "64"]) == 0
     out = ["--data", str(data), "--out"]
@@ -51,6 +51,15 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, capsys):
     assert main([*still, "--init-from", str(first), *out, str(tmp_path / "renderer-third")]) == 0
     name = "discriminator_thumbnail.safetensors"
     assert (tmp_path / "renderer-third" / "model" / name).read_bytes() == (first / name).read_bytes()
+    assert "a new thumbnail discriminator learns" not in caplog.text
+
+    # one of another size is not taken over, and not silently
+    other = ["discriminator_channels=8,8,8,8,8,8", "--init-from", str(first), *out, str(tmp_path / "renderer-fourth")]
+    assert main([*still, *other]) == 0
+    assert "a new thumbnail discriminator learns, as tensor" in caplog.text
+    assert (tmp_path / "renderer-fourth" / "model" / "model.safetensors").read_bytes() == (
+        first / "model.safetensors"
+    ).read_bytes()
 
 
 def test_dry_run_prints_all_settings(capsys, tmp_path):
