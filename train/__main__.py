@@ -97,6 +97,9 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs
     if needs_data or needs_model:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
         run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+    if needs_data and needs_model:
+        decoder_help = "model whose decoder and image discriminator to train on, as the one that was fine-tuned"
+        run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
     if needs_data:
         data = stage.add_argument_group("data")
         data.add_argument("--data", required=True, help="folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]")
@@ -163,12 +166,15 @@ def _train(args: argparse.Namespace) -> int:
         train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
         return 0
     initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
+    decoder_from = getattr(args, "decoder_from", None)
+    decoder = PretrainedGenerator.from_pretrained(decoder_from) if decoder_from else None
     if args.command == "polish":
         renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
         train(PolishStage(renderer_config, stage_config, initial, engine), args.out, habits, card=initial.card)
         return 0
     if initial is not None:
-        source = initial.config if initial.config.has_decoder else model_config
+        source = initial if decoder is None else decoder
+        source = source.config if source.config.has_decoder else model_config
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
         model_config = override(model_config, args.model_set)
     data = _data(args, model_config)
@@ -182,9 +188,9 @@ def _train(args: argparse.Namespace) -> int:
             stage_config = choose_start(stage_config, make_stage, args.out, engine)
         stage = make_stage(stage_config)
     else:
-        stage = DecoderStage(model_config, stage_config, data, initial, engine)
+        stage = DecoderStage(model_config, stage_config, data, initial, engine, decoder)
     if initial is not None:
-        _take_discriminators(stage, args.init_from)
+        _take_discriminators(stage, decoder_from or args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
     engine.accelerator.end_training()

@@ -109,6 +109,8 @@ class RendererConfig:
         reuse_renderings: Show both players the same renderings in a step; a quarter less work (the paper draws anew).
         pose_weight: Weight of the view-consistency loss, for both players.
         use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).
+        use_pose_labels_only: And from nothing else. Taught from renderings as well, it agrees with the generator on
+            angles that are somewhat smaller than the true ones. When to use: with use_pose_labels, to end a run.
         use_alpha: Judge the alpha channel beside the colours (needs data with one; the paper does not).
         eikonal_weight: Weight of the eikonal loss.
         eikonal_points: Random points of the scene per image it is measured on; 0 takes all samples of the rays, as
@@ -157,6 +159,7 @@ class RendererConfig:
     reuse_renderings: bool = False
     pose_weight: float = 15.0
     use_pose_labels: bool = False
+    use_pose_labels_only: bool = False
     use_alpha: bool = False
     eikonal_weight: float = 0.1
     eikonal_points: int = 0

@@ -6,6 +6,7 @@ from stylesdf.hub import HubMixin
 from stylesdf.model import Generator
 
 RENDERER_PARTS = ("renderer_mapping", "field", "renderer")
+DECODER_PARTS = ("decoder_mapping", "decoder")
 
 
 class PretrainedGenerator(HubMixin, Generator):
@@ -18,5 +19,24 @@ def copy_renderer(source: Generator, target: Generator) -> None:
     Raises:
         RuntimeError: The two have other sizes.
     """
-    for part in RENDERER_PARTS:
+    _copy(RENDERER_PARTS, source, target)
+
+
+def copy_decoder(source: Generator, target: Generator) -> None:
+    """Copy the decoder and its mapping.
+
+    Raises:
+        ValueError: The source has no decoder, or one that reads other feature maps or codes than the target's.
+    """
+    if not source.config.has_decoder:
+        raise ValueError("the model whose decoder is to be taken has none")
+    for name in ("latent_size", "field_width", "render_resolution"):
+        theirs, ours = getattr(source.config, name), getattr(target.config, name)
+        if theirs != ours:
+            raise ValueError(f"the decoder to be taken comes from a model of {name} {theirs}, expected {ours}")
+    _copy(DECODER_PARTS, source, target)
+
+
+def _copy(parts: tuple[str, ...], source: Generator, target: Generator) -> None:
+    for part in parts:
         getattr(target, part).load_state_dict(getattr(source, part).state_dict())

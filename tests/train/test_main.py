@@ -53,6 +53,14 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
     assert (tmp_path / "renderer-third" / "model" / name).read_bytes() == (first / name).read_bytes()
     assert "a new thumbnail discriminator learns" not in caplog.text
 
+    # a tuned renderer with the decoder of the model it came from, which brings its own discriminator
+    with_decoder = ["--init-from", str(first), "--decoder-from", str(second), *out, str(tmp_path / "decoder-from")]
+    assert main([*DECODER[:5], "--set", "steps=0", *with_decoder]) == 0
+    for file in ("model.safetensors", "discriminator_image.safetensors"):
+        assert (tmp_path / "decoder-from" / "model" / file).read_bytes() == (second / file).read_bytes(), file
+    assert main([*DECODER, "--init-from", str(first), "--decoder-from", str(first), *out, str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
+
     # one of another size is not taken over, and not silently
     other = ["discriminator_channels=8,8,8,8,8,8", "--init-from", str(first), *out, str(tmp_path / "renderer-fourth")]
     assert main([*still, *other]) == 0

@@ -75,11 +75,39 @@ def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):
         assert torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]) == frozen, name
 
 
+def test_a_decoder_that_does_not_fit_is_refused(tiny_toy_config, renderer_config, data):
+    renderer = Generator(renderer_config)
+    with pytest.raises(ValueError, match="has none"):
+        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=renderer)
+    other = Generator(dataclasses.replace(tiny_toy_config, latent_size=2 * tiny_toy_config.latent_size))
+    with pytest.raises(
+        ValueError, match=f"latent_size {other.config.latent_size}, expected {tiny_toy_config.latent_size}"
+    ):
+        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=other)
+
+
 @pytest.mark.parametrize("mixing_probability", [0.0, 1.0])
 def test_the_thumbnail_is_compared_only_with_pictures_in_its_own_style(tiny_toy_config, data, mixing_probability):
     config = dataclasses.replace(DECODER, mixing_probability=mixing_probability)
     stage = DecoderStage(tiny_toy_config, config, data, Generator(tiny_toy_config))
     assert ("thumbnail_l1" in stage.step()) == (mixing_probability == 0.0)
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_pose_labels_only_keep_the_poses_of_renderings_from_the_discriminator(renderer_config, data, only):
+    stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, use_pose_labels_only=only), data)
+    phase, _ = RENDERER.phase_at(0)
+    scenes, draws = stage._draw_scenes(phase), stage._draw_real(phase)
+    kept = stage._render(phase, scenes, slice(0, phase.batch_size))
+
+    def lesson(scenes: dict) -> torch.Tensor:
+        stage.discriminator.zero_grad()
+        stage.engine.descend = lambda optimizer: None
+        stage._discriminator_step(phase, 1.0, scenes, draws, kept)
+        return stage.discriminator.head.weight.grad.clone()
+
+    told_otherwise = scenes | {"pose": scenes["pose"] + 0.5}
+    assert torch.equal(lesson(scenes), lesson(told_otherwise)) == only
 
 
 def test_beta_stays_above_its_floor(renderer_config, data):
@@ -182,6 +210,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(render
 def test_data_without_alpha_or_poses_is_refused_where_they_are_needed(renderer_config, data):
     with pytest.raises(ValueError, match="alpha"):
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, thumbnails=data.thumbnails[:, :3]))
+    with pytest.raises(ValueError, match="use_pose_labels is off"):
+        RendererStage(
+            renderer_config, dataclasses.replace(RENDERER, use_pose_labels=False, use_pose_labels_only=True), data
+        )
     with pytest.raises(ValueError, match="yaw and pitch"):
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, poses=None))
 

@@ -24,7 +24,7 @@ from train.discriminators import ImageDiscriminator
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.latents import draw_latents, latent_codes
-from train.pretrained import RENDERER_PARTS, copy_renderer
+from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
 from train.state import RunState
 
 
@@ -38,9 +38,11 @@ class DecoderStage:
         renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
             it has the same one.
         engine: Where it runs; None is one process on the CPU.
+        decoder: A generator whose decoder is trained on instead, as that of the model that ``renderer`` was
+            fine-tuned from.
 
     Raises:
-        ValueError: Settings that do not go together.
+        ValueError: Settings or models that do not go together.
     """
 
     name = "decoder"
@@ -52,6 +54,7 @@ class DecoderStage:
         data: ImageSet,
         renderer: Generator,
         engine: Engine | None = None,
+        decoder: Generator | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -62,7 +65,9 @@ class DecoderStage:
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
-        if renderer.config == model_config:  # its decoder is trained on
+        if decoder is not None:
+            copy_decoder(decoder, self.generator)
+        elif renderer.config == model_config:  # its decoder is trained on
             self.generator.load_state_dict(renderer.state_dict())
         for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)

@@ -68,6 +68,8 @@ class RendererStage:
             raise ValueError("use_alpha is on, but the pictures have no alpha channel")
         if config.use_pose_labels and data.poses is None:
             raise ValueError("use_pose_labels is on, but the data has no yaw and pitch in metadata.jsonl")
+        if config.use_pose_labels_only and not config.use_pose_labels:
+            raise ValueError("use_pose_labels_only is on, but use_pose_labels is off: nothing would teach poses")
         if any(phase.surface_guided for phase in config.phases) and not config.eikonal_points:
             raise ValueError("surface_guided is on, but eikonal_points is 0: the losses of the samples need some")
         torch.manual_seed(config.seed)
@@ -260,7 +262,7 @@ class RendererStage:
                 fake_logit, fake_predicted = self.discriminator(fake, fade)
             adversarial = losses.d_logistic_loss(real_logit, fake_logit, config.use_relativistic_loss)
             view = losses.view_loss(fake_predicted, pose)
-            loss = adversarial + config.pose_weight * view
+            loss = adversarial if config.use_pose_labels_only else adversarial + config.pose_weight * view
             terms = {"d_loss": adversarial, "d_view": view, "d_real": real_logit.mean(), "d_fake": fake_logit.mean()}
             if config.ada_target:
                 terms["d_real_sign"] = real_logit.sign().mean()
