@@ -77,6 +77,7 @@ def evaluate(
         context.pictures = "thumbnail"
     looks = any(METRICS[name].needs_inception for name in names)
     network = context.network.identity if looks else None  # before hours of the others, where it is missing
+    sha256 = _weights_hash(model)  # now: a run may write another model there meanwhile
     rounds = []
     for first in range(0, repeats * num_seeds, num_seeds):
         results = {}
@@ -88,7 +89,7 @@ def evaluate(
         "format": FORMAT,
         "model": {
             "name": str(getattr(model, "name_or_path", None) or "unnamed"),
-            "sha256": _weights_hash(model),
+            "sha256": sha256,
             "commit": getattr(model, "commit_hash", None),
             "config": model.config.to_dict(),
         },

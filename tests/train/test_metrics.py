@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -364,6 +366,20 @@ def checkpoint(tmp_path, tiny_toy_config):
 @pytest.fixture
 def untrained_reader(monkeypatch):
     monkeypatch.setattr(reader, "RECIPE", {**reader.RECIPE, "pictures": 10, "epochs": 1, "batch": 5})
+
+
+def test_the_hash_is_of_the_weights_that_were_measured(checkpoint, tmp_path, monkeypatch):
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = folder / "model.safetensors"
+    expected = hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    def measure(*arguments):
+        weights.write_bytes(b"the next model, saved by a run")
+        return {"count": 2}
+
+    monkeypatch.setitem(METRICS, "variety", dataclasses.replace(METRICS["variety"], measure=measure))
+    report = evaluate(StyleSDF.from_pretrained(folder), None, ["variety"], num_seeds=2, reader_path=tmp_path / "r")
+    assert report["model"]["sha256"] == expected
 
 
 def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained_reader, monkeypatch):
