@@ -154,24 +154,30 @@ def _train(args: argparse.Namespace) -> int:
         print(json.dumps(settings, indent=2))
         return 0
     keep_large_blocks()
+    engine = _engine(args)
+    _run_stage(args, stage_config, model_config, engine)
+    engine.accelerator.end_training()  # processes that end without it can abort
+    return 0
+
+
+def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
     from train.loop import Habits, train
     from train.pretrained import PretrainedGenerator
     from train.stages import DecoderStage, PolishStage, RendererStage, SphereStage
     from train.starts import choose_start
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
-    engine = _engine(args)
     if args.command == "sphere-init":
         renderer_config = dataclasses.replace(model_config, decoder_channels=())
         train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
-        return 0
+        return
     initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
     decoder_from = getattr(args, "decoder_from", None)
     decoder = PretrainedGenerator.from_pretrained(decoder_from) if decoder_from else None
     if args.command == "polish":
         renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
         train(PolishStage(renderer_config, stage_config, initial, engine), args.out, habits, card=initial.card)
-        return 0
+        return
     if initial is not None:
         source = initial if decoder is None else decoder
         source = source.config if source.config.has_decoder else model_config
@@ -193,8 +199,6 @@ def _train(args: argparse.Namespace) -> int:
         _take_discriminators(stage, decoder_from or args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
-    engine.accelerator.end_training()
-    return 0
 
 
 def _take_discriminators(stage, source: str) -> None:

@@ -109,3 +109,4 @@ if __name__ == "__main__":
         if engine.is_main:
             named = {str(index): gradient for index, gradient in enumerate(engine.gradients)}
             save_file(named, f"{sys.argv[1]}/{make_stage.__name__}-{engine.accelerator.num_processes}.safetensors")
+    engine.accelerator.end_training()
