@@ -30,7 +30,6 @@ EPILOG = """examples:
   python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
 train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
 
-DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_channels")
 STAGES = {
     "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
     "renderer": ("stage 1: field and thumbnail", False),
@@ -162,7 +161,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
     from train.loop import Habits, train
-    from train.pretrained import PretrainedGenerator
+    from train.pretrained import DECODER_FIELDS, PretrainedGenerator
     from train.stages import DecoderStage, PolishStage, RendererStage, SphereStage
     from train.starts import choose_start
 
@@ -179,8 +178,9 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         train(PolishStage(renderer_config, stage_config, initial, engine), args.out, habits, card=initial.card)
         return
     if initial is not None:
-        source = initial if decoder is None else decoder
-        source = source.config if source.config.has_decoder else model_config
+        source = (decoder or initial).config
+        if not source.has_decoder:
+            source = model_config
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
         model_config = override(model_config, args.model_set)
     data = _data(args, model_config)

@@ -7,6 +7,7 @@ from stylesdf.model import Generator
 
 RENDERER_PARTS = ("renderer_mapping", "field", "renderer")
 DECODER_PARTS = ("decoder_mapping", "decoder")
+DECODER_FIELDS = ("decoder_style_size", "decoder_mapping_layers", "decoder_channels")
 
 
 class PretrainedGenerator(HubMixin, Generator):
@@ -26,11 +27,11 @@ def copy_decoder(source: Generator, target: Generator) -> None:
     """Copy the decoder and its mapping.
 
     Raises:
-        ValueError: The source has no decoder, or one that reads other feature maps or codes than the target's.
+        ValueError: The source has no decoder, or another one, or one that reads other feature maps or codes.
     """
     if not source.config.has_decoder:
         raise ValueError("the model whose decoder is to be taken has none")
-    for name in ("latent_size", "field_width", "render_resolution"):
+    for name in ("latent_size", "field_width", "render_resolution", *DECODER_FIELDS):
         theirs, ours = getattr(source.config, name), getattr(target.config, name)
         if theirs != ours:
             raise ValueError(f"the decoder to be taken comes from a model of {name} {theirs}, expected {ours}")

@@ -84,6 +84,9 @@ def test_a_decoder_that_does_not_fit_is_refused(tiny_toy_config, renderer_config
         ValueError, match=f"latent_size {other.config.latent_size}, expected {tiny_toy_config.latent_size}"
     ):
         DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=other)
+    other = Generator(dataclasses.replace(tiny_toy_config, decoder_style_size=2 * tiny_toy_config.decoder_style_size))
+    with pytest.raises(ValueError, match="model of decoder_style_size"):
+        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=other)
 
 
 @pytest.mark.parametrize("mixing_probability", [0.0, 1.0])

@@ -65,10 +65,10 @@ class DecoderStage:
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
+        if decoder is None and renderer.config == model_config:
+            decoder = renderer
         if decoder is not None:
             copy_decoder(decoder, self.generator)
-        elif renderer.config == model_config:  # its decoder is trained on
-            self.generator.load_state_dict(renderer.state_dict())
         for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)
         channels = config.discriminator_channels
