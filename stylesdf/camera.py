@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,10 +24,13 @@ class Camera:
     Attributes:
         cam2world: Columns right, up, back, origin in world axes; the camera looks along −back. ``(B, 3, 4)``.
         fov_deg: Full field of view in degrees; None stands for the model's own.
+        shift: How far the pixels' centres are moved to the right and downwards, in shares of the picture's width, as a
+            lens is shifted: with less than a pixel's width, rays between those of the plain picture are cast.
     """
 
     cam2world: Tensor
     fov_deg: float | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         shape = tuple(self.cam2world.shape)
@@ -81,7 +84,7 @@ class Camera:
             device: Where they go; None leaves them.
             dtype: Floating point type; None leaves it.
         """
-        return Camera(self.cam2world.to(device=device, dtype=dtype), self.fov_deg)
+        return replace(self, cam2world=self.cam2world.to(device=device, dtype=dtype))
 
     def expand(self, batch_size: int) -> Camera:
         """Repeat a single camera, or check that there are ``batch_size`` of them.
@@ -94,7 +97,7 @@ class Camera:
         """
         if self.batch_size not in (1, batch_size):
             raise ValueError(f"{self.batch_size} cameras for {batch_size} latents, expected 1 or {batch_size}")
-        return Camera(self.cam2world.expand(batch_size, 3, 4), self.fov_deg)
+        return replace(self, cam2world=self.cam2world.expand(batch_size, 3, 4))
 
 
 def _angles(name: str, value) -> Tensor:
@@ -113,7 +116,7 @@ def focal_length(fov_deg: float) -> float:
 
 
 def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Cast one ray through every pixel centre.
+    """Cast one ray through every pixel centre, shifted where the camera says so.
 
     Args:
         camera: Cameras.
@@ -128,7 +131,8 @@ def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor
     cam2world = camera.cam2world
     focal = focal_length(camera.fov_deg if camera.fov_deg is not None else fov_deg)
     centres = (torch.arange(resolution, device=cam2world.device, dtype=cam2world.dtype) + 0.5) / resolution - 0.5
-    rows, columns = torch.meshgrid(centres, centres, indexing="ij")
+    right, down = camera.shift
+    rows, columns = torch.meshgrid(centres + down, centres + right, indexing="ij")
     # direction = ((i − R/2) / f, −(j − R/2) / f, −1), here in units of the image size
     camera_d = torch.stack([columns / focal, -rows / focal, -torch.ones_like(rows)], dim=-1)[None]  # (1, H, W, 3)
     rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])

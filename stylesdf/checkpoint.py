@@ -32,6 +32,7 @@ CARD_FILE = "README.md"
 DISCRIMINATOR_FILES = {
     "thumbnail": "discriminator_thumbnail.safetensors",
     "image": "discriminator_image.safetensors",
+    "encoder": "encoder.safetensors",  # of stage 1's reconstruction
 }
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
 VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved
@@ -288,7 +289,8 @@ def save_model(
         card: Text of the model card, written only where the folder has none; None takes a template.
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
-        discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, written beside the model for training on.
+        discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder, written
+            beside the model for training on.
 
     Raises:
         ValueError: ``folder`` is a file, an unknown variant, or a tensor holds values that are not finite.

@@ -176,7 +176,8 @@ class HubMixin:
             card: Text of the model card; None takes the one the model was loaded with, else a template.
             variant: As in ``save_pretrained``.
             max_shard_size: As in ``save_pretrained``.
-            discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, uploaded for training on.
+            discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder, uploaded
+                for training on.
 
         Returns:
             The hub's ``CommitInfo``.
@@ -229,7 +230,7 @@ def load_discriminator(
 
     Args:
         discriminator: Changed in place.
-        kind: ``"thumbnail"`` (stage 1) or ``"image"`` (stage 2).
+        kind: ``"thumbnail"`` (stage 1), ``"image"`` (stage 2), or ``"encoder"``: that of stage 1's reconstruction.
         name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
         token: Access token of the hub; None takes the stored one.
         cache_dir: Where downloads are kept; None takes the hub's default.

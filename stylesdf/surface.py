@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -184,7 +184,7 @@ def render_guided_batch(
     scenes = zip(fields, guides, camera.cam2world.split(1), offsets)
     return RenderOutput.batch(
         [
-            render_guided(renderer, field, guide, Camera(pose, camera.fov_deg), offset=own, **options)
+            render_guided(renderer, field, guide, replace(camera, cam2world=pose), offset=own, **options)
             for field, guide, pose, own in scenes
         ]
     )

@@ -22,6 +22,8 @@ class Phase:
             be taken or given. Needs ``eikonal_points``; the minimal-surface loss is then measured on those points.
             When to use: on a small machine, once the sharpness is well below the scene's size; with 32 samples a step
             then costs a fraction.
+        is_adversarial: Play against the discriminator. When not to: a first stretch in which only pictures of the data
+            are shown again (``reconstruction_weight``).
     """
 
     resolution: int = 64
@@ -32,6 +34,7 @@ class Phase:
     learning_rate_scale: float = 1.0
     fade_steps: int = 0
     surface_guided: bool = False
+    is_adversarial: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,12 @@ class RendererConfig:
         bounds_outer, bounds_inner: Their radii, as shares of the scene radius.
         solidity_weight: Weight of the hinge that makes the inside solid, measured on the eikonal points. When to use:
             meshes have cavities inside.
+        reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``); 0 is off; the
+            paper does not. When to use: poses are labelled, and thumbnails tell little about details.
+        reconstruction_batch: Pictures per step that are shown again.
+        reconstruction_side: Rays in each direction of such a picture, among those through its full-size pixels.
+        divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat.
+        encoder_learning_rate: Adam's, of the encoder; it falls as the generator's.
         horizontal_flip: Show half of the pictures mirrored (with mirrored yaw).
         ema_decay: Of the published average, per step.
         discriminator_channels: At the full thumbnail resolution, half of it, ... down to 2×2.
@@ -170,6 +179,11 @@ class RendererConfig:
     bounds_outer: float = 0.94
     bounds_inner: float = 0.1
     solidity_weight: float = 0.0
+    reconstruction_weight: float = 0.0
+    reconstruction_batch: int = 8
+    reconstruction_side: int = 32
+    divergence_weight: float = 1e-4
+    encoder_learning_rate: float = 1e-3
     horizontal_flip: bool = True
     ema_decay: float = 0.5 ** (32 / 10_000)
     discriminator_channels: tuple[int, ...] = (128, 256, 400, 400, 400, 400)

@@ -43,6 +43,7 @@ RENDERER = RendererConfig(
     ada_images=100,
     discriminator_channels=(4, 4, 8, 8),
 )
+RECONSTRUCTING = dataclasses.replace(RENDERER, reconstruction_weight=1.0, reconstruction_side=8)
 DECODER = DecoderConfig(
     steps=6,
     batch_size=8,
@@ -71,11 +72,18 @@ def renderer_stage(engine: Engine | None = None, config: RendererConfig = RENDER
     return RendererStage(dataclasses.replace(MODEL, decoder_channels=()), config, tiny_data(), engine)
 
 
+def reconstructing_stage(engine: Engine | None = None) -> RendererStage:
+    return renderer_stage(engine, RECONSTRUCTING)
+
+
 def decoder_stage(engine: Engine | None = None, config: DecoderConfig = DECODER) -> DecoderStage:
     torch.manual_seed(5)
     renderer = Generator(MODEL)
     torch.nn.init.constant_(renderer.decoder.conv.noise_strength, 0.5)  # so that noise matters
     return DecoderStage(MODEL, config, tiny_data(), renderer, engine)
+
+
+STAGES = [renderer_stage, reconstructing_stage, decoder_stage]
 
 
 class RecordingEngine(Engine):
@@ -103,7 +111,7 @@ def gradients_of_a_step(make_stage, micro_batch: int = 0, **options) -> list[tor
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for make_stage in (renderer_stage, decoder_stage):
+    for make_stage in STAGES:
         engine = RecordingEngine()
         make_stage(engine).step()
         if engine.is_main:

@@ -16,7 +16,6 @@ from train import chunked, losses
 from train.engine import Engine
 
 ROOT = Path(__file__).parents[2]
-STAGES = [runs.renderer_stage, runs.decoder_stage]
 
 
 def assert_near(one: list, other: list) -> None:
@@ -25,7 +24,7 @@ def assert_near(one: list, other: list) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(a.abs().max()) + 1e-12)
 
 
-@pytest.mark.parametrize("make_stage", STAGES)
+@pytest.mark.parametrize("make_stage", runs.STAGES)
 def test_micro_batches_do_not_change_the_gradient(make_stage):
     whole = runs.gradients_of_a_step(make_stage)
     assert any(gradient.abs().max() > 1e-4 for gradient in whole)
@@ -46,7 +45,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
         command = [sys.executable, *prefix, "-m", "tests.train.runs", str(tmp_path)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-    for make_stage in STAGES:
+    for make_stage in runs.STAGES:
         one, two = (load_file(tmp_path / f"{make_stage.__name__}-{count}.safetensors") for count in (1, 2))
         assert_near(list(one.values()), [two[name] for name in one])
 

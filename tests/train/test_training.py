@@ -152,9 +152,12 @@ def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool, 
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=3)
 
 
-def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path):
+@pytest.mark.parametrize("reconstruction_weight", [0.0, 1.0])
+def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path, reconstruction_weight):
+    settings = {"reconstruction_weight": reconstruction_weight, "reconstruction_side": 8}
+
     def new_stage():
-        return RendererStage(renderer_config, RENDERER, data)
+        return RendererStage(renderer_config, dataclasses.replace(RENDERER, **settings), data)
 
     whole = new_stage()
     train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=3, log_every=1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
 from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
+from train.reconstruction import Reconstruction
 from train.state import RunState
 
 ANCHOR_POINTS = 300  # random points per image that bounds and anchor are measured on where the eikonal loss has none
@@ -72,6 +74,8 @@ class RendererStage:
             raise ValueError("use_pose_labels_only is on, but use_pose_labels is off: nothing would teach poses")
         if any(phase.surface_guided for phase in config.phases) and not config.eikonal_points:
             raise ValueError("surface_guided is on, but eikonal_points is 0: the losses of the samples need some")
+        if not config.reconstruction_weight and not all(phase.is_adversarial for phase in config.phases):
+            raise ValueError("a phase is not adversarial, but reconstruction_weight is 0: nothing would teach it")
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         self.discriminator = ThumbnailDiscriminator(
@@ -104,23 +108,31 @@ class RendererStage:
         self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=config.discriminator_learning_rate, **adam
         )
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+        modules = {
+            "generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator
+        }  # fmt: skip
+        optimizers = {
+            "generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer
+        }  # fmt: skip
+        self.reconstruction = None
+        if config.reconstruction_weight:
+            self.reconstruction = Reconstruction(self.generator, config, data, self.channels, self.engine)
+            modules["encoder"] = self.reconstruction.encoder
+            optimizers["encoder_optimizer"] = self.reconstruction.optimizer
+        for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
-        self.state = RunState(
-            {"generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator},
-            {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer},
-            {"augment_probability": self.augment_probability},
-        )
+        self.state = RunState(modules, optimizers, {"augment_probability": self.augment_probability})
 
     @property
     def images_per_step(self) -> int:
         return self.config.phase_at(self.state.step)[0].batch_size
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
-        """Return what judges which output, to be saved beside the model."""
-        return {"thumbnail": self.discriminator}
+        """Return what judges which output, to be saved beside the model; and the encoder, where there is one."""
+        encoder = {} if self.reconstruction is None else {"encoder": self.reconstruction.encoder}
+        return {"thumbnail": self.discriminator, **encoder}
 
     def grid_options(self) -> dict:
         phase, _ = self.config.phase_at(max(self.state.step - 1, 0))
@@ -149,25 +161,40 @@ class RendererStage:
         self._set_learning_rates(phase)
         fade = min(1.0, (step_in_phase + 1) / phase.fade_steps) if phase.fade_steps else 1.0
         is_frozen = self.state.step < config.freeze_generator_steps
-        scenes, real = self._draw_scenes(phase), self._draw_real(phase)
-        # renderings are kept for the generator's step only where they are not a memory problem
-        keep = config.reuse_renderings and not is_frozen and len(self.engine.parts(phase.batch_size)) == 1
-        kept = self._render(phase, scenes, self.engine.parts(phase.batch_size)[0]) if keep else None
-        record = self._discriminator_step(phase, fade, scenes, real, kept)
+        record = self._adversarial_step(phase, fade, is_frozen) if phase.is_adversarial else {}
+        if self.reconstruction is not None:
+            # where the adversary's heads have no losses at points, these have
+            point_losses = None if phase.is_adversarial else partial(self._point_losses, phase)
+            record |= self.reconstruction.step(phase.num_samples, is_frozen, point_losses)
         if not is_frozen:
-            if not config.reuse_renderings:
-                scenes, real = self._draw_scenes(phase), self._draw_real(phase)
-            record |= self._generator_step(phase, fade, scenes, real, kept)
+            self.engine.descend(self.generator_optimizer)
+            with torch.no_grad():
+                self._bound_beta(self.generator.renderer.log_beta)
             # early on the average follows faster, so that it forgets the sphere
             decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
             update_ema(self.generator_ema, self.generator, decay)
+            record["beta"] = self.generator.renderer.beta.item()
         self.state.step += 1
         return record | {"resolution": phase.resolution, "fade": fade}
+
+    def _adversarial_step(self, phase: Phase, fade: float, is_frozen: bool) -> dict[str, float]:
+        """Take the discriminator's step, and leave the generator's gradients for it to take its own."""
+        scenes, real = self._draw_scenes(phase), self._draw_real(phase)
+        # renderings are kept for the generator's step only where they are not a memory problem
+        keep = self.config.reuse_renderings and not is_frozen and len(self.engine.parts(phase.batch_size)) == 1
+        kept = self._render(phase, scenes, self.engine.parts(phase.batch_size)[0]) if keep else None
+        record = self._discriminator_step(phase, fade, scenes, real, kept)
+        if not is_frozen:
+            if not self.config.reuse_renderings:
+                scenes, real = self._draw_scenes(phase), self._draw_real(phase)
+            record |= self._generator_step(phase, fade, scenes, real, kept)
+        return record
 
     def _set_learning_rates(self, phase: Phase) -> None:
         progress = self.state.step / max(self.config.total_steps, 1)
         decay = 1.0 - (1.0 - self.config.final_learning_rate) * progress
-        for group in self.generator_optimizer.param_groups:
+        encoder = [] if self.reconstruction is None else self.reconstruction.optimizer.param_groups
+        for group in self.generator_optimizer.param_groups + encoder:
             group["lr"] = group["initial_lr"] * phase.learning_rate_scale * decay
         for group in self.discriminator_optimizer.param_groups:
             group["lr"] = group["initial_lr"] * phase.learning_rate_scale
@@ -322,11 +349,8 @@ class RendererStage:
                     "variety": rendering.thumbnail.std(dim=0).mean(),
                 }
             means.add(terms, share)
-        self.engine.descend(self.generator_optimizer)
         self.discriminator.requires_grad_(True)
-        with torch.no_grad():
-            self._bound_beta(self.generator.renderer.log_beta)
-        return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
+        return means.result(self.engine)
 
     def _point_losses(self, phase: Phase, field: ChunkedField, points: Tensor, terms: dict[str, Tensor]) -> Tensor:
         """Weighted losses at random world points ``(B, P, 3)``; each is added to the terms."""

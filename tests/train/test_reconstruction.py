@@ -1,0 +1,107 @@
+"""Showing the data's pictures again: rays through the pixels' centres, what learns, and that it learns."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stylesdf.camera import Camera, camera_rays
+from stylesdf.config import preset
+from tests.train import runs
+from train.data.images import ImageSet
+from train.data.toy_heads import render_heads, sample_head
+from train.reconstruction import Lattice, PictureEncoder, divergence
+from train.stages import RendererStage
+
+
+def test_rays_of_a_lattice_go_through_the_pixels_it_takes():
+    camera = Camera.from_angles(0.3, -0.2)
+    origins, directions, _ = camera_rays(camera, 32, 12.0)
+    lattice = Lattice(32, 8)
+    for row, column in ((0, 0), (1, 3), (3, 2)):
+        shifted = dataclasses.replace(camera, shift=lattice.shift(row, column))
+        few_origins, few_directions, _ = camera_rays(shifted, 8, 12.0)
+        wanted = lattice.take(directions.movedim(3, 1), row, column).movedim(1, 3)
+        torch.testing.assert_close(few_directions, wanted)
+        torch.testing.assert_close(few_origins, origins[:, :8, :8])
+
+
+def test_a_lattice_must_divide_the_picture():
+    with pytest.raises(ValueError, match="reconstruction_side is 12, expected a divisor of the pictures' 32 pixels"):
+        Lattice(32, 12)
+
+
+def test_divergence_is_that_of_the_closed_form():
+    assert divergence(torch.zeros(3, 5), torch.zeros(3, 5)).item() == 0.0
+    mean, std = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.3, 2.0]])
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, std), normal(0.0, 1.0)).sum()
+    torch.testing.assert_close(divergence(mean, std.log()), expected)
+
+
+@pytest.mark.parametrize("resolution", [4, 16, 64, 256])
+def test_the_encoder_reads_thumbnails_of_any_size(resolution):
+    mean, log_std = PictureEncoder(4, 7, resolution)(torch.rand(2, 4, resolution, resolution), torch.rand(2, 2))
+    assert mean.shape == log_std.shape == (2, 7)
+
+
+def test_reconstruction_needs_poses_and_points_and_something_must_teach():
+    model = dataclasses.replace(runs.MODEL, decoder_channels=())
+    data = runs.tiny_data()
+    config = dataclasses.replace(runs.RECONSTRUCTING, use_pose_labels=False)
+    with pytest.raises(ValueError, match="no yaw and pitch"):
+        RendererStage(model, config, dataclasses.replace(data, poses=None))
+    with pytest.raises(ValueError, match="eikonal_points is 0"):
+        RendererStage(model, dataclasses.replace(config, eikonal_points=0), data)
+    alone = tuple(dataclasses.replace(phase, is_adversarial=False) for phase in config.phases)
+    with pytest.raises(ValueError, match="nothing would teach it"):
+        RendererStage(model, dataclasses.replace(config, phases=alone, reconstruction_weight=0.0), data)
+
+
+@pytest.fixture(scope="module")
+def heads() -> ImageSet:
+    """Four toy heads, 32 pixels wide."""
+    angles = torch.tensor([-0.3, 0.1, 0.3, 0.0])
+    drawn = render_heads([sample_head(index, 0) for index in range(4)], angles, angles / 2, 32, supersample=2)
+    images = (drawn.rgb.permute(0, 3, 1, 2) * 255).round().to(torch.uint8).numpy()
+    thumbnails = images.astype(np.float32).reshape(4, 3, 16, 2, 16, 2).mean(axis=(3, 5)).astype(np.uint8)
+    return ImageSet(images, thumbnails, torch.stack([angles, angles / 2], dim=1))
+
+
+def reconstructing_stage(data: ImageSet, **settings) -> RendererStage:
+    config = preset("toy")
+    model = dataclasses.replace(
+        config, render_resolution=16, field_width=32, field_depth=2, latent_size=8, decoder_channels=()
+    )
+    phase = dataclasses.replace(
+        runs.RENDERER.phases[1], steps=1000, num_samples=32, surface_guided=True, is_adversarial=False
+    )
+    settings = {
+        "phases": (phase,), "sphere_steps": 150, "sphere_learning_rate": 1e-3, "sphere_radius": 0.055,
+        "beta_start": 0.004, "generator_learning_rate": 1e-3, "use_alpha": False, "sphere_anchor_weight": 0.0,
+        "reconstruction_batch": 4, "reconstruction_side": 16, "reconstruction_weight": 10.0, **settings,
+    }  # fmt: skip
+    return RendererStage(model, dataclasses.replace(runs.RENDERER, **settings), data)
+
+
+def test_the_pictures_are_shown_again(heads):
+    stage = reconstructing_stage(heads, adam_beta1=0.9, adam_beta2=0.99)
+    stage.prepare()
+    distances = [stage.step()["reconstruction"] for _ in range(120)]
+    first, last = (sum(part) / 10 for part in (distances[:10], distances[-10:]))
+    assert last < 0.6 * first
+
+
+def test_a_frozen_generator_stays_while_the_encoder_learns(heads):
+    stage = reconstructing_stage(heads, freeze_generator_steps=2)
+    before = {name: value.clone() for name, value in stage.state._named_tensors()}
+    record = stage.step()
+    moved = {name for name, value in stage.state._named_tensors() if name in before and not value.equal(before[name])}
+    assert {name.split(".")[0] for name in moved if not name.startswith("random")} == {"encoder"}
+    assert all(parameter.grad is None for parameter in stage.generator.parameters())
+    assert math.isfinite(record["reconstruction"]) and "beta" not in record
+    stage.step()
+    stage.step()  # now it learns
+    assert not stage.generator.field.layers[0].linear.weight.equal(before["generator.field.layers.0.linear.weight"])

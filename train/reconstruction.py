@@ -1,0 +1,188 @@
+"""Stage 1's second teacher: an encoder, so that the data's own pictures can be shown again, ray by ray at full size.
+
+An adversary that sees 64×64 pixels says little about an eye of three. Where poses are labelled, an encoder reads a
+picture's latent, as that of a variational autoencoder (arXiv 1312.6114), the generator draws it from the picture's own
+camera, and each ray is compared with the pixel of the full-size picture it goes through. The adversary goes on to judge
+what is drawn from Gaussian latents (VAE-GAN, arXiv 1512.09300). The encoder is not part of the model.
+
+Shapes: B batch, H W image, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylesdf.camera import Camera
+from stylesdf.model import Generator
+from stylesdf.surface import render_guided_batch
+from train.chunked import ChunkedField
+from train.config import RendererConfig
+from train.data.images import ImageSet
+from train.discriminators import with_coordinates
+from train.engine import Engine, Means, share_of, take
+
+ENCODER_CHANNELS = (24, 48, 96, 128, 128, 128)
+SMALLEST = 4  # pixels that the last map is wide and high
+
+
+class PictureEncoder(nn.Module):
+    """Thumbnail and its pose to a Gaussian over latents: strided convolutions that see coordinates.
+
+    Args:
+        in_channels: 3, or 4 where the alpha is seen too.
+        latent_size: Of a latent.
+        resolution: Height and width of the thumbnails.
+    """
+
+    def __init__(self, in_channels: int, latent_size: int, resolution: int) -> None:
+        super().__init__()
+        count = max(1, int(math.log2(resolution // SMALLEST)))
+        sizes = (in_channels + 4, *(ENCODER_CHANNELS * 2)[:count])  # rows, columns, yaw, pitch
+        layers: list[nn.Module] = []
+        for a, b in zip(sizes, sizes[1:]):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
+        side = resolution >> count
+        layers += [nn.Flatten(), nn.Linear(sizes[-1] * side * side, 256), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Linear(256, 2 * latent_size)
+
+    def forward(self, thumbnails: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """Read thumbnails in [−1, 1] ``(B, C, H, W)`` of known (yaw, pitch), radians ``(B, 2)``.
+
+        Returns:
+            Mean and logarithm of the standard deviation, ``(B, latent_size)`` each.
+        """
+        seen = with_coordinates(thumbnails)
+        seen = torch.cat([seen, poses[:, :, None, None].expand(-1, -1, *seen.shape[2:])], dim=1)
+        mean, log_std = self.head(self.trunk(seen)).chunk(2, dim=1)
+        return mean, (log_std - 1.0).clamp(-6.0, 1.0)
+
+
+def divergence(mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence from the standard normal, in nats: summed over latents, mean over B."""
+    return 0.5 * (mean.square() + (2.0 * log_std).exp() - 1.0 - 2.0 * log_std).sum(dim=1).mean()
+
+
+class Lattice:
+    """Every n-th pixel of a picture in both directions, from one of its first n×n on.
+
+    Args:
+        image_resolution: Of the picture.
+        side: How many pixels are taken in each direction; a divisor of it.
+
+    Raises:
+        ValueError: It is none.
+    """
+
+    def __init__(self, image_resolution: int, side: int) -> None:
+        if side < 1 or image_resolution % side:
+            raise ValueError(
+                f"reconstruction_side is {side}, expected a divisor of the pictures' {image_resolution} pixels"
+            )
+        self.resolution, self.step = image_resolution, image_resolution // side
+
+    def shift(self, row: int, column: int) -> tuple[float, float]:
+        """Return the camera's shift under which rays of ``side`` pixels go through the pixels' centres."""
+        return tuple((place + 0.5 - self.step / 2) / self.resolution for place in (column, row))
+
+    def take(self, images: Tensor, row: int, column: int) -> Tensor:
+        """Return these pixels of images ``(B, C, R, R)``. ``(B, C, side, side)``."""
+        return images[..., row :: self.step, column :: self.step]
+
+
+class Reconstruction:
+    """The encoder, and the steps in which the data's pictures are shown again.
+
+    Args:
+        generator: Whose gradients are wanted.
+        config: Settings of stage 1.
+        data: Pictures with poses.
+        channels: Of the thumbnails that the encoder sees.
+        engine: Where it runs.
+
+    Raises:
+        ValueError: The data has no poses, or settings that do not go together.
+    """
+
+    def __init__(
+        self, generator: Generator, config: RendererConfig, data: ImageSet, channels: int, engine: Engine
+    ) -> None:
+        if data.poses is None:
+            raise ValueError("reconstruction_weight is set, but the data has no yaw and pitch in metadata.jsonl")
+        if not config.eikonal_points:
+            raise ValueError("reconstruction_weight is set, but eikonal_points is 0: its rays are surface-guided")
+        self.generator, self.config, self.data, self.channels, self.engine = generator, config, data, channels, engine
+        self.lattice = Lattice(data.images.shape[-1], config.reconstruction_side)
+        model = generator.config
+        self.encoder = PictureEncoder(channels, model.latent_size, model.render_resolution).to(engine.device)
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=config.encoder_learning_rate)
+
+    def step(
+        self, num_samples: int, is_frozen: bool, point_losses: Callable[[ChunkedField, Tensor, dict], Tensor] | None
+    ) -> dict[str, float]:
+        """Take the encoder's step, and leave the generator's gradients for it to take its own.
+
+        Args:
+            num_samples: Per ray.
+            is_frozen: Leave the generator none.
+            point_losses: Further losses of the fields at random points ``(B, P, 3)``, added to the terms; None is none.
+
+        Returns:
+            Every term.
+        """
+        config, model, means = self.config, self.generator.config, Means()
+        batch, side = config.reconstruction_batch, config.reconstruction_side
+        draws = {
+            "noise": torch.randn(batch, model.latent_size),
+            "offset": torch.rand(batch, side, side),
+            "points": (torch.rand(batch, config.eikonal_points, 3) * 2 - 1) * model.scene_radius,
+        }
+        index = torch.randint(len(self.data), (batch,))
+        place = tuple(torch.randint(self.lattice.step, (2,)).tolist())
+        self.generator.requires_grad_(not is_frozen)
+        for part in self.engine.parts(batch):
+            share, mine = share_of(part, batch), take(draws, part, self.engine.device)
+            terms, field = self._show(index[part], place, mine, num_samples)
+            loss = terms["reconstruction"] + config.divergence_weight * terms["divergence"]
+            loss = config.reconstruction_weight * loss
+            if point_losses is not None:
+                loss = loss + point_losses(field, mine["points"], terms)
+            (share * loss).backward(retain_graph=True)  # the field goes back through the encoder once more
+            field.backward()
+            means.add(terms, share)
+        self.generator.requires_grad_(True)
+        self.engine.descend(self.optimizer)
+        return means.result(self.engine)
+
+    def _show(
+        self, index: Tensor, place: tuple[int, int], draws: dict[str, Tensor], num_samples: int
+    ) -> tuple[dict[str, Tensor], ChunkedField]:
+        """Encode some pictures and draw them; return the terms and their fields."""
+        model, device = self.generator.config, self.engine.device
+        thumbnails = self.data.thumbnail_batch(index, model.render_resolution, self.channels).to(device)
+        poses = self.data.poses[index].to(device)
+        mean, log_std = self.encoder(thumbnails, poses)
+        codes = self.generator.renderer_mapping(mean + log_std.exp() * draws["noise"])
+        field = ChunkedField(self.generator.field.condition(codes))
+        rendering = render_guided_batch(
+            self.generator.renderer,
+            [field.of_code(number) for number in range(field.batch_size)],
+            field.guides(model),
+            replace(Camera.from_angles(poses[:, 0], poses[:, 1]), shift=self.lattice.shift(*place)),
+            draws["offset"],
+            resolution=self.config.reconstruction_side,
+            num_samples=num_samples,
+            viewdirs="world",
+            with_features=False,
+        )
+        pixels = self.lattice.take(self.data.image_batch(index), *place).to(device)
+        return {
+            "reconstruction": F.l1_loss(rendering.thumbnail, pixels),
+            "divergence": divergence(mean, log_std),
+        }, field
