@@ -12,6 +12,7 @@ HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight d
 # forward and backward passes of the field in a step, in units of one forward pass: the discriminator's rendering 1,
 # the generator's 1, its activations again 1, their derivatives 2, the eikonal gradient 1 and its derivatives 2
 FIELD_PASSES = 8.0
+RECONSTRUCTION_PASSES = 4.0  # the guide's grid, forward 1 and backward 2
 DISCRIMINATOR_PASSES = 10.0  # real and fake forward 2, backward 4, R1 a third of the rest, through it for the generator
 DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of the path length's
 COPIES = 10  # weights, gradients, two moments, average; for both players
@@ -30,7 +31,7 @@ def estimate(model: StyleSDFConfig, config: RendererConfig | DecoderConfig, micr
     """
     generator = sum(parameter.numel() for parameter in Generator(model).parameters())
     if isinstance(config, RendererConfig):
-        phases = [(p.steps, p.batch_size, p.resolution, p.num_samples) for p in config.phases]
+        phases = [(p.steps, p.batch_size, p.resolution, p.num_samples) for p in config.phases if p.is_adversarial]
         judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
     else:
         phases = [(config.steps, config.batch_size, model.render_resolution, model.num_samples)]
@@ -56,10 +57,16 @@ def estimate(model: StyleSDFConfig, config: RendererConfig | DecoderConfig, micr
             held = 8 * model.image_resolution**2 * (channels[0] + model.decoder_channels[-1])
         work += steps * batch * per_image
         most = max(most, held * (micro_batch or batch))
+    images = sum(steps * batch for steps, batch, _, _ in phases)
+    if isinstance(config, RendererConfig) and config.reconstruction_weight:
+        points = config.reconstruction_side**2 * model.num_samples * (0.55 if model.cull_to_ball else 1.0)
+        images += config.total_steps * config.reconstruction_batch
+        work += config.total_steps * config.reconstruction_batch * RECONSTRUCTION_PASSES * field * points
+        most = max(most, 24 * points * (micro_batch or config.reconstruction_batch))
     memory = (4 * (COPIES * weights + most)) / 1e9
     return {
         "steps": config.total_steps,
-        "images": sum(steps * batch for steps, batch, _, _ in phases),
+        "images": images,
         "teraflops": round(work / 1e12, 1),
         "memory_gb": round(memory + 0.5, 1),
         "hours": {name: round(work / 1e12 / rate / 3600, 1) for name, rate in HARDWARE.items()},

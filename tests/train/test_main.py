@@ -91,6 +91,17 @@ def test_cost_grows_with_the_work_and_micro_batches_save_memory(preset):
     assert first.steps > 0 and estimate(model, DECODER_PRESETS[preset])["memory_gb"] > 0
 
 
+def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests():
+    model, stage = presets.preset("toy"), RENDERER_PRESETS["toy"]
+    both = dataclasses.replace(stage, reconstruction_weight=1.0)
+    alone = dataclasses.replace(
+        both, phases=tuple(dataclasses.replace(phase, is_adversarial=False) for phase in stage.phases)
+    )
+    plain, both, alone = (estimate(model, config) for config in (stage, both, alone))
+    assert alone["images"] == stage.total_steps * stage.reconstruction_batch == both["images"] - plain["images"]
+    assert both["teraflops"] == pytest.approx(plain["teraflops"] + alone["teraflops"], abs=0.1)
+
+
 def test_sphere_initialisation_is_a_stage_that_the_renderer_starts_from(tmp_path):
     sphere = ["sphere-init", "--device", "cpu", "--out", str(tmp_path / "sphere"), "--set", "steps=30", "num_points=64"]
     assert main([*sphere, "--grid-every", "30", "--log-every", "1"]) == 0
