@@ -22,7 +22,7 @@ from train.reader import to_reader_size
 
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
 NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991
-JUDGE = {"epochs": 12, "batch": 16, "rate": 1e-3, "channels": (16, 32, 64, 96, 128), "seed": 1}
+JUDGE = {"epochs": 12, "batch": 16, "rate": 1e-3, "channels": (16, 32, 64, 96, 128), "small": 64, "seed": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +222,15 @@ def speckle_of(pictures: Tensor) -> Tensor:
 @metric(
     "judge",
     Quantity("accuracy", "a fresh judge tells generated from real, at full size", "share", "nearer", 0.5),
+    Quantity("small_accuracy", "another, pictures averaged down to 64×64", "share", "nearer", 0.5),
     needs_data=True,
 )
 def judge(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """How often is a fresh classifier right that has learned real from generated? 50 % is the limit.
 
     Strided convolutions with group normalisation learn on one half of the seeds and as many real pictures, twelve
-    passes of Adam with a falling rate, mirrored at random; asked about the other half and as many other real ones.
+    passes of Adam with a falling rate, mirrored at random; asked about the other half and as many other real ones. A
+    second one does the same on pictures averaged down to 64×64: what it cannot tell any more lies in the fine detail.
     """
     crowd = gather(model, seeds, truncation, context)
     count = min(len(seeds), len(crowd.real_index[0]))
@@ -236,10 +238,21 @@ def judge(model: Generator, seeds: Sequence[int], truncation: float, context: Co
     half = count // 2
     school = torch.cat([real[:half], crowd.pictures[:half]]), torch.arange(2 * half) < half
     exam = torch.cat([real[half:], crowd.pictures[half:count]]), torch.arange(2 * (count - half)) < count - half
+    small = [(_averaged_down(pictures), is_real) for pictures, is_real in (school, exam)]
+    return {"count": count, "accuracy": _examine(school, exam, context), "small_accuracy": _examine(*small, context)}
+
+
+def _averaged_down(pictures: Tensor) -> Tensor:
+    chunks = pictures.split(JUDGE["batch"])
+    return torch.cat([F.adaptive_avg_pool2d(chunk.float(), JUDGE["small"]).round().to(torch.uint8) for chunk in chunks])
+
+
+def _examine(school: tuple[Tensor, Tensor], exam: tuple[Tensor, Tensor], context: Context) -> float:
+    """Train a judge on pictures and which of them are real; return how often it is right about others."""
     network = _train_judge(*school, context)
     with torch.no_grad():
         answers = torch.cat([network(chunk.float() / 127.5 - 1.0) for chunk in exam[0].split(JUDGE["batch"])]) > 0
-    return {"count": count, "accuracy": float((answers[:, 0] == exam[1]).double().mean())}
+    return float((answers[:, 0] == exam[1]).double().mean())
 
 
 @torch.enable_grad()
