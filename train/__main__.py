@@ -20,7 +20,15 @@ from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
 from train import evaluate
-from train.config import DECODER_PRESETS, POLISH_PRESETS, RENDERER_PRESETS, SPHERE_PRESETS, override, to_dict
+from train.config import (
+    DECODER_PRESETS,
+    POLISH_PRESETS,
+    PRIOR_PRESETS,
+    RENDERER_PRESETS,
+    SPHERE_PRESETS,
+    override,
+    to_dict,
+)
 
 EPILOG = """examples:
   python -m train toy-heads --out data/toy-heads
@@ -33,12 +41,14 @@ train/README.md explains the settings, train/AFHQ.md goes from a data set id to 
 STAGES = {
     "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
     "renderer": ("stage 1: field and thumbnail", False),
+    "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures; needs no data", True),
     "decoder": ("stage 2: image, renderer frozen", True),
 }
 PRESETS = {
     "sphere-init": SPHERE_PRESETS,
     "renderer": RENDERER_PRESETS,
+    "prior": PRIOR_PRESETS,
     "polish": POLISH_PRESETS,
     "decoder": DECODER_PRESETS,
 }
@@ -77,13 +87,17 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
     for name, (text, needs_model) in STAGES.items():
         stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        _add_stage_arguments(stage, needs_data=name not in WITHOUT_DATA, needs_model=needs_model)
+        _add_stage_arguments(
+            stage, needs_data=name not in WITHOUT_DATA, needs_model=needs_model, has_decoder=name == "decoder"
+        )
     measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
     evaluate.add_arguments(measure)
     return parser
 
 
-def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs_model: bool) -> None:
+def _add_stage_arguments(
+    stage: argparse.ArgumentParser, needs_data: bool, needs_model: bool, has_decoder: bool
+) -> None:
     run = stage.add_argument_group("the run")
     run.add_argument("--preset", default="toy", choices=("ffhq", "afhq", "toy"), help="settings to start from")
     run.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -96,7 +110,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, needs_data: bool, needs
     if needs_data or needs_model:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
         run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
-    if needs_data and needs_model:
+    if has_decoder:
         decoder_help = "model whose decoder and image discriminator to train on, as the one that was fine-tuned"
         run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
     if needs_data:
@@ -162,7 +176,7 @@ def _train(args: argparse.Namespace) -> int:
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
     from train.loop import Habits, train
     from train.pretrained import DECODER_FIELDS, PretrainedGenerator
-    from train.stages import DecoderStage, PolishStage, RendererStage, SphereStage
+    from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage, SphereStage
     from train.starts import choose_start
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
@@ -184,8 +198,12 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
         model_config = override(model_config, args.model_set)
     data = _data(args, model_config)
+    renderer_config = dataclasses.replace(model_config, decoder_channels=())
+    if args.command == "prior":
+        encoder = _encoder(renderer_config, stage_config.use_alpha, args.init_from)
+        train(PriorStage(renderer_config, stage_config, data, initial, encoder, engine), args.out, habits, initial.card)
+        return
     if args.command == "renderer":
-        renderer_config = dataclasses.replace(model_config, decoder_channels=())
 
         def make_stage(config):
             return RendererStage(renderer_config, config, data, engine, initial)
@@ -199,6 +217,21 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         _take_discriminators(stage, decoder_from or args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
+
+
+def _encoder(model_config, use_alpha: bool, source: str):
+    """Return the encoder beside a model.
+
+    Raises:
+        ValueError: There is none, or it was built otherwise.
+    """
+    from stylesdf.hub import load_discriminator
+    from train.reconstruction import PictureEncoder
+
+    encoder = PictureEncoder(4 if use_alpha else 3, model_config.latent_size, model_config.render_resolution)
+    if not load_discriminator(encoder, "encoder", source):
+        raise ValueError(f"{source} has no encoder beside it, train it with reconstruction_weight first")
+    return encoder
 
 
 def _take_discriminators(stage, source: str) -> None:

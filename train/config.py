@@ -204,6 +204,49 @@ class RendererConfig:
 
 
 @dataclass(frozen=True)
+class PriorConfig:
+    """The mapping against a discriminator of codes, after stage 1 with an encoder; not in the paper.
+
+    Attributes:
+        steps: How many.
+        batch_size: Codes per step.
+        learning_rate, discriminator_learning_rate: Adam's, of the mapping and of the discriminator.
+        final_learning_rate: Share of both that is left at the end; they fall linearly.
+        adam_beta1, adam_beta2: Both optimisers'.
+        r1_gamma, r1_every: Gradient penalty on the data's codes, as in stage 1.
+        energy_weight: Of the energy distance of a batch of drawn codes to one of the data's. When to use more: kinds
+            of pictures are missing.
+        least_truncation: As in stage 1.
+        noise: Of the encoder's deviation, how much is added to its latents.
+        discriminator_width: Channels of its three hidden layers.
+        use_alpha: As in the run that trained the encoder.
+        ema_decay: Of the published average, per step.
+        seed: Of everything random.
+    """
+
+    steps: int = 8000
+    batch_size: int = 256
+    learning_rate: float = 5e-4
+    discriminator_learning_rate: float = 1e-3
+    final_learning_rate: float = 0.02
+    adam_beta1: float = 0.0
+    adam_beta2: float = 0.9
+    r1_gamma: float = 0.1
+    r1_every: int = 4
+    energy_weight: float = 0.3
+    least_truncation: float = 1.0
+    noise: float = 0.5
+    discriminator_width: int = 256
+    use_alpha: bool = False
+    ema_decay: float = 0.995
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+
+@dataclass(frozen=True)
 class PolishConfig:
     """Polishing of a trained renderer, between the stages; not in the paper. It needs no data.
 
@@ -363,6 +406,8 @@ RENDERER_PRESETS = {
         use_minibatch_std=True,
     ),
 }  # fmt: skip
+
+PRIOR_PRESETS = dict.fromkeys(RENDERER_PRESETS, PriorConfig())
 
 POLISH_PRESETS = dict.fromkeys(RENDERER_PRESETS, PolishConfig())
 

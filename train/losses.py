@@ -30,10 +30,10 @@ def g_nonsaturating_loss(fake_logits: Tensor, real_logits: Tensor | None = None)
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """Return mean ‖∇D‖², to be weighted γ/2: R1 on real images (arXiv 1801.04406), R2 on fake ones.
 
-    Images ``(B, C, H, W)`` require a gradient.
+    Images ``(B, C, H, W)``, or codes ``(B, C)``, require a gradient.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()
+    return gradient.square().flatten(1).sum(dim=1).mean()
 
 
 def view_loss(predicted: Tensor, pose: Tensor) -> Tensor:

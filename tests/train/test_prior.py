@@ -1,0 +1,81 @@
+"""The prior: the mapping comes to draw the data's codes, nothing else learns, exact resume."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from stylesdf.model import Generator
+from tests.train import runs
+from tests.train.test_training import interrupt_and_resume, snapshot
+from train.__main__ import main
+from train.config import PriorConfig
+from train.loop import Habits, train
+from train.reconstruction import PictureEncoder
+from train.stages import PriorStage
+from train.stages.prior import energy_distance
+
+MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
+CONFIG = PriorConfig(steps=4, batch_size=64, discriminator_width=32, use_alpha=True, least_truncation=0.7)
+
+
+def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
+    torch.manual_seed(3)
+    encoder = PictureEncoder(4, MODEL.latent_size, MODEL.render_resolution)
+    return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder)
+
+
+def test_energy_distance_is_nothing_within_a_distribution_and_grows_with_the_gap():
+    torch.manual_seed(0)
+    a, b = torch.randn(2000, 3), torch.randn(2000, 3)
+    assert abs(energy_distance(a, b)) < 0.01 < 0.2 < energy_distance(a, b + 1.0) < energy_distance(a, b + 2.0)
+
+
+def test_the_mapping_comes_to_draw_the_codes_of_the_data():
+    stage = make(dataclasses.replace(CONFIG, steps=150, least_truncation=1.0))
+
+    def gap() -> float:
+        torch.manual_seed(9)
+        with torch.no_grad():
+            return energy_distance(stage._draw(), stage._draw_real()).item()
+
+    before = gap()
+    for _ in range(150):
+        stage.step()
+    assert gap() < 0.2 * before
+
+
+def test_only_the_mapping_learns():
+    stage = make()
+    before = snapshot(stage)
+    stage.step()
+    moved = {name for name, value in snapshot(stage).items() if name in before and not value.equal(before[name])}
+    parts = {".".join(name.split(".")[:2]) for name in moved if name.startswith("generator")}
+    assert parts == {"generator.renderer_mapping", "generator_ema.renderer_mapping"}
+
+
+def test_a_run_resumes_bit_for_bit(tmp_path):
+    whole = make()
+    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
+
+
+def test_poses_are_needed():
+    with pytest.raises(ValueError, match="no yaw and pitch"):
+        make(data=dataclasses.replace(runs.tiny_data(), poses=None))
+
+
+def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
+    common = ["--preset", "toy", "--device", "cpu", "--data", "toy-heads:4", "--out"]
+    settings = ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=1", "reconstruction_side=8"]
+    settings += ["reconstruction_batch=2", "phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
+    settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
+    plain, shown, prior = (str(tmp_path / name) for name in ("plain", "shown", "prior"))
+    assert main(["renderer", *common, plain, "--set", *settings]) == 0
+    assert main(["prior", *common, prior, "--init-from", f"{plain}/model", "--set", "steps=1"]) == 2
+    assert "no encoder beside it, train it with reconstruction_weight first" in capsys.readouterr().err
+    assert main(["renderer", *common, shown, "--set", *settings, "reconstruction_weight=1"]) == 0
+    assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()
+    assert main(["prior", *common, prior, "--init-from", f"{shown}/model", "--set", "steps=1", "use_alpha=true"]) == 0
+    assert (tmp_path / "prior" / "model" / "model.safetensors").is_file()

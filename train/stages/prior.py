@@ -1,0 +1,174 @@
+"""Between stage 1 and polishing: the mapping learns to draw from Gaussian latents the codes that the data has.
+
+Stage 1 with an encoder (``train/reconstruction.py``) shows the data's pictures well from the codes that the encoder
+finds for them; but these fill a small part of what the mapping makes of Gaussian latents, and the rest looks like
+nothing. As in a two-stage autoencoder (arXiv 1903.05789) a second, small game closes the gap: the mapping against a
+discriminator of codes, which needs no rendering, so that it takes minutes. The field is left alone.
+
+Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from stylesdf.config import StyleSDFConfig
+from stylesdf.model import Generator
+from train import losses
+from train.config import PriorConfig
+from train.data.images import ImageSet
+from train.ema import update_ema
+from train.engine import Engine, take
+from train.latents import draw_latents, latent_codes
+from train.pretrained import copy_renderer
+from train.reconstruction import PictureEncoder
+from train.state import RunState
+
+ENCODED_AT_ONCE = 200  # pictures
+
+
+class PriorStage:
+    """The mapping against a discriminator of codes.
+
+    Args:
+        model_config: Architecture; its decoder is left out.
+        config: Settings of the stage.
+        data: Pictures with poses.
+        initial: The generator that was trained with the encoder.
+        encoder: That encoder.
+        engine: Where it runs; None is one process on the CPU. Several processes each do all of it.
+
+    Raises:
+        ValueError: The data has no poses.
+    """
+
+    name = "prior"
+
+    def __init__(
+        self,
+        model_config: StyleSDFConfig,
+        config: PriorConfig,
+        data: ImageSet,
+        initial: Generator,
+        encoder: PictureEncoder,
+        engine: Engine | None = None,
+    ) -> None:
+        if data.poses is None:
+            raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
+        self.config = config
+        self.engine = engine or Engine()
+        self.device = self.engine.device
+        torch.manual_seed(config.seed)
+        self.generator = Generator(model_config).to(self.device)
+        copy_renderer(initial, self.generator)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.teacher = copy.deepcopy(self.generator.renderer_mapping).requires_grad_(False)
+        self.mean, self.std = _encode(encoder.to(self.device), data, config.use_alpha, self.generator)
+        codes = self._codes_of_the_data(torch.arange(len(self.mean)), torch.zeros_like(self.mean))
+        self.centre, self.scale = codes.mean(dim=0), codes.std(dim=0) + 1e-3
+        self.discriminator = _code_discriminator(codes.shape[1], config.discriminator_width).to(self.device)
+        adam = {"betas": (config.adam_beta1, config.adam_beta2)}
+        mapping = self.generator.renderer_mapping
+        self.generator_optimizer = torch.optim.Adam(mapping.parameters(), lr=config.learning_rate, **adam)
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), lr=config.discriminator_learning_rate, **adam
+        )
+        self.state = RunState(
+            {"generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator},
+            {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer},
+        )
+
+    @property
+    def images_per_step(self) -> int:
+        return 0  # all are encoded once
+
+    def discriminators(self) -> dict[str, nn.Module]:
+        """Nothing is saved beside the model: the encoder reads latents of the mapping as it was."""
+        return {}
+
+    def grid_options(self) -> dict:
+        return {"num_samples": 48}
+
+    def prepare(self) -> None:
+        """Nothing comes before the first step."""
+
+    def step(self) -> dict[str, float]:
+        """Take one step of both players; return every term."""
+        config = self.config
+        remaining = 1.0 - (1.0 - config.final_learning_rate) * self.state.step / config.total_steps
+        for optimizer, rate in (
+            (self.generator_optimizer, config.learning_rate),
+            (self.discriminator_optimizer, config.discriminator_learning_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * remaining
+        share = 1.0 / self.engine.accelerator.num_processes  # each draws and computes the same
+        real, drawn = self._draw_real(), self._draw()
+        penalise = self.state.step % config.r1_every == 0
+        real.requires_grad_(penalise)
+        real_logit = self.discriminator(real)
+        terms = {"d_loss": losses.d_logistic_loss(real_logit, self.discriminator(drawn.detach()), relativistic=True)}
+        loss = terms["d_loss"]
+        if penalise:
+            terms["r1"] = losses.gradient_penalty(real_logit, real)
+            loss = loss + config.r1_gamma / 2 * config.r1_every * terms["r1"]
+        (share * loss).backward()
+        self.engine.descend(self.discriminator_optimizer)
+        real, drawn = self._draw_real(), self._draw()
+        self.discriminator.requires_grad_(False)
+        terms["g_loss"] = losses.g_nonsaturating_loss(self.discriminator(drawn), self.discriminator(real))
+        terms["energy"] = energy_distance(drawn, real)
+        (share * (terms["g_loss"] + config.energy_weight * terms["energy"])).backward()
+        self.discriminator.requires_grad_(True)
+        self.engine.descend(self.generator_optimizer)
+        decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
+        update_ema(self.generator_ema, self.generator, decay)
+        self.state.step += 1
+        return {name: value.item() for name, value in terms.items()}
+
+    def _draw_real(self) -> Tensor:
+        """Codes of some of the data's pictures, standardised. ``(B, latent_size)``."""
+        index = torch.randint(len(self.mean), (self.config.batch_size,))
+        noise = torch.randn(len(index), self.mean.shape[1]).to(self.device)
+        return (self._codes_of_the_data(index, noise) - self.centre) / self.scale
+
+    def _draw(self) -> Tensor:
+        """Codes of Gaussian latents, truncated as in stage 1 and standardised alike. ``(B, latent_size)``."""
+        latents = draw_latents(self.config.batch_size, self.mean.shape[1], self.config.least_truncation)
+        codes = latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device))
+        return (codes - self.centre) / self.scale
+
+    @torch.no_grad()
+    def _codes_of_the_data(self, index: Tensor, noise: Tensor) -> Tensor:
+        index = index.to(self.device)
+        return self.teacher(self.mean[index] + self.config.noise * self.std[index] * noise)
+
+
+def energy_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return 2 E‖a − b‖ − E‖a − a′‖ − E‖b − b′‖ of two sets of points ``(N, C)``; 0 where they are one distribution."""
+    count_a, count_b = len(a), len(b)
+    within_a = torch.cdist(a, a).sum() / (count_a * (count_a - 1))
+    within_b = torch.cdist(b, b).sum() / (count_b * (count_b - 1))
+    return 2.0 * torch.cdist(a, b).mean() - within_a - within_b
+
+
+@torch.no_grad()
+def _encode(encoder: PictureEncoder, data: ImageSet, use_alpha: bool, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of all pictures' latents, ``(N, latent_size)`` each."""
+    device, size = generator.device, generator.config.render_resolution
+    parts = []
+    for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
+        thumbnails = data.thumbnail_batch(index, size, 4 if use_alpha else 3).to(device)
+        parts.append(encoder(thumbnails, data.poses[index].to(device)))
+    means, log_stds = zip(*parts)
+    return torch.cat(means), torch.cat(log_stds).exp()
+
+
+def _code_discriminator(size: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before in (size, width, width):
+        layers += [nn.Linear(before, width), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(width, 1))
