@@ -87,17 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
     for name, (text, needs_model) in STAGES.items():
         stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        _add_stage_arguments(
-            stage, needs_data=name not in WITHOUT_DATA, needs_model=needs_model, has_decoder=name == "decoder"
-        )
+        _add_stage_arguments(stage, name, needs_model)
     measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
     evaluate.add_arguments(measure)
     return parser
 
 
-def _add_stage_arguments(
-    stage: argparse.ArgumentParser, needs_data: bool, needs_model: bool, has_decoder: bool
-) -> None:
+def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model: bool) -> None:
+    needs_data = name not in WITHOUT_DATA
     run = stage.add_argument_group("the run")
     run.add_argument("--preset", default="toy", choices=("ffhq", "afhq", "toy"), help="settings to start from")
     run.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -110,7 +107,10 @@ def _add_stage_arguments(
     if needs_data or needs_model:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
         run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
-    if has_decoder:
+    if name == "renderer":
+        judge_help = "model whose discriminator (and encoder) to go on with, where that is not the initial one's"
+        run.add_argument("--discriminator-from", metavar="MODEL", help=judge_help)
+    if name == "decoder":
         decoder_help = "model whose decoder and image discriminator to train on, as the one that was fine-tuned"
         run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
     if needs_data:
@@ -185,7 +185,7 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
         return
     initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
-    decoder_from = getattr(args, "decoder_from", None)
+    decoder_from, judge_from = (getattr(args, name, None) for name in ("decoder_from", "discriminator_from"))
     decoder = PretrainedGenerator.from_pretrained(decoder_from) if decoder_from else None
     if args.command == "polish":
         renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
@@ -213,8 +213,8 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         stage = make_stage(stage_config)
     else:
         stage = DecoderStage(model_config, stage_config, data, initial, engine, decoder)
-    if initial is not None:
-        _take_discriminators(stage, decoder_from or args.init_from)
+    if initial is not None or judge_from is not None:
+        _take_discriminators(stage, judge_from or decoder_from or args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it
     train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
 
