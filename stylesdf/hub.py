@@ -176,8 +176,8 @@ class HubMixin:
             card: Text of the model card; None takes the one the model was loaded with, else a template.
             variant: As in ``save_pretrained``.
             max_shard_size: As in ``save_pretrained``.
-            discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder, uploaded
-                for training on.
+            discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder,
+                uploaded for training on.
 
         Returns:
             The hub's ``CommitInfo``.
