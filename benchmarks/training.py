@@ -65,7 +65,8 @@ def renderer_stage(preset_name: str, batch_size: int):
 
     def ours() -> None:
         stage._discriminator_step(phase, 1.0, draws[0], draws[1], None)
-        stage._generator_step(phase, 1.0, draws[2], draws[1], None)
+        stage._generator_gradients(phase, 1.0, draws[2], draws[1], None)
+        stage.engine.descend(stage.generator_optimizer)
 
     return stage, draws, ours
 

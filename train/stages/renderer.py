@@ -187,7 +187,7 @@ class RendererStage:
         if not is_frozen:
             if not self.config.reuse_renderings:
                 scenes, real = self._draw_scenes(phase), self._draw_real(phase)
-            record |= self._generator_step(phase, fade, scenes, real, kept)
+            record |= self._generator_gradients(phase, fade, scenes, real, kept)
         return record
 
     def _set_learning_rates(self, phase: Phase) -> None:
@@ -315,7 +315,7 @@ class RendererStage:
             record["augment_probability"] = self.augment_probability.item()
         return record
 
-    def _generator_step(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, float]:
+    def _generator_gradients(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, float]:
         config, means = self.config, Means()
         self.discriminator.requires_grad_(False)
         for part in self.engine.parts(phase.batch_size):
