@@ -28,11 +28,11 @@ from stylesdf.config import StyleSDFConfig, shown
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-# optional, beside a model that shall be trained on: the discriminator of stage 1 and of stage 2
+# optional, beside a model that shall be trained on: the discriminators of both stages, the encoder of stage 1
 DISCRIMINATOR_FILES = {
     "thumbnail": "discriminator_thumbnail.safetensors",
     "image": "discriminator_image.safetensors",
-    "encoder": "encoder.safetensors",  # of stage 1's reconstruction
+    "encoder": "encoder.safetensors",
 }
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
 VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved

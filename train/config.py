@@ -127,7 +127,7 @@ class RendererConfig:
             meshes have cavities inside.
         reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``); 0 is off; the
             paper does not. When to use: poses are labelled, and thumbnails tell little about details.
-        reconstruction_batch: Pictures per step that are shown again.
+        reconstruction_batch: Pictures per step that are shown again; never mirrored.
         reconstruction_side: Rays in each direction of such a picture, among those through its full-size pixels.
         divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat.
         encoder_learning_rate: Adam's, of the encoder; it falls as the generator's.

@@ -60,9 +60,12 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
 
 
-def test_poses_are_needed():
+def test_poses_are_needed_and_alpha_where_the_encoder_sees_it():
+    data = runs.tiny_data()
     with pytest.raises(ValueError, match="no yaw and pitch"):
-        make(data=dataclasses.replace(runs.tiny_data(), poses=None))
+        make(data=dataclasses.replace(data, poses=None))
+    with pytest.raises(ValueError, match="no alpha channel"):
+        make(data=dataclasses.replace(data, thumbnails=data.thumbnails[:, :3]))
 
 
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):

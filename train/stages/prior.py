@@ -42,7 +42,7 @@ class PriorStage:
         engine: Where it runs; None is one process on the CPU. Several processes each do all of it.
 
     Raises:
-        ValueError: The data has no poses.
+        ValueError: The data has no poses, or no alpha where the encoder sees it.
     """
 
     name = "prior"
@@ -58,6 +58,8 @@ class PriorStage:
     ) -> None:
         if data.poses is None:
             raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
+        if config.use_alpha and data.thumbnails.shape[1] < 4:
+            raise ValueError("use_alpha is on, but the pictures have no alpha channel")
         self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device

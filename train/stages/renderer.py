@@ -127,7 +127,9 @@ class RendererStage:
 
     @property
     def images_per_step(self) -> int:
-        return self.config.phase_at(self.state.step)[0].batch_size
+        phase, _ = self.config.phase_at(self.state.step)
+        shown_again = 0 if self.reconstruction is None else self.config.reconstruction_batch
+        return phase.batch_size * phase.is_adversarial + shown_again
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return what judges which output, to be saved beside the model; and the encoder, where there is one."""
@@ -370,7 +372,7 @@ class RendererStage:
             outer, inner = config.bounds_outer * model.scene_radius, config.bounds_inner * model.scene_radius
             terms["bounds"] = losses.scene_bounds_loss(sdf, points, outer, inner)
             loss = loss + config.bounds_weight * terms["bounds"]
-        if phase.surface_guided:
+        if phase.surface_guided or not phase.is_adversarial:
             terms["minimal_surface"] = losses.minimal_surface_loss(sdf)
             loss = loss + config.minimal_surface_weight * terms["minimal_surface"]
         if config.solidity_weight:
