@@ -40,7 +40,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The folder of the model, and the address of a server that offers it."""
+    """The folder of the model, the address of a server that offers it, and what the server writes."""
     folder = tmp_path_factory.mktemp("page")
     if (BUNDLED / "model.safetensors").is_file():
         model, arguments = BUNDLED, ()
@@ -49,7 +49,17 @@ def served(tmp_path_factory):
         arguments = ("--model", str(model))
     with running_app(*arguments, cwd=folder, log=folder / "app.log") as (address, seconds):
         print(f"app.py answered after {seconds:.1f} s")
-        yield model, address
+        yield model, address, folder / "app.log"
+
+
+@pytest.fixture(autouse=True)
+def _what_the_server_said(served):
+    """Printed after each test, so that it is there to be read where one fails."""
+    start = served[2].stat().st_size
+    yield
+    with served[2].open() as log:
+        log.seek(start)
+        print(log.read())
 
 
 class Visit:
@@ -68,7 +78,7 @@ class Visit:
 
     def _listen(self, message):
         if message.type == "error" and not any(text in message.text for text in HARMLESS):
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} ({message.location['url']})")
 
     def drawn(self) -> dict:
         """The scene of the picture that is shown."""
