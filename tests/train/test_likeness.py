@@ -113,6 +113,24 @@ def test_noise_is_far_and_the_data_is_near(monkeypatch, context):
         assert noise["judge"][name] > 0.95 > 0.75 > heads["judge"][name]
 
 
+@pytest.mark.parametrize(
+    "losses, seeds", [([0.69, 0.1], [1, 2]), ([0.69, 0.65, 0.68], [1, 2, 3]), ([0.69, 0.5], [1, 2])]
+)
+def test_a_judge_that_has_not_learned_is_not_asked(monkeypatch, context, losses, seeds):
+    asked = []
+
+    def train(pictures, is_real, seed, context):
+        asked.append(seed)
+        sign = 1.0 if losses[len(asked) - 1] == min(losses) else -1.0
+        return lambda batch: sign * batch.mean(dim=(1, 2, 3))[:, None], losses[len(asked) - 1]
+
+    monkeypatch.setattr(likeness, "_train_judge", train)
+    white_is_real = torch.arange(8) < 4
+    pictures = 255 * white_is_real.to(torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    assert likeness._examine((pictures, white_is_real), (pictures, white_is_real), context) == 1.0
+    assert asked == seeds
+
+
 def test_blotches_of_colour_are_speckle_and_shading_is_not(monkeypatch, context):
     unseen = context.data.image_batch(torch.arange(160))[80:110]
     blotches = F.interpolate(0.1 * torch.randn(30, 3, 32, 32), scale_factor=2)
