@@ -32,7 +32,7 @@ def test_energy_distance_is_nothing_within_a_distribution_and_grows_with_the_gap
 
 
 def test_the_mapping_comes_to_draw_the_codes_of_the_data():
-    stage = make(dataclasses.replace(CONFIG, steps=150, least_truncation=1.0))
+    stage = make(dataclasses.replace(CONFIG, steps=400, least_truncation=1.0))
 
     def gap() -> float:
         torch.manual_seed(9)
@@ -40,9 +40,9 @@ def test_the_mapping_comes_to_draw_the_codes_of_the_data():
             return energy_distance(stage._draw(), stage._draw_real()).item()
 
     before = gap()
-    for _ in range(150):
+    for _ in range(400):
         stage.step()
-    assert gap() < 0.5 * before
+    assert gap() < 0.2 * before
 
 
 def test_only_the_mapping_learns():
