@@ -212,7 +212,10 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
             stage_config = choose_start(stage_config, make_stage, args.out, engine)
         stage = make_stage(stage_config)
     else:
-        stage = DecoderStage(model_config, stage_config, data, initial, engine, decoder)
+        encoder = None
+        if stage_config.shown_share:
+            encoder = _encoder(renderer_config, stage_config.use_alpha, args.init_from)
+        stage = DecoderStage(model_config, stage_config, data, initial, engine, decoder, encoder)
     if initial is not None or judge_from is not None:
         _take_discriminators(stage, judge_from or decoder_from or args.init_from)
     card = None if initial is None else initial.card  # its licence goes with it

@@ -317,6 +317,13 @@ class DecoderConfig:
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
             pixel of the image (L1), before the discriminator comes in. When to use: a short run; it starts from a
             picture that is sharp where the field is. 0 in the paper.
+        shown_share: Of the renderings that are kept, how many show a picture of the data again, from the code that
+            stage 1's encoder (``reconstruction_weight`` there) finds for it; its image should be that picture, in
+            ``field_steps`` too. When to use: the field is less sharp than the data. 0 in the paper.
+        reconstruction_weight: L1 of these images to the pictures, averaged over the whole batch, beside the adversary.
+        feature_weight: Likewise, of what the discriminator sees in both, averaged over its blocks (arXiv 1711.11585).
+            When to use: lines and highlights that are a pixel off would be blurred.
+        use_alpha: As in the run that trained the encoder.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
         num_renderings: Renderings kept and shown again: a short run on a small machine is spared most of the rendering.
@@ -348,6 +355,10 @@ class DecoderConfig:
     mixing_probability: float = 0.9
     least_truncation: float = 1.0
     field_steps: int = 0
+    shown_share: float = 0.0
+    reconstruction_weight: float = 0.0
+    feature_weight: float = 0.0
+    use_alpha: bool = False
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
     exchange_every: int = 1

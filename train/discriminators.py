@@ -170,9 +170,18 @@ class ImageDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge images in [−1, 1], ``(B, 3, R, R)``; return logits ``(B, 1)``."""
-        x = self.from_rgb(image_layout(x))
+        return self.conclude(self.look(x)[-1])
+
+    def look(self, x: Tensor) -> list[Tensor]:
+        """Return the maps after each block, of half the size each, of images in [−1, 1]."""
+        x, maps = self.from_rgb(image_layout(x)), []
         for block in self.blocks:
             x = block(x)
-        x = self.final_conv(minibatch_std(x)).flatten(1)
+            maps.append(x)
+        return maps
+
+    def conclude(self, last: Tensor) -> Tensor:
+        """Return the logits ``(B, 1)`` of images, from their last maps."""
+        x = self.final_conv(minibatch_std(last)).flatten(1)
         x = F.linear(x, self.linear1.weight * self.linear1.weight_scale)
         return self.linear2(biased_leaky_relu(x, self.linear1.bias))

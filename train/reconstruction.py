@@ -28,6 +28,7 @@ from train.discriminators import with_coordinates
 from train.engine import Engine, Means, share_of, take
 
 ENCODER_CHANNELS = (24, 48, 96, 128, 128, 128)
+ENCODED_AT_ONCE = 200  # pictures
 SMALLEST = 4  # pixels that the last map is wide and high
 
 
@@ -62,6 +63,29 @@ class PictureEncoder(nn.Module):
         seen = torch.cat([seen, poses[:, :, None, None].expand(-1, -1, *seen.shape[2:])], dim=1)
         mean, log_std = self.head(self.trunk(seen)).chunk(2, dim=1)
         return mean, (log_std - 1.0).clamp(-6.0, 1.0)
+
+
+@torch.no_grad()
+def encode(encoder: PictureEncoder, data: ImageSet, use_alpha: bool) -> tuple[Tensor, Tensor]:
+    """Read all pictures of a data set.
+
+    Returns:
+        Mean and standard deviation of their latents, ``(N, latent_size)`` each, on the encoder's device.
+
+    Raises:
+        ValueError: The data has no poses, or no alpha where the encoder sees it.
+    """
+    if data.poses is None:
+        raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
+    if use_alpha and data.thumbnails.shape[1] < 4:
+        raise ValueError("use_alpha is on, but the pictures have no alpha channel")
+    device, resolution = encoder.head.weight.device, data.thumbnails.shape[-1]
+    parts = []
+    for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
+        thumbnails = data.thumbnail_batch(index, resolution, 4 if use_alpha else 3).to(device)
+        parts.append(encoder(thumbnails, data.poses[index].to(device)))
+    means, log_stds = zip(*parts)
+    return torch.cat(means), torch.cat(log_stds).exp()
 
 
 def divergence(mean: Tensor, log_std: Tensor) -> Tensor:

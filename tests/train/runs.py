@@ -16,6 +16,7 @@ from tests.tiny import TINY
 from train.config import DecoderConfig, Phase, RendererConfig
 from train.data.images import ImageSet
 from train.engine import Engine
+from train.reconstruction import PictureEncoder
 from train.stages import DecoderStage, RendererStage
 
 MODEL = dataclasses.replace(
@@ -57,6 +58,10 @@ DECODER = DecoderConfig(
     ada_images=100,
     discriminator_channels=(4, 4, 8, 8),
 )
+SHOWING = dataclasses.replace(
+    DECODER, num_renderings=6, shown_share=0.5, reconstruction_weight=2.0, feature_weight=3.0, mixing_probability=0.0,
+    use_alpha=True,
+)  # fmt: skip
 
 
 def tiny_data() -> ImageSet:
@@ -80,10 +85,15 @@ def decoder_stage(engine: Engine | None = None, config: DecoderConfig = DECODER)
     torch.manual_seed(5)
     renderer = Generator(MODEL)
     torch.nn.init.constant_(renderer.decoder.conv.noise_strength, 0.5)  # so that noise matters
-    return DecoderStage(MODEL, config, tiny_data(), renderer, engine)
+    encoder = PictureEncoder(4, MODEL.latent_size, MODEL.render_resolution) if config.shown_share else None
+    return DecoderStage(MODEL, config, tiny_data(), renderer, engine, encoder=encoder)
 
 
-STAGES = [renderer_stage, reconstructing_stage, decoder_stage]
+def showing_stage(engine: Engine | None = None) -> DecoderStage:
+    return decoder_stage(engine, SHOWING)
+
+
+STAGES = [renderer_stage, reconstructing_stage, decoder_stage, showing_stage]
 
 
 class RecordingEngine(Engine):

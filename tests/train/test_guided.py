@@ -131,8 +131,8 @@ def test_field_pictures_are_those_of_the_entries_own_scenes():
     pool = stage._renderings
     for step in (0, 3):
         pool.advance_to(step)
-        images = pool.field_images(torch.tensor([0, 3, 1]))
-        w, pose = pool._scene(step + (0 - step) % 4)
+        images = pool.targets(torch.tensor([0, 3, 1]))
+        w, pose, _ = pool._scene(step + (0 - step) % 4)
         camera = Camera.from_angles(pose[:, 0], pose[:, 1])
         with torch.no_grad():
             plain = stage.generator.render(w, camera, resolution=32, num_samples=64)

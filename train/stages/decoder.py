@@ -25,6 +25,7 @@ from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.latents import draw_latents, latent_codes
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
+from train.reconstruction import PictureEncoder, encode
 from train.state import RunState
 
 
@@ -40,6 +41,7 @@ class DecoderStage:
         engine: Where it runs; None is one process on the CPU.
         decoder: A generator whose decoder is trained on instead, as that of the model that ``renderer`` was
             fine-tuned from.
+        encoder: Of ``train/reconstruction.py``, trained with ``renderer``; needed where pictures are shown again.
 
     Raises:
         ValueError: Settings or models that do not go together.
@@ -55,6 +57,7 @@ class DecoderStage:
         renderer: Generator,
         engine: Engine | None = None,
         decoder: Generator | None = None,
+        encoder: PictureEncoder | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -62,6 +65,12 @@ class DecoderStage:
         self.device = self.engine.device
         if config.field_steps and not config.num_renderings:
             raise ValueError("field_steps is on, but num_renderings is 0: it needs renderings that are kept")
+        if config.shown_share and not config.num_renderings:
+            raise ValueError("shown_share is on, but num_renderings is 0: it needs renderings that are kept")
+        if not 0.0 <= config.shown_share <= 1.0:
+            raise ValueError(f"shown_share is {config.shown_share!r}, expected a number in [0, 1]")
+        if config.shown_share and encoder is None:
+            raise ValueError("shown_share is on, but there is no encoder that reads the data's pictures")
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
@@ -76,7 +85,12 @@ class DecoderStage:
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
-        self._renderings = RenderingPool(self.generator, config.num_renderings, config.least_truncation, config.seed)
+        shown = None
+        if config.shown_share:
+            shown = ShownAgain(encoder.to(self.device), data, config, self.generator)
+        self._renderings = RenderingPool(
+            self.generator, config.num_renderings, config.least_truncation, config.seed, shown
+        )
         generator_every = config.path_length_every if config.path_length_weight else 0
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         self.generator_optimizer = _lazy_adam(trained, config, generator_every)
@@ -175,12 +189,12 @@ class DecoderStage:
         return images
 
     def _field_step(self) -> dict[str, float]:
-        """Draw what the field shows at the image's resolution."""
+        """Draw what the field shows at the image's resolution, and the data's pictures as they are."""
         means, batch = Means(), self.config.batch_size
         scenes = self._draw_scenes(batch)
         scenes.pop("mix_z", None)  # a second style has other colours than the field
         for part in self.engine.parts(batch):
-            target = self._renderings.field_images(scenes["entry"][part])
+            target = self._renderings.targets(scenes["entry"][part])
             with self.engine.autocast():
                 features, _, codes, noise = self._scenes(scenes, part)
                 image = self.generator.synthesis(features, codes, "random", noise)
@@ -244,7 +258,8 @@ class DecoderStage:
             with self.engine.autocast():
                 features, thumbnail, codes, noise = self._scenes(scenes, part)
                 image = self.generator.synthesis(features, codes, "random", noise)
-                logit = self.discriminator(self._augmented(image, scenes, part))
+                maps = self.discriminator.look(self._augmented(image, scenes, part))
+                logit = self.discriminator.conclude(maps[-1])
             real_logit = None
             if draws is not None:
                 with torch.no_grad(), self.engine.autocast():
@@ -255,11 +270,37 @@ class DecoderStage:
                 shrunk = F.adaptive_avg_pool2d(image.float(), thumbnail.shape[-1])
                 terms["thumbnail_l1"] = F.l1_loss(shrunk, thumbnail)
                 loss = loss + config.thumbnail_weight * terms["thumbnail_l1"]
+            if self._renderings.shown is not None and "mix_z" not in scenes:
+                terms |= self._distances_of_shown(image, maps, scenes, part)
+                loss = loss + config.reconstruction_weight * terms["reconstruction"]
+                loss = loss + config.feature_weight * terms["features_l1"]
             (share * loss).backward()
             means.add(terms, share)
         self.engine.descend(self.generator_optimizer)
         self.discriminator.requires_grad_(True)
         return means.result(self.engine)
+
+    def _distances_of_shown(self, image: Tensor, maps: list[Tensor], scenes: dict, part: slice) -> dict[str, Tensor]:
+        """How far from the pictures that they show again are those images that do? Means over the whole batch.
+
+        Args:
+            image: ``(B, 3, R, R)``.
+            maps: What the discriminator sees in it.
+            scenes: What was drawn for the batch.
+            part: Of it, these images.
+        """
+        rows, pictures = self._renderings.shown_pictures(scenes["entry"][part])
+        if not rows:
+            return dict.fromkeys(("reconstruction", "features_l1"), image.new_zeros((), dtype=torch.float32))
+        pictures, share = pictures.to(self.device), len(rows) / len(image)
+        mine = {"augmentation": scenes["augmentation"][part][rows]} if self.config.augment else {}
+        with torch.no_grad(), self.engine.autocast():
+            targets = self.discriminator.look(self._augmented(pictures, mine, slice(None)))
+        distances = [F.l1_loss(ours[rows].float(), theirs.float()) for ours, theirs in zip(maps, targets)]
+        return {
+            "reconstruction": share * F.l1_loss(image[rows].float(), pictures),
+            "features_l1": share * sum(distances) / len(distances),
+        }
 
     def _path_length_step(self) -> dict[str, float]:
         """Path-length penalty on a batch of half the size, in full precision."""
@@ -286,17 +327,48 @@ class DecoderStage:
         return losses.path_lengths(image, codes, standard_normal(image, noise), differentiable)
 
 
+class ShownAgain:
+    """The data's pictures, and the codes from which the generator draws them (``train/reconstruction.py``).
+
+    Args:
+        encoder: Reads latents.
+        data: Pictures with poses.
+        config: Of the stage; ``shown_share`` of all renderings show a picture again.
+        generator: Its mapping makes codes of latents.
+    """
+
+    def __init__(self, encoder: PictureEncoder, data: ImageSet, config: DecoderConfig, generator: Generator) -> None:
+        self.data, self.share = data, config.shown_share
+        with torch.no_grad():
+            self.codes = generator.renderer_mapping(encode(encoder, data, config.use_alpha)[0])  # (N, latent_size)
+
+    def draw(self, random: torch.Generator) -> int | None:
+        """Return the number of a picture to be shown, or None."""
+        number = int(torch.randint(len(self.data), (), generator=random))
+        return number if torch.rand((), generator=random) < self.share else None
+
+
 class RenderingPool:
     """The last ``size`` of an endless, numbered sequence of renderings of a frozen renderer.
 
     What rendering ``i`` shows follows from the seed and ``i`` alone, so a run that is resumed finds the same pool.
+
+    Args:
+        generator: Renders.
+        size: Renderings that are kept.
+        least_truncation: As in stage 1, of Gaussian latents' codes.
+        seed: Of all numbers.
+        shown: Pictures of the data that some of the renderings show again.
     """
 
-    def __init__(self, generator: Generator, size: int, least_truncation: float, seed: int) -> None:
+    def __init__(
+        self, generator: Generator, size: int, least_truncation: float, seed: int, shown: ShownAgain | None = None
+    ) -> None:
         self.generator = generator
         self.size = size
         self.least_truncation = least_truncation
         self.seed = seed
+        self.shown = shown
         self._field_images: dict[int, Tensor] = {}
         self.next = 0  # number of the first rendering that is not in the pool
         model = generator.config
@@ -308,30 +380,52 @@ class RenderingPool:
     def advance_to(self, step: int) -> None:
         """Hold the renderings from number ``step`` on."""
         for number in range(max(self.next, step), step + self.size):
-            w, pose = self._scene(number)
+            w, pose, _ = self._scene(number)
             features, thumbnail = _render_scenes(self.generator, w, pose)
             slot = number % self.size
             self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
         self.next = step + self.size
 
-    def _scene(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return the code and the pose of a number, ``(1, latent_size)`` and ``(1, 2)``."""
+    def _scene(self, number: int) -> tuple[Tensor, Tensor, int | None]:
+        """Return code ``(1, latent_size)`` and pose ``(1, 2)`` of a number, and which picture it shows, if any."""
         model = self.generator.config
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
+        picture = None if self.shown is None else self.shown.draw(random)
+        if picture is not None:
+            return self.shown.codes[picture : picture + 1], self.shown.data.poses[picture : picture + 1], picture
         pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
         latents = draw_latents(1, model.latent_size, self.least_truncation, random)
-        return _codes(self.generator, take(latents, slice(None), self.generator.device)), pose
+        return _codes(self.generator, take(latents, slice(None), self.generator.device)), pose, None
 
-    def field_images(self, index: Tensor) -> Tensor:
-        """Return the field's own pictures of some entries, with one ray per pixel of the image. ``(B, 3, R, R)``."""
+    def _numbers(self, index: Tensor) -> list[int]:
+        """Return the numbers of the renderings in some entries."""
         first = self.next - self.size
-        numbers = [first + (slot - first) % self.size for slot in index.tolist()]
-        for number in numbers:
+        return [first + (slot - first) % self.size for slot in index.tolist()]
+
+    def targets(self, index: Tensor) -> Tensor:
+        """Return what some entries' images should be: pictures shown again, or else the field's own. ``(B, 3, R, R)``.
+
+        The field's own has one ray per pixel of the image.
+        """
+        images = []
+        for number in self._numbers(index):
+            w, pose, picture = self._scene(number)
+            if picture is not None:
+                images.append(self.shown.data.image_batch(torch.tensor([picture])))
+                continue
             if number not in self._field_images:
-                picture = _render_field(self.generator, *self._scene(number))
-                self._field_images[number] = picture.to(torch.float16).cpu()
+                self._field_images[number] = _render_field(self.generator, w, pose).to(torch.float16).cpu()
+            images.append(self._field_images[number].float())
+        first = self.next - self.size
         self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
-        return torch.cat([self._field_images[number] for number in numbers]).to(self.generator.device).float()
+        return torch.cat(images).to(self.generator.device)
+
+    def shown_pictures(self, index: Tensor) -> tuple[list[int], Tensor | None]:
+        """Return which of some entries show a picture of the data again, and these pictures, ``(N, 3, R, R)``."""
+        pictures = [self._scene(number)[2] for number in self._numbers(index)]
+        rows = [row for row, picture in enumerate(pictures) if picture is not None]
+        shown = torch.tensor([pictures[row] for row in rows])
+        return rows, self.shown.data.image_batch(shown) if rows else None
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""

@@ -24,10 +24,8 @@ from train.ema import update_ema
 from train.engine import Engine, take
 from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
-from train.reconstruction import PictureEncoder
+from train.reconstruction import PictureEncoder, encode
 from train.state import RunState
-
-ENCODED_AT_ONCE = 200  # pictures
 
 
 class PriorStage:
@@ -56,10 +54,6 @@ class PriorStage:
         encoder: PictureEncoder,
         engine: Engine | None = None,
     ) -> None:
-        if data.poses is None:
-            raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
-        if config.use_alpha and data.thumbnails.shape[1] < 4:
-            raise ValueError("use_alpha is on, but the pictures have no alpha channel")
         self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device
@@ -68,7 +62,7 @@ class PriorStage:
         copy_renderer(initial, self.generator)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.teacher = copy.deepcopy(self.generator.renderer_mapping).requires_grad_(False)
-        self.mean, self.std = _encode(encoder.to(self.device), data, config.use_alpha, self.generator)
+        self.mean, self.std = encode(encoder.to(self.device), data, config.use_alpha)
         codes = self._codes_of_the_data(torch.arange(len(self.mean)), torch.zeros_like(self.mean))
         self.centre, self.scale = codes.mean(dim=0), codes.std(dim=0) + 1e-3
         self.discriminator = _code_discriminator(codes.shape[1], config.discriminator_width).to(self.device)
@@ -155,18 +149,6 @@ def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     within_a = torch.cdist(a, a).sum() / (count_a * (count_a - 1))
     within_b = torch.cdist(b, b).sum() / (count_b * (count_b - 1))
     return 2.0 * torch.cdist(a, b).mean() - within_a - within_b
-
-
-@torch.no_grad()
-def _encode(encoder: PictureEncoder, data: ImageSet, use_alpha: bool, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of all pictures' latents, ``(N, latent_size)`` each."""
-    device, size = generator.device, generator.config.render_resolution
-    parts = []
-    for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
-        thumbnails = data.thumbnail_batch(index, size, 4 if use_alpha else 3).to(device)
-        parts.append(encoder(thumbnails, data.poses[index].to(device)))
-    means, log_stds = zip(*parts)
-    return torch.cat(means), torch.cat(log_stds).exp()
 
 
 def _code_discriminator(size: int, width: int) -> nn.Sequential:

@@ -1,0 +1,114 @@
+"""Stage 2 shows the data's pictures again: which, from which codes and cameras, and what is compared with them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from stylesdf.camera import Camera
+from stylesdf.model import Generator
+from tests.train import runs
+from tests.train.test_training import interrupt_and_resume
+from train.__main__ import main
+from train.loop import Habits, train
+from train.reconstruction import PictureEncoder
+from train.stages import DecoderStage
+
+
+def make(**settings) -> DecoderStage:
+    return runs.decoder_stage(config=dataclasses.replace(runs.SHOWING, **settings))
+
+
+def test_a_picture_is_shown_from_its_own_code_and_pose():
+    data = runs.tiny_data()
+    encoder = PictureEncoder(4, runs.MODEL.latent_size, runs.MODEL.render_resolution)
+    config = dataclasses.replace(runs.SHOWING, shown_share=1.0)
+    stage = DecoderStage(runs.MODEL, config, data, Generator(runs.MODEL), encoder=encoder)
+    pool = stage._renderings
+    pool.advance_to(6)
+    rows, pictures = pool.shown_pictures(torch.arange(6))
+    assert rows == list(range(6)) and len({image.sum().item() for image in pictures}) > 2
+    for slot, picture in enumerate(pictures):
+        (index,) = [i for i in range(len(data)) if data.image_batch(torch.tensor([i]))[0].equal(picture)]
+        with torch.no_grad():
+            mean, _ = encoder(data.thumbnail_batch(torch.tensor([index]), 16, 4), data.poses[index : index + 1])
+            w = stage.generator.renderer_mapping(mean)
+            rendering = stage.generator.render(w, Camera.from_angles(*data.poses[index].tolist()))
+        torch.testing.assert_close(pool.w[slot : slot + 1], w)
+        torch.testing.assert_close(pool.features[slot].float(), rendering.features[0], atol=1e-3, rtol=0)
+        assert pool.targets(torch.tensor([slot])).equal(picture[None])
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_so_many_renderings_show_a_picture_and_the_others_are_gaussian(share):
+    pool = make(shown_share=share)._renderings
+    pictures = [pool._scene(number)[2] for number in range(400)]
+    shown = [picture for picture in pictures if picture is not None]
+    assert abs(len(shown) / 400 - share) < 0.07
+    assert set(shown) == set(range(10))
+    codes = torch.cat([pool._scene(number)[0] for number, picture in enumerate(pictures) if picture is None])
+    assert len(codes.unique(dim=0)) == len(codes)
+
+
+def test_without_it_the_pool_is_as_it_was():
+    torch.manual_seed(5)
+    plain = DecoderStage(
+        runs.MODEL, dataclasses.replace(runs.DECODER, num_renderings=4), runs.tiny_data(), Generator(runs.MODEL)
+    )
+    record = plain.step()
+    assert "reconstruction" not in record and "features_l1" not in record
+    assert plain._renderings._scene(3)[2] is None
+
+
+@pytest.mark.parametrize("name, term", [("reconstruction_weight", "reconstruction"), ("feature_weight", "features_l1")])
+def test_the_distances_to_the_pictures_pull(name, term):
+    """Ten steps with a heavy weight bring the images nearer than ten with none."""
+
+    def distance(weight: float) -> float:
+        stage = make(**{"reconstruction_weight": 0.0, "feature_weight": 0.0, name: weight}, shown_share=1.0, augment=())
+        records = [stage.step() for _ in range(30)]
+        return sum(record[term] for record in records[-5:]) / records[0][term]
+
+    assert distance(300.0) < 0.97 * distance(0.0)
+
+
+def test_an_image_that_is_its_picture_is_at_no_distance():
+    stage = make(shown_share=1.0)
+    scenes = stage._draw_scenes(8)
+    stage._renderings.advance_to(0)
+    images = stage._renderings.targets(scenes["entry"])
+    maps = stage.discriminator.look(stage._augmented(images, scenes, slice(0, 8)))
+    for part in (slice(0, 8), slice(2, 6)):
+        terms = stage._distances_of_shown(images[part], [each[part] for each in maps], scenes, part)
+        assert terms["reconstruction"] == 0.0 and terms["features_l1"] < 1e-6
+    other = stage._distances_of_shown(-images, maps, scenes, slice(0, 8))
+    assert other["reconstruction"] > 0.1 and other["features_l1"] < 1e-6
+    other = stage._distances_of_shown(images, [each + 0.25 for each in maps], scenes, slice(0, 8))
+    torch.testing.assert_close(other["features_l1"], torch.tensor(0.25))
+
+
+def test_the_first_steps_draw_the_pictures_without_a_discriminator():
+    stage = make(shown_share=1.0, field_steps=60, steps=60, adam_beta1=0.9, learning_rate=0.01)
+    records = [stage.step() for _ in range(60)]
+    assert "d_loss" not in records[0]
+    assert records[-1]["field_l1"] < 0.85 * records[0]["field_l1"]
+
+
+def test_a_run_resumes_bit_for_bit(tmp_path):
+    whole = make()
+    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
+
+
+def test_what_is_missing_is_named(tmp_path, capsys):
+    with pytest.raises(ValueError, match="num_renderings is 0"):
+        make(num_renderings=0)
+    with pytest.raises(ValueError, match="no encoder"):
+        DecoderStage(runs.MODEL, runs.SHOWING, runs.tiny_data(), Generator(runs.MODEL))
+    with pytest.raises(ValueError, match="shown_share is 1.5, expected a number in \\[0, 1\\]"):
+        make(shown_share=1.5)
+    assert main(
+        ["decoder", "--data", "toy-heads:4", "--init-from", "checkpoints/toy-heads", "--out", str(tmp_path / "run")]
+        + ["--set", "shown_share=0.5"]
+    ) == 2  # fmt: skip
+    assert "checkpoints/toy-heads has no encoder beside it" in capsys.readouterr().err
