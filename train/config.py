@@ -306,6 +306,9 @@ class DecoderConfig:
         learning_rate: Adam's, both players', before the lazy ratio n/(n+1) of each.
         adam_beta1, adam_beta2: Likewise.
         final_learning_rate: Share of the learning rate that is left at the end; it falls linearly.
+        discriminator_learning_rate: The discriminator's, where it differs. When to use: a trained decoder goes on, and
+            a new discriminator is to stay ahead of it.
+        freeze_generator_steps: First steps, after ``field_steps``, in which only the discriminator learns.
         r1_gamma: Gradient penalty γ; γ/2 · ‖∇D‖².
         r1_every: Every so many steps, × as many.
         use_r2, use_relativistic_loss, augment, augment_probability, ada_target, ada_images: As in stage 1.
@@ -332,6 +335,8 @@ class DecoderConfig:
         horizontal_flip: Show half of the pictures mirrored.
         ema_decay: Of the published average, per step.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
+        use_patches: The discriminator judges every place by itself, as far as it sees, and its channels end wherever
+            they do. When to use: a short run whose shapes are right. The paper's does not.
         seed: Of everything random.
     """
 
@@ -341,6 +346,8 @@ class DecoderConfig:
     adam_beta1: float = 0.0
     adam_beta2: float = 0.99
     final_learning_rate: float = 1.0
+    discriminator_learning_rate: float | None = None
+    freeze_generator_steps: int = 0
     r1_gamma: float = 10.0
     r1_every: int = 16
     use_r2: bool = False
@@ -365,6 +372,7 @@ class DecoderConfig:
     horizontal_flip: bool = True
     ema_decay: float = 0.5 ** (32 / 10_000)
     discriminator_channels: tuple[int, ...] | None = None
+    use_patches: bool = False
     seed: int = 0
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from train.config import DecoderConfig, RendererConfig
-from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+from train.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
 HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
@@ -35,7 +35,8 @@ def estimate(model: StyleSDFConfig, config: RendererConfig | DecoderConfig, micr
         judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
     else:
         phases = [(config.steps, config.batch_size, model.render_resolution, model.num_samples)]
-        judge = ImageDiscriminator(model.image_resolution, config.discriminator_channels)
+        kind = PatchDiscriminator if config.use_patches else ImageDiscriminator
+        judge = kind(model.image_resolution, config.discriminator_channels)
     weights = generator + sum(parameter.numel() for parameter in judge.parameters())
     width = model.field_width
     field = width * (3 + width * model.field_depth + 4)  # multiply-adds per point
@@ -48,13 +49,16 @@ def estimate(model: StyleSDFConfig, config: RendererConfig | DecoderConfig, micr
             )
             held = 24 * points  # colours, distances, weights and their gradients; the field's own go in chunks
         else:
-            channels = judge_channels(judge)
+            size = model.image_resolution
+            if config.use_patches:
+                judging = _patches(judge, size)
+                channels = judge.blocks[0][0].out_channels // 4  # at a half of the size
+            else:
+                channels, *_ = counts = judge_channels(judge)
+                judging = _convolutions(counts, size)
             drawn = 1.0 if not config.num_renderings else 1.0 / config.batch_size
-            per_image = 2 * drawn * field * points + DISCRIMINATOR_PASSES * _convolutions(
-                channels, model.image_resolution
-            )
-            per_image += DECODER_PASSES * _decoder(model)
-            held = 8 * model.image_resolution**2 * (channels[0] + model.decoder_channels[-1])
+            per_image = 2 * drawn * field * points + DISCRIMINATOR_PASSES * judging + DECODER_PASSES * _decoder(model)
+            held = 8 * size**2 * (channels + model.decoder_channels[-1])
         work += steps * batch * per_image
         most = max(most, held * (micro_batch or batch))
     images = sum(steps * batch for steps, batch, _, _ in phases)
@@ -84,6 +88,15 @@ def _convolutions(channels: tuple[int, ...], resolution: int) -> float:
     for index in range(max(0, first), len(channels) - 1):
         work += 9 * channels[index] * (channels[index] + channels[index + 1] / 4) * resolution**2
         resolution //= 2
+    return work
+
+
+def _patches(judge: PatchDiscriminator, resolution: int) -> float:
+    """Multiply-adds of a patch discriminator's 4×4 convolutions of stride 2."""
+    work = 0.0
+    for block in judge.blocks:
+        resolution //= 2
+        work += block[0].weight.numel() * resolution**2
     return work
 
 

@@ -8,8 +8,9 @@ import torch
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
 from tests.train import runs
-from tests.train.test_training import interrupt_and_resume
+from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
+from train.discriminators import PatchDiscriminator
 from train.loop import Habits, train
 from train.reconstruction import PictureEncoder
 from train.stages import DecoderStage
@@ -112,3 +113,39 @@ def test_what_is_missing_is_named(tmp_path, capsys):
         + ["--set", "shown_share=0.5"]
     ) == 2  # fmt: skip
     assert "checkpoints/toy-heads has no encoder beside it" in capsys.readouterr().err
+
+
+def test_patches_are_judged_by_what_is_near_alone():
+    torch.manual_seed(0)
+    judge = PatchDiscriminator(64, (8, 16, 24))
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    logits = judge(image)
+    assert logits.shape == (1, 64)
+    for block in judge.blocks:
+        block[1] = torch.nn.Identity()  # statistics of the whole map reach everywhere
+    (gradient,) = torch.autograd.grad(judge(image)[0, 27], image)  # row 3, column 3 of 8
+    rows, columns = gradient[0].abs().sum(dim=0).nonzero().unbind(dim=1)
+    assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (9, 46)  # 38 pixels
+
+
+def test_a_patch_discriminator_needs_room():
+    with pytest.raises(ValueError, match="5 channel counts reach below 4×4 from 64"):
+        PatchDiscriminator(64, (8, 8, 8, 8, 8))
+
+
+def test_a_frozen_decoder_stays_while_the_discriminator_learns_at_its_own_rate():
+    stage = make(
+        use_patches=True, discriminator_channels=(8, 8), freeze_generator_steps=1, discriminator_learning_rate=0.5
+    )
+    rate = stage.discriminator_optimizer.param_groups[0]["initial_lr"]
+    assert rate == pytest.approx(0.5 * 2 / 3)  # lazy: r1_every is 2
+    assert stage.generator_optimizer.param_groups[0]["initial_lr"] < 0.01
+    before = snapshot(stage)
+    record = stage.step()
+    after = snapshot(stage)
+    moved = {name.split(".")[0] for name, value in after.items() if name in before and not value.equal(before[name])}
+    assert "discriminator" in moved and not moved & {"generator", "generator_ema"}
+    assert "g_loss" not in record and "path_length" not in record
+    record = stage.step()
+    assert "g_loss" in record
+    assert not snapshot(stage)["generator.decoder.conv.weight"].equal(before["generator.decoder.conv.weight"])

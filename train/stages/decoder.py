@@ -20,7 +20,7 @@ from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
 from train.config import DecoderConfig
 from train.data.images import ImageSet
-from train.discriminators import ImageDiscriminator
+from train.discriminators import ImageDiscriminator, PatchDiscriminator
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.latents import draw_latents, latent_codes
@@ -80,8 +80,8 @@ class DecoderStage:
             copy_decoder(decoder, self.generator)
         for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)
-        channels = config.discriminator_channels
-        self.discriminator = ImageDiscriminator(model_config.image_resolution, channels).to(self.device)
+        kind = PatchDiscriminator if config.use_patches else ImageDiscriminator
+        self.discriminator = kind(model_config.image_resolution, config.discriminator_channels).to(self.device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
@@ -94,7 +94,9 @@ class DecoderStage:
         generator_every = config.path_length_every if config.path_length_weight else 0
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         self.generator_optimizer = _lazy_adam(trained, config, generator_every)
-        self.discriminator_optimizer = _lazy_adam(self.discriminator.parameters(), config, config.r1_every)
+        self.discriminator_optimizer = _lazy_adam(
+            self.discriminator.parameters(), config, config.r1_every, config.discriminator_learning_rate
+        )
         self.state = RunState(
             {"generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator},
             {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer},
@@ -128,8 +130,10 @@ class DecoderStage:
             record = self._field_step()
         else:
             record = self._discriminator_step()
-            record |= self._generator_step()
-            if config.path_length_weight and self.state.step % config.path_length_every == 0:
+            is_frozen = self.state.step < config.field_steps + config.freeze_generator_steps
+            if not is_frozen:
+                record |= self._generator_step()
+            if config.path_length_weight and not is_frozen and self.state.step % config.path_length_every == 0:
                 record |= self._path_length_step()
         decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         update_ema(self.generator_ema, self.generator, decay)
@@ -245,7 +249,8 @@ class DecoderStage:
 
     def _penalty(self, images: Tensor, draws: dict, part: slice) -> Tensor:
         images.requires_grad_(True)
-        return losses.gradient_penalty(self.discriminator(self._augmented(images, draws, part)), images)
+        logits = self.discriminator(self._augmented(images, draws, part))
+        return losses.gradient_penalty(logits.mean(dim=1), images)
 
     def _generator_step(self) -> dict[str, float]:
         config, means = self.config, Means()
@@ -472,10 +477,10 @@ def _render_field(generator: Generator, w: Tensor, pose: Tensor) -> Tensor:
         ).thumbnail
 
 
-def _lazy_adam(parameters, config: DecoderConfig, every: int) -> torch.optim.Adam:
+def _lazy_adam(parameters, config: DecoderConfig, every: int, rate: float | None = None) -> torch.optim.Adam:
     """Adam whose rate and betas make up for a penalty that comes every so many steps (StyleGAN2, appendix B)."""
     ratio = every / (every + 1) if every else 1.0
-    rate = config.learning_rate * ratio
+    rate = (config.learning_rate if rate is None else rate) * ratio
     betas = (config.adam_beta1**ratio if config.adam_beta1 else 0.0, config.adam_beta2**ratio)
     optimizer = torch.optim.Adam(parameters, lr=rate, betas=betas)
     for group in optimizer.param_groups:
