@@ -309,6 +309,8 @@ class DecoderConfig:
         discriminator_learning_rate: The discriminator's, where it differs. When to use: a trained decoder goes on, and
             a new discriminator is to stay ahead of it.
         freeze_generator_steps: First steps, after ``field_steps``, in which only the discriminator learns.
+        adversarial_weight: Of the decoder's loss against the discriminator. When to use less: the data's pictures are
+            shown again, and the adversary is not to overdo what they teach.
         r1_gamma: Gradient penalty γ; γ/2 · ‖∇D‖².
         r1_every: Every so many steps, × as many.
         use_r2, use_relativistic_loss, augment, augment_probability, ada_target, ada_images: As in stage 1.
@@ -348,6 +350,7 @@ class DecoderConfig:
     final_learning_rate: float = 1.0
     discriminator_learning_rate: float | None = None
     freeze_generator_steps: int = 0
+    adversarial_weight: float = 1.0
     r1_gamma: float = 10.0
     r1_every: int = 16
     use_r2: bool = False

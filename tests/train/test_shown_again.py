@@ -149,3 +149,15 @@ def test_a_frozen_decoder_stays_while_the_discriminator_learns_at_its_own_rate()
     record = stage.step()
     assert "g_loss" in record
     assert not snapshot(stage)["generator.decoder.conv.weight"].equal(before["generator.decoder.conv.weight"])
+
+
+def test_the_adversary_weighs_what_it_is_said_to():
+    def gradient(weight: float) -> torch.Tensor:
+        engine = runs.RecordingEngine()
+        settings = {"shown_share": 0.0, "thumbnail_weight": 0.0, "path_length_weight": 0.0, "r1_every": 1000}
+        runs.decoder_stage(engine, dataclasses.replace(runs.SHOWING, adversarial_weight=weight, **settings)).step()
+        return engine.gradients[-1]
+
+    whole = gradient(1.0)
+    assert whole.abs().max() > 0.0
+    torch.testing.assert_close(gradient(0.25), whole / 4)

@@ -269,8 +269,9 @@ class DecoderStage:
             if draws is not None:
                 with torch.no_grad(), self.engine.autocast():
                     real_logit = self.discriminator(self._augmented(self._real(draws, part), draws, part))
-            loss = losses.g_nonsaturating_loss(logit, real_logit)
-            terms = {"g_loss": loss, "variety": image.detach().float().std(dim=0).mean()}
+            terms = {"g_loss": losses.g_nonsaturating_loss(logit, real_logit)}
+            loss = config.adversarial_weight * terms["g_loss"]
+            terms |= {"variety": image.detach().float().std(dim=0).mean()}
             if config.thumbnail_weight and "mix_z" not in scenes:  # a second style has other colours than the thumbnail
                 shrunk = F.adaptive_avg_pool2d(image.float(), thumbnail.shape[-1])
                 terms["thumbnail_l1"] = F.l1_loss(shrunk, thumbnail)
