@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera
+from stylesdf.config import preset
 from stylesdf.model import Generator
 from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
+from train.config import DECODER_PRESETS
+from train.cost import DISCRIMINATOR_PASSES, estimate
 from train.discriminators import PatchDiscriminator
 from train.loop import Habits, train
 from train.reconstruction import PictureEncoder
@@ -161,3 +164,19 @@ def test_the_adversary_weighs_what_it_is_said_to():
     whole = gradient(1.0)
     assert whole.abs().max() > 0.0
     torch.testing.assert_close(gradient(0.25), whole / 4)
+
+
+def test_what_patches_cost_is_counted_from_their_convolutions():
+    config = dataclasses.replace(DECODER_PRESETS["toy"], use_patches=True, discriminator_channels=(8, 16, 24))
+    model, counted = preset("toy"), []
+    judge = PatchDiscriminator(256, (8, 16, 24))
+    for block in judge.blocks:
+        block[0].register_forward_hook(
+            lambda conv, _, out: counted.append(conv.weight[0].numel() * out.numel())  # multiply-adds of one picture
+        )
+    judge(torch.rand(1, 3, 256, 256))
+    other = dataclasses.replace(config, discriminator_channels=(16, 16, 24))
+    less, more = (estimate(model, each)["teraflops"] for each in (config, other))
+    twice = counted[0] + 16 * 16 * 8 * 64 * 64  # the first layer has twice the outputs, the second twice the inputs
+    images = config.steps * config.batch_size
+    assert more - less == pytest.approx(DISCRIMINATOR_PASSES * twice * images / 1e12, abs=0.11)
