@@ -296,10 +296,10 @@ class DecoderStage:
             part: Of it, these images.
         """
         rows, pictures = self._renderings.shown_pictures(scenes["entry"][part])
-        if not rows:
+        if not len(rows):
             return dict.fromkeys(("reconstruction", "features_l1"), image.new_zeros((), dtype=torch.float32))
-        pictures, share = pictures.to(self.device), len(rows) / len(image)
         mine = {"augmentation": scenes["augmentation"][part][rows]} if self.config.augment else {}
+        rows, pictures, share = rows.to(self.device), pictures.to(self.device), len(rows) / len(image)
         with torch.no_grad(), self.engine.autocast():
             targets = self.discriminator.look(self._augmented(pictures, mine, slice(None)))
         distances = [F.l1_loss(ours[rows].float(), theirs.float()) for ours, theirs in zip(maps, targets)]
@@ -382,13 +382,15 @@ class RenderingPool:
         self.w = torch.zeros(size, model.latent_size)
         self.features = torch.zeros(size, *map_size, dtype=torch.float16)  # in [-1, 1]: half precision is enough
         self.thumbnails = torch.zeros(size, 3, *map_size[1:])
+        self.pictures = torch.full((size,), -1)  # of the data, that are shown again; -1 where none is
 
     def advance_to(self, step: int) -> None:
         """Hold the renderings from number ``step`` on."""
         for number in range(max(self.next, step), step + self.size):
-            w, pose, _ = self._scene(number)
+            w, pose, picture = self._scene(number)
             features, thumbnail = _render_scenes(self.generator, w, pose)
             slot = number % self.size
+            self.pictures[slot] = -1 if picture is None else picture
             self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
         self.next = step + self.size
 
@@ -403,35 +405,28 @@ class RenderingPool:
         latents = draw_latents(1, model.latent_size, self.least_truncation, random)
         return _codes(self.generator, take(latents, slice(None), self.generator.device)), pose, None
 
-    def _numbers(self, index: Tensor) -> list[int]:
-        """Return the numbers of the renderings in some entries."""
-        first = self.next - self.size
-        return [first + (slot - first) % self.size for slot in index.tolist()]
-
     def targets(self, index: Tensor) -> Tensor:
         """Return what some entries' images should be: pictures shown again, or else the field's own. ``(B, 3, R, R)``.
 
         The field's own has one ray per pixel of the image.
         """
-        images = []
-        for number in self._numbers(index):
-            w, pose, picture = self._scene(number)
-            if picture is not None:
-                images.append(self.shown.data.image_batch(torch.tensor([picture])))
+        first, images = self.next - self.size, []
+        for slot in index.tolist():
+            number = first + (slot - first) % self.size
+            if self.pictures[slot] >= 0:
+                images.append(self.shown.data.image_batch(self.pictures[slot : slot + 1]))
                 continue
             if number not in self._field_images:
+                w, pose, _ = self._scene(number)
                 self._field_images[number] = _render_field(self.generator, w, pose).to(torch.float16).cpu()
             images.append(self._field_images[number].float())
-        first = self.next - self.size
         self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
         return torch.cat(images).to(self.generator.device)
 
-    def shown_pictures(self, index: Tensor) -> tuple[list[int], Tensor | None]:
-        """Return which of some entries show a picture of the data again, and these pictures, ``(N, 3, R, R)``."""
-        pictures = [self._scene(number)[2] for number in self._numbers(index)]
-        rows = [row for row, picture in enumerate(pictures) if picture is not None]
-        shown = torch.tensor([pictures[row] for row in rows])
-        return rows, self.shown.data.image_batch(shown) if rows else None
+    def shown_pictures(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which of some entries show a picture of the data again, ``(N,)``, and these, ``(N, 3, R, R)``."""
+        rows = (self.pictures[index] >= 0).nonzero()[:, 0]
+        return rows, self.shown.data.image_batch(self.pictures[index][rows])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""
