@@ -42,7 +42,7 @@ STAGES = {
     "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
     "renderer": ("stage 1: field and thumbnail", False),
     "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True),
-    "polish": ("sharper density, solid inside, smoother surface, the same pictures; needs no data", True),
+    "polish": ("sharper density, solid inside, smoother surface, the same pictures", True),
     "decoder": ("stage 2: image, renderer frozen", True),
 }
 PRESETS = {
@@ -113,15 +113,17 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
     if name == "decoder":
         decoder_help = "model whose decoder and image discriminator to train on, as the one that was fine-tuned"
         run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
-    if needs_data:
-        data = stage.add_argument_group("data")
-        data.add_argument("--data", required=True, help="folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]")
+    if needs_data or name == "polish":
+        data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
+        data_help = "folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]"
+        data.add_argument("--data", required=needs_data, help=data_help)
         data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
         data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
         data.add_argument("--split", default="train", help="of a hub data set")
         data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
         data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
         data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+    if needs_data:
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
@@ -189,7 +191,9 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
     decoder = PretrainedGenerator.from_pretrained(decoder_from) if decoder_from else None
     if args.command == "polish":
         renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
-        train(PolishStage(renderer_config, stage_config, initial, engine), args.out, habits, card=initial.card)
+        data = _data(args, renderer_config) if args.data else None
+        stage = PolishStage(renderer_config, stage_config, initial, engine, data)
+        train(stage, args.out, habits, card=initial.card)
         return
     if initial is not None:
         source = (decoder or initial).config

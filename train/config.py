@@ -248,7 +248,7 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class PolishConfig:
-    """Polishing of a trained renderer, between the stages; not in the paper. It needs no data.
+    """Polishing of a trained renderer, between the stages; not in the paper. Only ``rectify_poses`` needs data.
 
     Attributes:
         steps: How many.
@@ -267,6 +267,8 @@ class PolishConfig:
         smoothness_weight: Of the mean squared difference of neighbouring unit normals.
         speckle_weight: Of the loss that draws faint blotches of colour together and leaves edges (``speckle_loss``).
             When to use: the adversary left coats mottled.
+        rectify_poses: Turn each head so that what a reader, taught the data's labelled poses before the first step,
+            sees is the pose that was asked for. When to use: heads look, each its own way, up, down or aside.
         ema_decay: Of the published average, per step.
         seed: Of everything random.
     """
@@ -288,6 +290,7 @@ class PolishConfig:
     solidity_weight: float = 50.0
     smoothness_weight: float = 0.3
     speckle_weight: float = 0.0
+    rectify_poses: bool = False
     ema_decay: float = 0.995
     seed: int = 0
 

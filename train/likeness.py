@@ -18,7 +18,7 @@ from stylesdf.camera import Camera, sample_poses
 from stylesdf.model import Generator
 from train.distances import frechet_distance, kernel_distance, recall
 from train.metrics import REFERENCE_SEED, Context, Quantity, differs_from_background, draw_full, latent, metric
-from train.reader import to_reader_size
+from train.poses import to_reader_size
 
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
 NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991

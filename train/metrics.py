@@ -27,7 +27,8 @@ from stylesdf.renderer import points_per_chunk
 from train.data.images import ImageSet, to_signed
 from train.data.toy_heads import BACKGROUND, SPECIES
 from train.inception import Inception, InceptionOptions, load_inception
-from train.reader import MAX_PITCH, MAX_YAW, HeadReader, draw_heads, load_reader, to_reader_size, uniform_poses
+from train.poses import MAX_PITCH, MAX_YAW, to_reader_size
+from train.reader import HeadReader, draw_heads, load_reader, uniform_poses
 
 READER_PATH = Path(__file__).parent / "data" / "toy-reader.safetensors"  # trained once, as ``train.reader`` says
 REFERENCE_SEED = 20_240_602  # heads to hold results against; neither the reader nor a data set has seen them

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,28 +18,18 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from train.data.toy_heads import SPECIES, render_heads, sample_head
+from train.poses import CHUNK, MAX_PITCH, MAX_YAW, POSE_RECIPE, RESOLUTION, PoseReader, learn, pose_loss
 
 log = logging.getLogger(__name__)
-RESOLUTION = 64
-MAX_YAW, MAX_PITCH = math.radians(35.0), math.radians(20.0)
 SCHOOL_SEED = 20_240_601  # no data set should have it
-RECIPE = {"version": 1, "pictures": 4000, "epochs": 12, "batch": 50, "rate": 3e-3, "seed": SCHOOL_SEED}
-_CHUNK = 100
+RECIPE = {"version": 1, "pictures": 4000, **POSE_RECIPE, "seed": SCHOOL_SEED}
 
 
-class HeadReader(nn.Module):
-    """Strided convolutions; row and column coordinates beside the colours."""
+class HeadReader(PoseReader):
+    """A reader of poses that tells the species, too."""
 
     def __init__(self) -> None:
         super().__init__()
-        layers, channels = [], 5
-        for index, width in enumerate((24, 48, 96, 128)):  # 64 -> 32 -> 16 -> 8 -> 4
-            size = 5 if index == 0 else 3
-            layers += [nn.Conv2d(channels, width, size, stride=2, padding=size // 2, bias=False), nn.BatchNorm2d(width)]
-            layers += [nn.ReLU(inplace=True)]
-            channels = width
-        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4 * 4, 128), nn.ReLU(inplace=True))
-        self.pose = nn.Linear(128, 2)
         self.species = nn.Linear(128, len(SPECIES))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,26 +40,13 @@ class HeadReader(nn.Module):
     @torch.no_grad()
     def features(self, pictures: Tensor) -> Tensor:
         """Return what poses and species are read from, of pictures in [−1, 1] ``(N, 3, 64, 64)``. ``(N, 128)``."""
-        return torch.cat([self._hidden(chunk) for chunk in pictures.split(_CHUNK)])
-
-    def _hidden(self, pictures: Tensor) -> Tensor:
-        axis = torch.linspace(-1.0, 1.0, RESOLUTION, device=pictures.device)
-        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-        places = torch.stack([rows, columns]).expand(pictures.shape[0], -1, -1, -1)
-        return self.trunk(torch.cat([pictures, places], dim=1))
+        return torch.cat([self._hidden(chunk) for chunk in pictures.split(CHUNK)])
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return (yaw, pitch) in radians ``(N, 2)`` and the species' numbers ``(N,)``."""
-        poses, species = zip(*(self(chunk) for chunk in pictures.split(_CHUNK)))
-        return torch.cat(poses) * torch.tensor([MAX_YAW, MAX_PITCH]), torch.cat(species).argmax(dim=1)
-
-
-def to_reader_size(pictures: Tensor) -> Tensor:
-    """Average pictures ``(N, C, R, R)`` down to 64×64; smaller ones are enlarged."""
-    if pictures.shape[-1] < RESOLUTION:
-        return F.interpolate(pictures, RESOLUTION, mode="bilinear", align_corners=False)
-    return F.adaptive_avg_pool2d(pictures, RESOLUTION)
+        shares, species = zip(*(self(chunk) for chunk in pictures.split(CHUNK)))
+        return torch.cat(shares) * torch.tensor([MAX_YAW, MAX_PITCH]), torch.cat(species).argmax(dim=1)
 
 
 def draw_heads(
@@ -83,8 +59,8 @@ def draw_heads(
         numbers ``(N,)``.
     """
     pictures, depths, species = [], [], []
-    for start in range(0, len(yaw), _CHUNK):
-        stop = min(start + _CHUNK, len(yaw))
+    for start in range(0, len(yaw), CHUNK):
+        stop = min(start + CHUNK, len(yaw))
         heads = [sample_head(index, seed) for index in range(start, stop)]
         drawn = render_heads(heads, yaw[start:stop], pitch[start:stop], RESOLUTION, supersample=2)
         pictures.append(drawn.rgb.permute(0, 3, 1, 2) * 2.0 - 1.0)
@@ -129,44 +105,20 @@ def load_reader(path: str | Path, report: Callable[[float], None] = lambda share
     return reader
 
 
-@torch.enable_grad()
 def train_reader(report: Callable[[float], None] = lambda share: None, **recipe) -> HeadReader:
     """Draw heads and train a reader on them; ``recipe`` overrides entries of ``RECIPE``."""
     recipe = {**RECIPE, **recipe}
-    count, batch_size = recipe["pictures"], recipe["batch"]
+    count = recipe["pictures"]
     random = torch.Generator().manual_seed(recipe["seed"])
     poses = (torch.rand(count, 2, generator=random) * 2 - 1) * torch.tensor([MAX_YAW, MAX_PITCH])
     pictures, _, species = draw_heads(recipe["seed"], poses[:, 0], poses[:, 1], lambda share: report(0.4 * share))
-    targets = poses / torch.tensor([MAX_YAW, MAX_PITCH])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe["seed"])
         reader = HeadReader()
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=recipe["rate"], weight_decay=1e-3)
-    total = recipe["epochs"] * (count // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe["rate"], total_steps=total)
-    step = 0
-    for _ in range(recipe["epochs"]):
-        order = torch.randperm(count, generator=random)
-        for index in order.split(batch_size)[: count // batch_size]:
-            seen_poses, logits = reader(_worn(pictures[index], random))
-            pose_loss = F.smooth_l1_loss(seen_poses, targets[index], beta=0.1)
-            loss = pose_loss + 0.1 * F.cross_entropy(logits, species[index])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            if step % 25 == 0 or step == total:
-                report(0.4 + 0.6 * step / total)
-    return reader.eval()
 
+    def loss(seen: Tensor, index: Tensor) -> Tensor:
+        shares, logits = reader(seen)
+        return pose_loss(shares, poses[index]) + 0.1 * F.cross_entropy(logits, species[index])
 
-def _worn(pictures: Tensor, random: torch.Generator) -> Tensor:
-    """Pictures as a generator may draw them: half of them blurred, all a little noisy, brighter or darker."""
-    count = pictures.shape[0]
-    blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    share = (torch.rand(count, 1, 1, 1, generator=random) * 2.0 - 1.0).clamp(min=0.0)
-    noise = torch.randn(pictures.shape, generator=random) * 0.05 * torch.rand(count, 1, 1, 1, generator=random)
-    gain = 1.0 + 0.1 * torch.randn(count, 1, 1, 1, generator=random)
-    shift = 0.05 * torch.randn(count, 3, 1, 1, generator=random)
-    return torch.lerp(pictures, blurred, share) * gain + shift + noise
+    learn(reader, pictures, loss, recipe, random, lambda share: report(0.4 + 0.6 * share))
+    return reader

@@ -2,7 +2,8 @@
 
 No data and no discriminator: the renderer is its own teacher. Its pictures stay what they are; what an adversary never
 sees, or sees as well in fuzz around the surface as in the surface, is put right: β falls far below what it was, so that
-rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn together.
+rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn together. Where
+poses are labelled, a reader of poses can say by how much each head looks aside, and the teacher is shown turned by it.
 
 Shapes: B batch, H W image, P points.
 """
@@ -24,14 +25,17 @@ from stylesdf.surface import SurfaceGuide, render_guided_batch
 from train import losses
 from train.chunked import ChunkedField
 from train.config import PolishConfig
+from train.data.images import ImageSet
 from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
 from train.latents import draw_latents, latent_codes
+from train.poses import PoseReader, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
 from train.state import RunState
 
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
+MOST_TURN = 0.1  # radians, by which a head is turned; more is taken for a reader's mistake
 RENDERING = {"viewdirs": "world", "with_features": False}
 
 
@@ -43,14 +47,25 @@ class PolishStage:
         config: Settings of the stage.
         teacher: The trained generator.
         engine: Where it runs; None is one process on the CPU.
+        data: Pictures with poses, for ``rectify_poses``.
+
+    Raises:
+        ValueError: ``rectify_poses`` is on without them.
     """
 
     name = "polish"
 
     def __init__(
-        self, model_config: StyleSDFConfig, config: PolishConfig, teacher: Generator, engine: Engine | None = None
+        self,
+        model_config: StyleSDFConfig,
+        config: PolishConfig,
+        teacher: Generator,
+        engine: Engine | None = None,
+        data: ImageSet | None = None,
     ) -> None:
-        self.config = config
+        if config.rectify_poses and (data is None or data.poses is None):
+            raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
+        self.config, self.data = config, data
         self.engine = engine or Engine()
         self.device = self.engine.device
         torch.manual_seed(config.seed)
@@ -59,9 +74,11 @@ class PolishStage:
         self.teacher = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.generator.field.parameters(), lr=config.learning_rate)
-        self.state = RunState(
-            {"generator": self.generator, "generator_ema": self.generator_ema}, {"optimizer": self.optimizer}
-        )
+        modules = {"generator": self.generator, "generator_ema": self.generator_ema}
+        if config.rectify_poses:
+            self.reader = PoseReader().to(self.device).eval()
+            modules["reader"] = self.reader
+        self.state = RunState(modules, {"optimizer": self.optimizer})
 
     @property
     def images_per_step(self) -> int:
@@ -74,7 +91,9 @@ class PolishStage:
         return {"num_samples": 48}
 
     def prepare(self) -> None:
-        """Nothing comes before the first step."""
+        """Teach the reader of poses, where there is one."""
+        if self.config.rectify_poses:
+            self.reader.load_state_dict(learn_poses(self.data, self.config.seed).state_dict())
 
     def step(self) -> dict[str, float]:
         """Take one step; return every term."""
@@ -90,7 +109,7 @@ class PolishStage:
             with torch.no_grad():
                 codes = latent_codes(self.generator.renderer_mapping, mine)
             camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
-            taught = self._teach(codes, camera)
+            taught = self._teach(codes, mine["pose"])
             field = ChunkedField(self.generator.field.condition(codes))
             terms = self._terms(field, camera, taught, mine)
             sum(getattr(config, f"{name}_weight") * share * value for name, value in terms.items()).backward()
@@ -124,12 +143,21 @@ class PolishStage:
         }
 
     @torch.no_grad()
-    def _teach(self, codes: Tensor, camera: Camera) -> RenderOutput:
+    def _teach(self, codes: Tensor, pose: Tensor) -> RenderOutput:
+        """Draw what the teacher shows when it is asked for poses (yaw, pitch), radians ``(B, 2)``."""
         model = self.teacher
         fields = [model.field.condition(code) for code in codes.split(1)]
         guides = [SurfaceGuide.measure(field, model.config) for field in fields]
-        samples = TEACHER_OVERSAMPLING * model.config.num_samples
-        return render_guided_batch(model.renderer, fields, guides, camera, num_samples=samples, **RENDERING)
+
+        def draw(pose: Tensor, samples: int) -> RenderOutput:
+            camera = Camera.from_angles(pose[:, 0], pose[:, 1])
+            return render_guided_batch(model.renderer, fields, guides, camera, num_samples=samples, **RENDERING)
+
+        samples = model.config.num_samples
+        if self.config.rectify_poses:
+            seen = self.reader.angles(to_reader_size(draw(pose, samples).thumbnail))
+            pose = pose + (pose - seen).clamp(-MOST_TURN, MOST_TURN)
+        return draw(pose, TEACHER_OVERSAMPLING * samples)
 
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
         config, model = self.config, self.generator.config
