@@ -106,6 +106,14 @@ def learn(
     reader.eval()
 
 
+def check_poses(data: ImageSet) -> None:
+    """Raise ValueError where poses cannot be learned: the data has none, or too few pictures."""
+    if data.poses is None:
+        raise ValueError("poses cannot be learned: the data has no yaw and pitch in metadata.jsonl")
+    if len(data) < FEWEST:
+        raise ValueError(f"poses cannot be learned from {len(data)} pictures, expected at least {FEWEST}")
+
+
 def learn_poses(data: ImageSet, seed: int) -> PoseReader:
     """Train a reader on the data's own poses; every tenth picture is its exam, which the log tells.
 
@@ -116,10 +124,7 @@ def learn_poses(data: ImageSet, seed: int) -> PoseReader:
     Raises:
         ValueError: The data has no poses, or too few pictures.
     """
-    if data.poses is None:
-        raise ValueError("poses cannot be learned: the data has no yaw and pitch in metadata.jsonl")
-    if len(data) < FEWEST:
-        raise ValueError(f"poses cannot be learned from {len(data)} pictures, expected at least {FEWEST}")
+    check_poses(data)
     resolution, numbers = data.thumbnails.shape[-1], torch.arange(len(data))
     pictures = torch.cat([to_reader_size(data.thumbnail_batch(index, resolution, 3)) for index in numbers.split(CHUNK)])
     is_exam = numbers % HELD_OUT == 0

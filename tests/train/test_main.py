@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
 
 
+TOY = str(Path(__file__).parents[2] / "checkpoints" / "toy-heads")
 RENDERER = ["renderer", "--preset", "toy", "--device", "cpu", "--set"]
 RENDERER += ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=0"] + [
     f"phases.{phase}.{setting}" for phase in range(3) for setting in ("steps=1", "batch_size=2", "num_samples=2")
@@ -135,6 +137,8 @@ def test_a_tracker_gets_the_terms(tmp_path):
         (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1"], "micro_batch is -1"),
         (["renderer", "--data", ".", "--set", "sede=1"], "unknown setting 'sede'"),
         (["decoder", "--data", ".", "--init-from", "no/such/folder"], "no/such/folder"),
+        (["polish", "--init-from", TOY, "--set", "rectify_poses=true"], "rectify_poses is on, it needs --data"),
+        (["polish", "--init-from", TOY, "--data", "toy-heads:3", "--set", "rectify_poses=true"], "from 3 pictures"),
         (["toy-heads", "--count", "0"], "count must be at least 1, got 0"),
     ],
 )

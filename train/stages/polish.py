@@ -30,7 +30,7 @@ from train.ema import update_ema
 from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
 from train.latents import draw_latents, latent_codes
-from train.poses import PoseReader, learn_poses, to_reader_size
+from train.poses import PoseReader, check_poses, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
 from train.state import RunState
 
@@ -50,7 +50,7 @@ class PolishStage:
         data: Pictures with poses, for ``rectify_poses``.
 
     Raises:
-        ValueError: ``rectify_poses`` is on without them.
+        ValueError: ``rectify_poses`` is on without them, or with too few.
     """
 
     name = "polish"
@@ -63,8 +63,10 @@ class PolishStage:
         engine: Engine | None = None,
         data: ImageSet | None = None,
     ) -> None:
-        if config.rectify_poses and (data is None or data.poses is None):
+        if config.rectify_poses and data is None:
             raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
+        if config.rectify_poses:
+            check_poses(data)
         self.config, self.data = config, data
         self.engine = engine or Engine()
         self.device = self.engine.device
