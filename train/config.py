@@ -268,7 +268,8 @@ class PolishConfig:
         speckle_weight: Of the loss that draws faint blotches of colour together and leaves edges (``speckle_loss``).
             When to use: the adversary left coats mottled.
         rectify_poses: Turn each head so that what a reader, taught the data's labelled poses before the first step,
-            sees is the pose that was asked for. When to use: heads look, each its own way, up, down or aside.
+            sees, in the mean over views, is what was asked for. When to use: heads look, each its own way, up, down or
+            aside.
         ema_decay: Of the published average, per step.
         seed: Of everything random.
     """

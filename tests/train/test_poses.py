@@ -15,7 +15,7 @@ from train.latents import latent_codes
 from train.loop import Habits, train
 from train.poses import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
 from train.stages import PolishStage
-from train.stages.polish import MOST_TURN
+from train.stages.polish import MOST_TURN, READINGS
 
 RECTIFYING = dataclasses.replace(CONFIG, rectify_poses=True)
 
@@ -74,26 +74,28 @@ def make(teacher=None, engine=None, data: ImageSet | None = DATA, config=RECTIFY
 
 
 class Squinting(torch.nn.Module):
-    """Reads every pose as the asked one and the same turn more."""
+    """Is shown some views one after the other, and reads each as turned by the same too much, give or take."""
 
-    def __init__(self, asked: torch.Tensor, turn: tuple[float, float]) -> None:
+    def __init__(self, views: torch.Tensor, turn: tuple[float, float]) -> None:
         super().__init__()
-        self.asked, self.turn = asked, torch.tensor(turn)
+        errors = torch.tensor([0.01, -0.02, 0.03, -0.02])[:, None, None]
+        self.answers = iter(views.transpose(0, 1) + torch.tensor(turn) + errors)
 
     def angles(self, pictures: torch.Tensor) -> torch.Tensor:
         assert pictures.shape[1:] == (3, 64, 64)
-        return self.asked + self.turn
+        return next(self.answers)
 
 
 @pytest.mark.parametrize("turn", [(0.0, 0.0), (0.03, -0.06), (-0.5, 0.5)])
 def test_the_teacher_is_turned_back_by_what_is_read_and_not_by_much(turn):
     rectifying, plain = make(), make_polish()
     pose = torch.tensor([[0.2, 0.1], [-0.1, 0.0]])
-    rectifying.reader = Squinting(pose, turn)
+    views = torch.randn(2, READINGS, 2) * 0.2
+    rectifying.reader = Squinting(views, turn)
     with torch.no_grad():
         codes = plain.generator.renderer_mapping(torch.randn(2, plain.generator.config.latent_size))
     back = -torch.tensor(turn).clamp(-MOST_TURN, MOST_TURN)
-    taught, expected = rectifying._teach(codes, pose), plain._teach(codes, pose + back)
+    taught, expected = rectifying._teach(codes, pose, views), plain._teach(codes, pose + back)
     torch.testing.assert_close(taught.thumbnail, expected.thumbnail)
     torch.testing.assert_close(taught.xyz, expected.xyz)
 
@@ -102,7 +104,7 @@ def test_a_step_holds_the_pupil_as_asked_against_the_teacher_as_turned(monkeypat
     stage, turn = make(), torch.tensor([0.05, -0.02])
     drawn = stage._draw()
     monkeypatch.setattr(stage, "_draw", lambda: drawn)
-    stage.reader = Squinting(drawn["pose"], tuple(turn.tolist()))
+    stage.reader = Squinting(drawn["views"], tuple(turn.tolist()))
     terms, seen = stage._terms, []
     monkeypatch.setattr(stage, "_terms", lambda *arguments: seen.append(arguments) or terms(*arguments))
     stage.step()

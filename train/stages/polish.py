@@ -35,6 +35,7 @@ from train.pretrained import copy_renderer
 from train.state import RunState
 
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
+READINGS = 4  # views of a head, of which the mean says how far it looks aside
 MOST_TURN = 0.1  # radians, by which a head is turned; more is taken for a reader's mistake
 RENDERING = {"viewdirs": "world", "with_features": False}
 
@@ -111,7 +112,7 @@ class PolishStage:
             with torch.no_grad():
                 codes = latent_codes(self.generator.renderer_mapping, mine)
             camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
-            taught = self._teach(codes, mine["pose"])
+            taught = self._teach(codes, mine["pose"], mine.get("views"))
             field = ChunkedField(self.generator.field.condition(codes))
             terms = self._terms(field, camera, taught, mine)
             sum(getattr(config, f"{name}_weight") * share * value for name, value in terms.items()).backward()
@@ -134,9 +135,13 @@ class PolishStage:
         """Draw what a batch needs, on the CPU and for all processes."""
         config, model = self.config, self.generator.config
         batch, size = config.batch_size, model.render_resolution
+        prior = model.pose_yaw, model.pose_pitch, model.pose_distribution
+        draws = draw_latents(batch, model.latent_size, config.least_truncation)
+        if config.rectify_poses:
+            draws["views"] = sample_poses(batch * READINGS, *prior).view(batch, READINGS, 2)
         return {
-            **draw_latents(batch, model.latent_size, config.least_truncation),
-            "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
+            **draws,
+            "pose": sample_poses(batch, *prior),
             "offset": torch.rand(batch, size, size),
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
             "pixel": torch.rand(batch, config.num_surface_points),
@@ -145,8 +150,11 @@ class PolishStage:
         }
 
     @torch.no_grad()
-    def _teach(self, codes: Tensor, pose: Tensor) -> RenderOutput:
-        """Draw what the teacher shows when it is asked for poses (yaw, pitch), radians ``(B, 2)``."""
+    def _teach(self, codes: Tensor, pose: Tensor, views: Tensor | None = None) -> RenderOutput:
+        """Draw what the teacher shows from (yaw, pitch), radians ``(B, 2)``.
+
+        With ``views``, ``(B, V, 2)``, each head is first turned by what the reader sees too much in these.
+        """
         model = self.teacher
         fields = [model.field.condition(code) for code in codes.split(1)]
         guides = [SurfaceGuide.measure(field, model.config) for field in fields]
@@ -156,9 +164,9 @@ class PolishStage:
             return render_guided_batch(model.renderer, fields, guides, camera, num_samples=samples, **RENDERING)
 
         samples = model.config.num_samples
-        if self.config.rectify_poses:
-            seen = self.reader.angles(to_reader_size(draw(pose, samples).thumbnail))
-            pose = pose + (pose - seen).clamp(-MOST_TURN, MOST_TURN)
+        if views is not None:
+            aside = [self.reader.angles(to_reader_size(draw(v, samples).thumbnail)) - v for v in views.unbind(dim=1)]
+            pose = pose - torch.stack(aside).mean(dim=0).clamp(-MOST_TURN, MOST_TURN)
         return draw(pose, TEACHER_OVERSAMPLING * samples)
 
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
