@@ -22,6 +22,7 @@ CHUNK = 100
 POSE_RECIPE = {"epochs": 12, "batch": 50, "rate": 3e-3}
 HELD_OUT = 10  # every so many pictures one is kept for the exam
 FEWEST = 2 * POSE_RECIPE["batch"]
+MOST = 10_000  # pictures; more take memory and minutes, and teach little more
 
 
 class PoseReader(nn.Module):
@@ -117,6 +118,8 @@ def check_poses(data: ImageSet) -> None:
 def learn_poses(data: ImageSet, seed: int) -> PoseReader:
     """Train a reader on the data's own poses; every tenth picture is its exam, which the log tells.
 
+    Of more than ``MOST`` pictures, so many are drawn by lot.
+
     Args:
         data: Pictures with poses.
         seed: Of weights and order.
@@ -125,16 +128,19 @@ def learn_poses(data: ImageSet, seed: int) -> PoseReader:
         ValueError: The data has no poses, or too few pictures.
     """
     check_poses(data)
-    resolution, numbers = data.thumbnails.shape[-1], torch.arange(len(data))
-    pictures = torch.cat([to_reader_size(data.thumbnail_batch(index, resolution, 3)) for index in numbers.split(CHUNK)])
-    is_exam = numbers % HELD_OUT == 0
-    school, poses = pictures[~is_exam], data.poses[~is_exam]
+    random = torch.Generator().manual_seed(seed)
+    chosen = torch.arange(len(data))
+    if len(data) > MOST:
+        chosen = torch.randperm(len(data), generator=random)[:MOST]
+    resolution = data.thumbnails.shape[-1]
+    pictures = torch.cat([to_reader_size(data.thumbnail_batch(part, resolution, 3)) for part in chosen.split(CHUNK)])
+    is_exam = torch.arange(len(chosen)) % HELD_OUT == 0
+    school, poses = pictures[~is_exam], data.poses[chosen[~is_exam]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = PoseReader()
-    random = torch.Generator().manual_seed(seed)
     learn(reader, school, lambda seen, index: pose_loss(reader(seen), poses[index]), POSE_RECIPE, random)
-    errors = (reader.angles(pictures[is_exam]) - data.poses[is_exam]).abs().mean(dim=0).rad2deg()
+    errors = (reader.angles(pictures[is_exam]) - data.poses[chosen[is_exam]]).abs().mean(dim=0).rad2deg()
     log.info("poses are read off unseen pictures to %.1f° of yaw and %.1f° of pitch on average", *errors.tolist())
     return reader
 

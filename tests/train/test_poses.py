@@ -10,6 +10,7 @@ from stylesdf.camera import Camera
 from tests.train.test_polish import CONFIG
 from tests.train.test_polish import make as make_polish
 from tests.train.test_training import interrupt_and_resume
+from train import poses
 from train.data.images import ImageSet
 from train.latents import latent_codes
 from train.loop import Habits, train
@@ -48,6 +49,18 @@ def test_learning_leaves_the_randomness_of_the_run_alone_and_repeats():
     first, second = (learn_poses(data, seed=1).state_dict() for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_part_of_many_pictures_is_enough(monkeypatch):
+    data, asked = blobs(300), []
+    monkeypatch.setattr(poses, "MOST", 120)
+    take = ImageSet.thumbnail_batch
+    monkeypatch.setattr(
+        ImageSet, "thumbnail_batch", lambda self, part, *rest: asked.append(part) or take(self, part, *rest)
+    )
+    learn_poses(data, seed=0)
+    numbers = torch.cat(asked).tolist()
+    assert len(numbers) == len(set(numbers)) == 120 and max(numbers) >= 200
 
 
 def test_too_few_pictures_and_unknown_poses_are_refused():
