@@ -11,6 +11,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+if torch.distributed.is_available():
+    # Its functions take the process group as it is when they are defined for their default. An optimiser imports it:
+    # were there a group by then, its threads would outlive Accelerator.end_training(), and sometimes abort the process.
+    import torch.distributed.nn  # noqa: F401
+
 
 class Engine:
     """Processes, micro-batches and precision of a run.
