@@ -19,8 +19,6 @@ from train.poses import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
 from train.stages import PolishStage
 from train.stages.polish import MOST_TURN, READINGS
 
-RECTIFYING = dataclasses.replace(CONFIG, rectify_poses=True)
-
 
 def blobs(count: int) -> ImageSet:
     """Pictures with a bright blob where the pose is."""
@@ -31,6 +29,14 @@ def blobs(count: int) -> ImageSet:
     pictures = np.repeat((230 * np.exp(-8 * away))[:, None], 3, axis=1).astype(np.uint8)
     known = torch.from_numpy(true) * torch.tensor([MAX_YAW, MAX_PITCH])
     return ImageSet(images=pictures, thumbnails=pictures, poses=known)
+
+
+DATA = blobs(100)
+
+
+def make(engine=None, data: ImageSet | None = DATA) -> PolishStage:
+    plain, config = make_polish(), dataclasses.replace(CONFIG, rectify_poses=True)
+    return PolishStage(plain.generator.config, config, plain.teacher, engine, data)
 
 
 def test_poses_are_learned_from_the_data_s_own(caplog):
@@ -77,14 +83,6 @@ def test_rectifying_needs_poses():
         make(data=None)
     with pytest.raises(ValueError, match="no yaw and pitch"):
         make(data=dataclasses.replace(DATA, poses=None))
-
-
-DATA = blobs(100)
-
-
-def make(teacher=None, engine=None, data: ImageSet | None = DATA, config=RECTIFYING) -> PolishStage:
-    plain = make_polish(teacher=teacher)
-    return PolishStage(plain.generator.config, config, plain.teacher, engine, data)
 
 
 class Squinting(torch.nn.Module):

@@ -1,9 +1,10 @@
 """Polish a trained renderer: the same pictures from a sharper density, a solid inside and a smoother surface.
 
-No data and no discriminator: the renderer is its own teacher. Its pictures stay what they are; what an adversary never
-sees, or sees as well in fuzz around the surface as in the surface, is put right: β falls far below what it was, so that
-rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn together. Where
-poses are labelled, a reader of poses can say by how much each head looks aside, and the teacher is shown turned by it.
+No discriminator, and no data but for poses: the renderer is its own teacher. Its pictures stay what they are; what an
+adversary never sees, or sees as well in fuzz around the surface as in the surface, is put right: β falls far below what
+it was, so that rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn
+together. Where poses are labelled, a reader of poses can say by how much each head looks aside, and the teacher is
+shown turned by it.
 
 Shapes: B batch, H W image, P points.
 """
@@ -64,9 +65,9 @@ class PolishStage:
         engine: Engine | None = None,
         data: ImageSet | None = None,
     ) -> None:
-        if config.rectify_poses and data is None:
-            raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
         if config.rectify_poses:
+            if data is None:
+                raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
             check_poses(data)
         self.config, self.data = config, data
         self.engine = engine or Engine()
