@@ -48,6 +48,7 @@ class ImageSet:
         name: Of the source, for people.
         identity: Of the decoded pictures, for what is kept about them; other pictures or sizes have another one.
             Empty: nothing is to be kept.
+        subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other.
     """
 
     images: np.ndarray
@@ -55,6 +56,7 @@ class ImageSet:
     poses: Tensor | None
     name: str = ""
     identity: str = ""
+    subject: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -121,8 +123,8 @@ def load_images(
     that the next would take for finished.
 
     Args:
-        source: A folder, searched with its subfolders; a zip; ``toy-heads`` or ``toy-heads:COUNT``, drawn on the
-            spot; or a data set id of the Hugging Face hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file
+        source: A folder, searched with its subfolders; a zip; ``toy-heads``, ``people`` or these with ``:COUNT``,
+            drawn on the spot; or a data set id of the Hugging Face hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file
             ``metadata.jsonl`` with ``file_name``, ``yaw`` and ``pitch`` (radians) in a folder or zip, or columns of
             these names, give poses.
         image_resolution: R in pixels.
@@ -146,7 +148,10 @@ def load_images(
         split=split,
         streaming=streaming,
         limit=limit,
-        toy_heads=lambda count: _draw_toy_heads(root, count, image_resolution),
+        drawn={
+            "toy-heads": lambda count: _draw_toy_heads(root, count, image_resolution),
+            "people": lambda count: _draw_people(root, count, image_resolution),
+        },
     )
     key = {"format": FORMAT, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
     folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -154,7 +159,7 @@ def load_images(
     with FileLock(folder.with_suffix(".lock")):  # the system lets go of it when its holder is killed
         if not folder.exists():
             _decode_all(found, folder, image_resolution, thumbnail_resolution)
-    return _open(folder, found.name)
+    return _open(folder, found.name, found.subject)
 
 
 def _draw_toy_heads(root: Path, count: int, size: int) -> Path:
@@ -166,7 +171,17 @@ def _draw_toy_heads(root: Path, count: int, size: int) -> Path:
     return folder
 
 
-def _open(folder: Path, name: str) -> ImageSet:
+def _draw_people(root: Path, count: int, size: int) -> Path:
+    from train.data.people.write import PeopleConfig, write_people
+
+    folder = root / f"people-{count}-{size}"
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        write_people(folder, PeopleConfig(count=count, image_size=size), jobs=os.cpu_count() or 1)
+    return folder
+
+
+def _open(folder: Path, name: str, subject: str) -> ImageSet:
     facts = json.loads((folder / "facts.json").read_text())
     for skipped, reason in facts["skipped"]:
         log.warning("left out %s: %s", skipped, reason)
@@ -179,6 +194,7 @@ def _open(folder: Path, name: str) -> ImageSet:
         poses=None if facts["poses"] is None else torch.tensor(facts["poses"], dtype=torch.float32),
         name=name,
         identity=folder.name,
+        subject=subject,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a zip, a data set of the Hugging Face hub, or the toy heads.
+"""Where pictures come from: a folder, a zip, a data set of the Hugging Face hub, or a data set drawn on the spot.
 
 A source yields its pictures one at a time, still encoded, each with a name to report it by and what is known of it.
 """
@@ -9,14 +9,14 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 METADATA_FILE = "metadata.jsonl"
-TOY_HEADS = "toy-heads"
-TOY_HEADS_COUNT = 8000
+DRAWN_COUNTS = {"toy-heads": 8000, "people": 6000}  # data sets drawn on the spot: pictures where none are asked for
+SETTINGS_FILES = {"toy_heads.json": "toy-heads", "people.json": "people"}  # of drawn data sets, and what they show
 Label = tuple[str, str]
 
 
@@ -43,11 +43,13 @@ class Source:
         name: For people.
         identity: JSON-able; another content has another one.
         items: Starts from the first picture at every call. A stream that breaks off is a RuntimeError.
+        subject: What a drawn data set shows, of ``SETTINGS_FILES``; empty for any other.
     """
 
     name: str
     identity: dict
     items: Callable[[], Iterator[Item]]
+    subject: str = ""
 
 
 def find_source(
@@ -58,12 +60,12 @@ def find_source(
     split: str = "train",
     streaming: bool = False,
     limit: int | None = None,
-    toy_heads: Callable[[int], Path] | None = None,
+    drawn: Mapping[str, Callable[[int], Path]] | None = None,
 ) -> Source:
-    """Find out what a name means: an existing folder or zip, ``toy-heads[:COUNT]``, else a data set of the hub.
+    """Find out what a name means: an existing folder or zip, a drawn data set, else a data set of the hub.
 
     Args:
-        name: As a user types it; a hub id may end in ``@revision``.
+        name: As a user types it; a hub id may end in ``@revision``, a drawn data set in ``:COUNT``.
         image_column: Of a hub data set; None takes its only image column.
         label: (column, value): only these pictures. In a folder or zip the column is one of ``metadata.jsonl``, or
             ``folder`` for the name of the folder a picture lies in; class names of a hub data set stand for their
@@ -71,23 +73,26 @@ def find_source(
         split: Of a hub data set.
         streaming: Read a hub data set while it is downloaded, and keep nothing of the download.
         limit: Only the first so many pictures.
-        toy_heads: Draws so many toy heads and returns their folder; only asked where the name says so.
+        drawn: By names of ``DRAWN_COUNTS``, what draws so many pictures and returns their folder; only called where
+            the name says so.
 
     Raises:
         ValueError: There is no such thing, column, split or label.
     """
     path = Path(name)
-    heads = re.fullmatch(rf"{TOY_HEADS}(?::(\d+))?", name)
+    kind, colon, count = name.partition(":")
+    is_drawn = kind in (drawn or {}) and (count.isdecimal() or not colon)
     if path.is_dir():
         source = _folder(path, label)
     elif path.is_file():
         source = _zip(path, label)
-    elif heads and toy_heads:
-        source = _folder(toy_heads(int(heads[1] or TOY_HEADS_COUNT)), label)
+    elif is_drawn:
+        source = _folder(drawn[kind](int(count or DRAWN_COUNTS[kind])), label)
     elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) and not name.startswith("."):
         source = _hub(name, image_column, label, split, streaming)
     else:
-        raise ValueError(f"no such data: {name!r} is no folder, zip, hub id (USER/NAME) or {TOY_HEADS}:COUNT")
+        kinds = " or ".join(f"{kind}:COUNT" for kind in DRAWN_COUNTS)
+        raise ValueError(f"no such data: {name!r} is no folder, zip, hub id (USER/NAME) or {kinds}")
     if limit is None:
         return source
     if limit < 1:
@@ -99,7 +104,7 @@ def find_source(
                 return
             yield item
 
-    return Source(source.name, source.identity | {"limit": limit}, first)
+    return Source(source.name, source.identity | {"limit": limit}, first, source.subject)
 
 
 def _folder(folder: Path, label: Label | None) -> Source:
@@ -121,7 +126,12 @@ def _folder(folder: Path, label: Label | None) -> Source:
             if name in chosen:
                 yield Item(name, lambda path=path: open(path, "rb"), rows.get(name, {}))
 
-    return Source(str(folder), identity, items)
+    return Source(str(folder), identity, items, _subject(path.name for path in folder.glob("*.json")))
+
+
+def _subject(names: Iterable[str]) -> str:
+    """Return what a drawn data set shows by the names of its files."""
+    return next((SETTINGS_FILES[name] for name in names if name in SETTINGS_FILES), "")
 
 
 def _zip(path: Path, label: Label | None) -> Source:
@@ -132,6 +142,7 @@ def _zip(path: Path, label: Label | None) -> Source:
             name for name in archive.namelist() if name.lower().endswith(ENDINGS) and "__MACOSX/" not in name
         )
         rows = _rows(archive.read(METADATA_FILE), path) if METADATA_FILE in archive.namelist() else {}
+        subject = _subject(archive.namelist())
     chosen = _choose(names, rows, label, str(path))
     stat = path.stat()
     identity = {"zip": str(path.resolve()), "size": stat.st_size, "time": stat.st_mtime_ns, "label": label}
@@ -142,7 +153,7 @@ def _zip(path: Path, label: Label | None) -> Source:
                 if name in chosen:
                     yield Item(name, lambda name=name: io.BytesIO(archive.read(name)), rows.get(name, {}))
 
-    return Source(str(path), identity, items)
+    return Source(str(path), identity, items, subject)
 
 
 def _rows(text: bytes, path: Path) -> dict[str, dict]:

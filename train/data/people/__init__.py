@@ -1,0 +1,1 @@
+"""People: stylised heads of people who do not exist, drawn with exact cameras, depth and normals."""
