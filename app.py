@@ -18,6 +18,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 import gradio as gr
 
 from stylesdf.allocator import keep_large_blocks
+from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo import api
 from stylesdf.demo.models import ModelShelf
 from stylesdf.demo.page import AT_ONCE, Page, visitor
@@ -25,7 +26,6 @@ from stylesdf.demo.studio import Studio
 from stylesdf.demo.tabs import compare, explore, film, gallery, inside, mesh, mixing, models, sharing
 
 ROOT = Path(__file__).resolve().parent
-DEFAULT_MODEL = "checkpoints/toy-heads"
 MAX_QUEUE = 40
 CSS = (ROOT / "stylesdf" / "demo" / "page.css").read_text()
 HEADER = "# StyleSDF\nEvery seed is a head: drag the picture to turn it; the surface behind it is yours to take home."

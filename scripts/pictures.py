@@ -68,7 +68,20 @@ def draw_truncation(model: StyleSDF) -> Image.Image:
     return sheet([[model.generate([seed], truncation=psi).images[0] for psi in steps] for seed in KINDS[:2]])
 
 
-PICTURES = {"seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation}
+def draw_people(_model: StyleSDF) -> Image.Image:
+    """The first 24 pictures of the data set of people, which no model drew."""
+    from train.data.people.render import Head, render_rgba
+    from train.data.people.write import PeopleConfig, person_of, pose_of
+
+    config = PeopleConfig(count=24, image_size=256)
+    heads = [(Head(person_of(index, config)), pose_of(index, config)) for index in range(config.count)]
+    images = [Image.fromarray(render_rgba(head, *pose, config.image_size)[..., :3]) for head, pose in heads]
+    return sheet([images[start : start + 6] for start in range(0, 24, 6)])
+
+
+PICTURES = {
+    "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
+}  # fmt: skip
 
 
 def sheet(rows: list[list[Image.Image]], size: int = TILE, group: int | None = None) -> Image.Image:

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.camera import PATHS
-from stylesdf.config import DENSITIES
+from stylesdf.config import DEFAULT_MODEL, DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.export import ONNX_ENDINGS, export_onnx
@@ -190,7 +190,7 @@ def _parser() -> _Parser:
         "export",
         _export,
         "write renderer and decoder as one ONNX file: latent, camera and truncation in, image and geometry out",
-        "python -m stylesdf export --model checkpoints/toy-heads --out model.onnx",
+        f"python -m stylesdf export --model {DEFAULT_MODEL} --out model.onnx",
     )
     _add_model(export)
     _add_fov(export)
@@ -218,16 +218,16 @@ def _parser() -> _Parser:
     )
     convert.add_argument("--with-discriminators", action="store_true", help="convert the discriminators as well")
 
-    info = command("info", _info, "tell what a model is", "python -m stylesdf info checkpoints/toy-heads")
+    info = command("info", _info, "tell what a model is", f"python -m stylesdf info {DEFAULT_MODEL}")
     info.add_argument("model", nargs="?", metavar="M", default=default_model(), help="folder or hub repository")
     _add_device(info)
     return parser
 
 
 def default_model() -> str:
-    """Return $STYLESDF_MODEL, else the toy heads: beside the package if they are there, else below this folder."""
-    bundled = Path(__file__).resolve().parents[1] / "checkpoints" / "toy-heads"
-    return os.environ.get("STYLESDF_MODEL") or (str(bundled) if bundled.is_dir() else "checkpoints/toy-heads")
+    """Return $STYLESDF_MODEL, else the bundled model: beside the package if it is there, else below this folder."""
+    bundled = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
+    return os.environ.get("STYLESDF_MODEL") or (str(bundled) if bundled.is_dir() else DEFAULT_MODEL)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ FORMAT = 1
 DENSITIES = ("logistic", "laplace")
 BACKGROUNDS = ("last_sample", "learned")
 POSE_DISTRIBUTIONS = ("gaussian", "uniform")
+DEFAULT_MODEL = "checkpoints/toy-heads"  # in a clone: what page and command line open with
 MAX_SAMPLES = 2**24  # of one thumbnail: 512×512 rays with 64 samples
 
 

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
     from typing_extensions import Self
 
-__all__ = ["CardFacts", "HubMixin", "load_config", "load_discriminator", "load_weights", "model_card", "save_model"]
+__all__ = [
+    "CardFacts", "HubMixin", "find_discriminator", "load_config", "load_discriminator", "load_weights", "model_card",
+    "save_model",
+]  # fmt: skip
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
@@ -217,24 +220,14 @@ class HubMixin:
                 logger.info("%s has changed meanwhile, comparing again", repo_id)
 
 
-def load_discriminator(
-    discriminator: torch.nn.Module,
-    kind: str,
-    name_or_path: str | Path,
-    *,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> bool:
+def load_discriminator(discriminator: torch.nn.Module, kind: str, name_or_path: str | Path, **options) -> bool:
     """Fill a discriminator from the optional file beside a model.
 
     Args:
         discriminator: Changed in place.
-        kind: ``"thumbnail"`` (stage 1), ``"image"`` (stage 2), or ``"encoder"``: that of stage 1's reconstruction.
+        kind: As in ``find_discriminator``.
         name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
-        token: Access token of the hub; None takes the stored one.
-        cache_dir: Where downloads are kept; None takes the hub's default.
-        local_files_only: Use the cache alone.
+        **options: Of ``find_discriminator``.
 
     Returns:
         Whether there was such a file.
@@ -242,23 +235,46 @@ def load_discriminator(
     Raises:
         ValueError: An unknown kind, or a file that does not fit. Errors of the hub pass unchanged.
     """
+    path = find_discriminator(kind, name_or_path, **options)
+    if path is not None:
+        load_weights(discriminator, path)
+    return path is not None
+
+
+def find_discriminator(
+    kind: str,
+    name_or_path: str | Path,
+    *,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path | None:
+    """Return the optional file of a discriminator or the encoder beside a model, downloaded where it is on the hub.
+
+    Args:
+        kind: ``"thumbnail"`` (stage 1), ``"image"`` (stage 2), or ``"encoder"``: that of stage 1's reconstruction.
+        name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
+        token: Access token of the hub; None takes the stored one.
+        cache_dir: Where downloads are kept; None takes the hub's default.
+        local_files_only: Use the cache alone.
+
+    Raises:
+        ValueError: An unknown kind. Errors of the hub pass unchanged.
+    """
     if kind not in DISCRIMINATOR_FILES:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(DISCRIMINATOR_FILES)}")
     name = DISCRIMINATOR_FILES[kind]
     if os.path.isdir(name_or_path):
         path = Path(name_or_path) / name
         _check_link(path)
-        path = path if path.is_file() else None
-    else:
-        repo_id, revision = _parse_hub_id(name_or_path, None)
-        options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        repo = _Repository(repo_id, revision, None, {**options, "force_download": False})
-        path = repo.fetch_optional(name)
-        if path is not None:
-            repo.check_content(path)
+        return path if path.is_file() else None
+    repo_id, revision = _parse_hub_id(name_or_path, None)
+    options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    repo = _Repository(repo_id, revision, None, {**options, "force_download": False})
+    path = repo.fetch_optional(name)
     if path is not None:
-        load_weights(discriminator, path)
-    return path is not None
+        repo.check_content(path)
+    return path
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ accelerate launch --multi_gpu --num_processes 2 -m train renderer ...
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
 import json
 import logging
 import os
@@ -19,7 +19,6 @@ from pathlib import Path
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
-from train import evaluate
 from train.config import (
     DECODER_PRESETS,
     POLISH_PRESETS,
@@ -29,9 +28,13 @@ from train.config import (
     override,
     to_dict,
 )
+from train.evaluation import command
+from train.recipes import RECIPES
 
 EPILOG = """examples:
+  python -m train run people --out runs/people
   python -m train toy-heads --out data/toy-heads
+  python -m train people --out data/people --count 6000 --size 256 --jobs 2
   python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
   python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
   python -m train renderer --preset afhq --data huggan/AFHQv2 --label label=cat --out runs/cats --dry-run
@@ -56,14 +59,15 @@ WITHOUT_DATA = ("sphere-init", "polish")
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(argv, argparse.Namespace(argv=argv))  # a recipe's processes get them once more
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
         logging.getLogger(client).setLevel(logging.WARNING)
     from train.signals import Stopped
 
     try:
-        return {"toy-heads": _draw, "evaluate": _evaluate}.get(args.command, _train)(args)
+        return COMMANDS.get(args.command, _train)(args)
     except (ValueError, FloatingPointError, RuntimeError) as error:
         print(f"python -m train: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -85,12 +89,40 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--count", type=int, default=8000, help="images (default: %(default)s)")
     toy.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
+    recipe = commands.add_parser("run", help="from nothing to a finished model, by a recipe")
+    _add_recipe_arguments(recipe)
+    people = commands.add_parser("people", help="draw people who do not exist into a folder of images")
+    _add_people_arguments(people)
     for name, (text, needs_model) in STAGES.items():
         stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         _add_stage_arguments(stage, name, needs_model)
-    measure = commands.add_parser("evaluate", help="measure a model of toy heads", description="Measure a model.")
-    evaluate.add_arguments(measure)
+    measure = commands.add_parser("evaluate", help="measure a model", description="Measure a model.")
+    command.add_arguments(measure)
     return parser
+
+
+def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
+    recipe.add_argument("name", choices=RECIPES, help="of the recipe, a file of train/recipes")
+    recipe.add_argument("--out", type=Path, required=True, help="folder of all runs; the same command goes on there")
+    recipe.add_argument("--size", choices=("small", "large"), default="small", help="for two cores, or for a GPU")
+    recipe.add_argument("--seed", type=int, default=0, help="added to every run's seed (default: %(default)s)")
+    recipe.add_argument("--dry-run", action="store_true", help="print the runs and what they will cost, and stop")
+    recipe.add_argument("--only", metavar="RUN", help="only this run, in this process")
+    recipe.add_argument("--processes", type=int, help="that share each batch (default: one on a GPU, two on two cores)")
+    recipe.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+    _add_machine_arguments(recipe)
+    _add_watching_arguments(recipe)
+
+
+def _add_people_arguments(people: argparse.ArgumentParser) -> None:
+    people.add_argument("--out", type=Path, required=True, help="folder; the same command goes on with it")
+    people.add_argument("--count", type=int, default=6000, help="images (default: %(default)s)")
+    people.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
+    people.add_argument("--seed", type=int, default=0, help="of all people and cameras (default: %(default)s)")
+    people.add_argument("--jobs", type=int, default=1, help="processes; the bytes are the same (default: %(default)s)")
+    for option, text in (("--glasses-share", "glasses"), ("--hat-share", "a hat")):
+        help_text = f"share of people with {text}, 0 to 1 (default: %(default)s)"
+        people.add_argument(option, type=float, default=0.06, metavar="SHARE", help=help_text)
 
 
 def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model: bool) -> None:
@@ -115,7 +147,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
     if needs_data or name == "polish":
         data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
-        data_help = "folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N]"
+        data_help = "folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N], people[:N]"
         data.add_argument("--data", required=needs_data, help=data_help)
         data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
         data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
@@ -129,20 +161,69 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
         hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
         hub.add_argument("--licence", default="other", help="of the model, the hub's identifier; yours to choose")
-    machine = stage.add_argument_group("the machine")
+    _add_machine_arguments(stage)
+    _add_watching_arguments(stage)
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    machine = parser.add_argument_group("the machine")
     machine.add_argument("--device", default="auto", help="auto takes a GPU where there is one; cpu")
     machine.add_argument(
         "--mixed-precision", default="no", choices=("no", "bf16"),
         help="of discriminators and decoder; the field and second derivatives stay in float32",
     )  # fmt: skip
     machine.add_argument("--micro-batch", type=int, default=0, help="images at once per process; 0: all; same result")
-    habits = stage.add_argument_group("watching")
+
+
+def _add_watching_arguments(parser: argparse.ArgumentParser) -> None:
+    habits = parser.add_argument_group("watching")
     habits.add_argument("--save-every", type=int, default=200, help="steps between states")
     habits.add_argument("--keep", type=int, default=2, help="newest states that are kept")
     habits.add_argument("--log-every", type=int, default=20, help="steps between lines of RUN/log.jsonl")
     habits.add_argument("--grid-every", type=int, default=500, help="steps between sample grids")
     habits.add_argument("--stop-on-alarm", action="store_true", help="stop, saved, when something goes wrong")
     habits.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"), help="log there too")
+
+
+def _run_recipe(args: argparse.Namespace) -> int:
+    from train import recipe as runner
+
+    recipe = RECIPES[args.name][args.size].with_seed(args.seed)
+    if args.dry_run:
+        print(runner.plan(recipe), end="")
+        return 0
+    if args.only is not None and args.only not in {run.name for run in recipe.runs}:
+        raise ValueError(f"run is {args.only!r}, expected one of {', '.join(run.name for run in recipe.runs)}")
+    keep_large_blocks()
+
+    @functools.cache
+    def data():
+        return runner.load_data(recipe, args.cache_dir)
+
+    if args.only is not None:
+        _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
+        return 0
+    processes = args.processes or runner.default_processes(args.device)
+
+    def start_run(run):
+        data()  # drawn before the processes start
+        if processes == 1:
+            _execute(args, recipe, run, data())
+        else:
+            runner.in_processes([*args.argv, "--only", run.name], processes)
+
+    runner.run_recipe(recipe, args.out, start_run, data)
+    return 0
+
+
+def _execute(args: argparse.Namespace, recipe, run, data) -> None:
+    from train import recipe as runner
+    from train.loop import Habits
+
+    habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
+    engine = _engine(args)
+    runner.execute(recipe, run, args.out, data, engine, habits)
+    engine.accelerator.end_training()  # processes that end without it can abort
 
 
 def _draw(args: argparse.Namespace) -> int:
@@ -152,9 +233,23 @@ def _draw(args: argparse.Namespace) -> int:
     return 0
 
 
+def _draw_people(args: argparse.Namespace) -> int:
+    from train.data.people.write import PeopleConfig, write_people
+
+    config = PeopleConfig(
+        count=args.count,
+        image_size=args.size,
+        seed=args.seed,
+        glasses_share=args.glasses_share,
+        hat_share=args.hat_share,
+    )
+    write_people(args.out, config, jobs=args.jobs)
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     keep_large_blocks()
-    return evaluate.run(args)
+    return command.run(args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -176,80 +271,32 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
+    from train.build import build_stage, with_decoder_of
     from train.loop import Habits, train
-    from train.pretrained import DECODER_FIELDS, PretrainedGenerator
-    from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage, SphereStage
+    from train.pretrained import PretrainedGenerator
     from train.starts import choose_start
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
-    if args.command == "sphere-init":
-        renderer_config = dataclasses.replace(model_config, decoder_channels=())
-        train(SphereStage(renderer_config, stage_config, engine), args.out, habits)
-        return
-    initial = PretrainedGenerator.from_pretrained(args.init_from) if args.init_from else None
-    decoder_from, judge_from = (getattr(args, name, None) for name in ("decoder_from", "discriminator_from"))
-    decoder = PretrainedGenerator.from_pretrained(decoder_from) if decoder_from else None
-    if args.command == "polish":
-        renderer_config = override(dataclasses.replace(initial.config, decoder_channels=()), args.model_set)
-        data = _data(args, renderer_config) if args.data else None
-        stage = PolishStage(renderer_config, stage_config, initial, engine, data)
-        train(stage, args.out, habits, card=initial.card)
-        return
+    initial, decoder = (
+        PretrainedGenerator.from_pretrained(name) if name else None
+        for name in (getattr(args, "init_from", None), getattr(args, "decoder_from", None))
+    )
     if initial is not None:
-        source = (decoder or initial).config
-        if not source.has_decoder:
-            source = model_config
-        model_config = dataclasses.replace(initial.config, **{name: getattr(source, name) for name in DECODER_FIELDS})
+        model_config = with_decoder_of(initial.config, (decoder or initial).config, model_config)
         model_config = override(model_config, args.model_set)
-    data = _data(args, model_config)
-    renderer_config = dataclasses.replace(model_config, decoder_channels=())
-    if args.command == "prior":
-        encoder = _encoder(renderer_config, stage_config.use_alpha, args.init_from)
-        train(PriorStage(renderer_config, stage_config, data, initial, encoder, engine), args.out, habits, initial.card)
-        return
-    if args.command == "renderer":
+    data = _data(args, model_config) if getattr(args, "data", None) else None
+    judge_from = getattr(args, "discriminator_from", None)
 
-        def make_stage(config):
-            return RendererStage(renderer_config, config, data, engine, initial)
+    def make_stage(settings):
+        return build_stage(
+            model_config, settings, data, engine, initial, decoder=decoder, discriminators_from=judge_from
+        )
 
-        if initial is None:
-            stage_config = choose_start(stage_config, make_stage, args.out, engine)
-        stage = make_stage(stage_config)
-    else:
-        encoder = None
-        if stage_config.shown_share:
-            encoder = _encoder(renderer_config, stage_config.use_alpha, args.init_from)
-        stage = DecoderStage(model_config, stage_config, data, initial, engine, decoder, encoder)
-    if initial is not None or judge_from is not None:
-        _take_discriminators(stage, judge_from or decoder_from or args.init_from)
+    if args.command == "renderer" and initial is None:
+        stage_config = choose_start(stage_config, make_stage, args.out, engine)
     card = None if initial is None else initial.card  # its licence goes with it
-    train(stage, args.out, habits, card=card, publisher=_publisher(args, data))
-
-
-def _encoder(model_config, use_alpha: bool, source: str):
-    """Return the encoder beside a model.
-
-    Raises:
-        ValueError: There is none, or it was built otherwise.
-    """
-    from stylesdf.hub import load_discriminator
-    from train.reconstruction import PictureEncoder
-
-    encoder = PictureEncoder(4 if use_alpha else 3, model_config.latent_size, model_config.render_resolution)
-    if not load_discriminator(encoder, "encoder", source):
-        raise ValueError(f"{source} has no encoder beside it, train it with reconstruction_weight first")
-    return encoder
-
-
-def _take_discriminators(stage, source: str) -> None:
-    """Go on with the discriminators beside a model; one that was built otherwise is left out, and that is said."""
-    from stylesdf.hub import load_discriminator
-
-    for name, discriminator in stage.discriminators().items():
-        try:
-            load_discriminator(discriminator, name, source)
-        except ValueError as error:
-            logging.getLogger(__name__).warning("a new %s discriminator learns, as %s", name, error)
+    publisher = _publisher(args, data) if hasattr(args, "push_to_hub") else None
+    train(make_stage(stage_config), args.out, habits, card=card, publisher=publisher)
 
 
 def _engine(args: argparse.Namespace):
@@ -314,6 +361,9 @@ def _publisher(args: argparse.Namespace, data):
         base_model=args.init_from if args.init_from and not Path(args.init_from).exists() else None,
     )
     return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
+
+
+COMMANDS = {"run": _run_recipe, "toy-heads": _draw, "people": _draw_people, "evaluate": _evaluate}
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import ConditionedField
-from stylesdf.outputs import FieldOutput
-from stylesdf.surface import SurfaceGuide
+from stylesdf.model import Generator
+from stylesdf.outputs import FieldOutput, RenderOutput
+from stylesdf.surface import SurfaceGuide, render_guided_batch
+from train.config import Phase
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096
@@ -138,3 +141,25 @@ class _Chunk:
     sdf: Tensor
     rgb: Tensor
     kept: tuple | None
+
+
+def render_phase(
+    generator: Generator, field: ChunkedField, camera: Camera, offset: Tensor, phase: Phase
+) -> RenderOutput:
+    """Render fields as a phase of stage 1 says, in training mode: world view directions, no opaque background.
+
+    Args:
+        generator: Whose renderer it is.
+        field: Of B codes.
+        camera: B cameras.
+        offset: Of each ray's samples, in [0, 1). ``(B, H, W)``.
+        phase: Its resolution, samples per ray, and whether the field is asked only where a coarse grid of it says that
+            light can be taken or given.
+    """
+    options = {"resolution": phase.resolution, "num_samples": phase.num_samples, "viewdirs": "world"}
+    options["with_features"] = False
+    if not phase.surface_guided:
+        return generator.render(field, camera, offset=offset, opaque_background=False, **options)
+    fields = [field.of_code(index) for index in range(field.batch_size)]
+    guides = field.guides(generator.config)
+    return render_guided_batch(generator.renderer, fields, guides, camera, offset, **options)

@@ -125,10 +125,9 @@ class RendererConfig:
         bounds_outer, bounds_inner: Their radii, as shares of the scene radius.
         solidity_weight: Weight of the hinge that makes the inside solid, measured on the eikonal points. When to use:
             meshes have cavities inside.
-        reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``); 0 is off; the
-            paper does not. When to use: poses are labelled, and thumbnails tell little about details.
-        reconstruction_batch: Pictures per step that are shown again; never mirrored.
-        reconstruction_side: Rays in each direction of such a picture, among those through its full-size pixels.
+        reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``), a batch of
+            them in each step, with as many rays as the phase's thumbnails have, through pixels of the full size; never
+            mirrored. 0 is off; the paper does not. When to use: poses are labelled.
         divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat.
         encoder_learning_rate: Adam's, of the encoder; it falls as the generator's.
         horizontal_flip: Show half of the pictures mirrored (with mirrored yaw).
@@ -180,8 +179,6 @@ class RendererConfig:
     bounds_inner: float = 0.1
     solidity_weight: float = 0.0
     reconstruction_weight: float = 0.0
-    reconstruction_batch: int = 8
-    reconstruction_side: int = 32
     divergence_weight: float = 1e-4
     encoder_learning_rate: float = 1e-3
     horizontal_flip: bool = True
@@ -217,9 +214,8 @@ class PriorConfig:
         energy_weight: Of the energy distance of a batch of drawn codes to one of the data's. When to use more: kinds
             of pictures are missing.
         least_truncation: As in stage 1.
-        noise: Of the encoder's deviation, how much is added to its latents.
+        noise: Of the encoder's deviation, how much is added to its codes.
         discriminator_width: Channels of its three hidden layers.
-        use_alpha: As in the run that trained the encoder.
         ema_decay: Of the published average, per step.
         seed: Of everything random.
     """
@@ -237,7 +233,6 @@ class PriorConfig:
     least_truncation: float = 1.0
     noise: float = 0.5
     discriminator_width: int = 256
-    use_alpha: bool = False
     ema_decay: float = 0.995
     seed: int = 0
 
@@ -332,7 +327,6 @@ class DecoderConfig:
         reconstruction_weight: L1 of these images to the pictures, averaged over the whole batch, beside the adversary.
         feature_weight: Likewise, of what the discriminator sees in both, averaged over its blocks (arXiv 1711.11585).
             When to use: lines and highlights that are a pixel off would be blurred.
-        use_alpha: As in the run that trained the encoder.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
         num_renderings: Renderings kept and shown again: a short run on a small machine is spared most of the rendering.
@@ -372,7 +366,6 @@ class DecoderConfig:
     shown_share: float = 0.0
     reconstruction_weight: float = 0.0
     feature_weight: float = 0.0
-    use_alpha: bool = False
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
     exchange_every: int = 1

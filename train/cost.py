@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
-from train.config import DecoderConfig, RendererConfig
+from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
 from train.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
@@ -15,66 +15,97 @@ FIELD_PASSES = 8.0
 RECONSTRUCTION_PASSES = 4.0  # the guide's grid, forward 1 and backward 2
 DISCRIMINATOR_PASSES = 10.0  # real and fake forward 2, backward 4, R1 a third of the rest, through it for the generator
 DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of the path length's
+POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the pupil's forward and backward, its guide
+SINE = 80  # multiply-adds that a sine costs as much as, on a CPU
 COPIES = 10  # weights, gradients, two moments, average; for both players
 
+Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig
 
-def estimate(model: StyleSDFConfig, config: RendererConfig | DecoderConfig, micro_batch: int = 0) -> dict[str, object]:
-    """Estimate a run of stage 1 or 2.
+
+def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> dict[str, object]:
+    """Estimate a run.
 
     Args:
         model: Architecture.
-        config: Settings of the stage.
+        config: Settings of the stage; their kind says which one.
         micro_batch: Images that are worked on at once; 0 is the whole batch.
 
     Returns:
         ``steps``, ``images``, ``teraflops`` (10¹² multiply-adds in all), ``memory_gb`` and ``hours`` per hardware.
     """
-    generator = sum(parameter.numel() for parameter in Generator(model).parameters())
-    if isinstance(config, RendererConfig):
-        phases = [(p.steps, p.batch_size, p.resolution, p.num_samples) for p in config.phases if p.is_adversarial]
-        judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
-    else:
-        phases = [(config.steps, config.batch_size, model.render_resolution, model.num_samples)]
-        kind = PatchDiscriminator if config.use_patches else ImageDiscriminator
-        judge = kind(model.image_resolution, config.discriminator_channels)
-    weights = generator + sum(parameter.numel() for parameter in judge.parameters())
-    width = model.field_width
-    field = width * (3 + width * model.field_depth + 4)  # multiply-adds per point
-    work, most = 0.0, 0
-    for steps, batch, resolution, samples in phases:
-        points = resolution**2 * samples * (0.55 if model.cull_to_ball else 1.0)
-        if isinstance(config, RendererConfig):
-            per_image = FIELD_PASSES * field * points + DISCRIMINATOR_PASSES * _convolutions(
-                config.discriminator_channels, resolution
-            )
-            held = 24 * points  # colours, distances, weights and their gradients; the field's own go in chunks
-        else:
-            size = model.image_resolution
-            if config.use_patches:
-                judging = _patches(judge, size)
-                channels = judge.blocks[0][0].out_channels // 4  # at a half of the size
-            else:
-                channels, *_ = counts = judge_channels(judge)
-                judging = _convolutions(counts, size)
-            drawn = 1.0 if not config.num_renderings else 1.0 / config.batch_size
-            per_image = 2 * drawn * field * points + DISCRIMINATOR_PASSES * judging + DECODER_PASSES * _decoder(model)
-            held = 8 * size**2 * (channels + model.decoder_channels[-1])
-        work += steps * batch * per_image
-        most = max(most, held * (micro_batch or batch))
-    images = sum(steps * batch for steps, batch, _, _ in phases)
-    if isinstance(config, RendererConfig) and config.reconstruction_weight:
-        points = config.reconstruction_side**2 * model.num_samples * (0.55 if model.cull_to_ball else 1.0)
-        images += config.total_steps * config.reconstruction_batch
-        work += config.total_steps * config.reconstruction_batch * RECONSTRUCTION_PASSES * field * points
-        most = max(most, 24 * points * (micro_batch or config.reconstruction_batch))
-    memory = (4 * (COPIES * weights + most)) / 1e9
+    parameters = sum(parameter.numel() for parameter in Generator(model).parameters())
+    parts = {RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder_stage}
+    images, work, held, judge = parts[type(config)](model, config, micro_batch)
+    weights = parameters + judge
+    memory = (4 * (COPIES * weights + held)) / 1e9
     return {
         "steps": config.total_steps,
         "images": images,
         "teraflops": round(work / 1e12, 1),
         "memory_gb": round(memory + 0.5, 1),
-        "hours": {name: round(work / 1e12 / rate / 3600, 1) for name, rate in HARDWARE.items()},
+        "hours": {name: round(work / 1e12 / rate / 3600, 2) for name, rate in HARDWARE.items()},
     }
+
+
+# Each returns the images of a run, its multiply-adds, the numbers held at once, and the weights beside the generator's.
+
+
+def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -> tuple[int, float, float, int]:
+    judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
+    images, work, held = 0, 0.0, 0.0
+    for phase in config.phases:
+        points = _points(model, phase.resolution, phase.num_samples)
+        per_image = 0.0
+        if phase.is_adversarial:
+            per_image += FIELD_PASSES * _field(model) * points
+            per_image += DISCRIMINATOR_PASSES * _convolutions(config.discriminator_channels, phase.resolution)
+        if config.reconstruction_weight:
+            per_image += RECONSTRUCTION_PASSES * _field(model) * points
+        images += phase.steps * phase.batch_size * (phase.is_adversarial + bool(config.reconstruction_weight))
+        work += phase.steps * phase.batch_size * per_image
+        held = max(held, 24 * points * (micro_batch or phase.batch_size))  # the field's own activations go in chunks
+    return images, work, held, sum(parameter.numel() for parameter in judge.parameters())
+
+
+def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
+    judge = config.discriminator_width * (model.latent_size + 2 * config.discriminator_width)
+    per_code = DISCRIMINATOR_PASSES * judge + 3 * 4 * model.latent_size**2
+    return 0, config.steps * config.batch_size * per_code, 0.0, judge
+
+
+def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:
+    points = _points(model, model.render_resolution, model.num_samples)
+    work = config.steps * config.batch_size * POLISH_PASSES * _field(model) * points
+    return 0, work, 24 * points * (micro_batch or config.batch_size), 0
+
+
+def _decoder_stage(model: StyleSDFConfig, config: DecoderConfig, micro_batch: int) -> tuple[int, float, float, int]:
+    size = model.image_resolution
+    if config.use_patches:
+        judge = PatchDiscriminator(size, config.discriminator_channels)
+        judging, channels = _patches(judge, size), judge.blocks[0][0].out_channels // 4  # at a half of the size
+    else:
+        judge = ImageDiscriminator(size, config.discriminator_channels)
+        channels, *_ = counts = judge_channels(judge)
+        judging = _convolutions(counts, size)
+    drawn = 1.0 / config.batch_size / config.exchange_every if config.num_renderings else 1.0
+    per_image = 2 * drawn * _field(model) * _points(model, model.render_resolution, model.num_samples)
+    per_image += DECODER_PASSES * _decoder(model)
+    adversarial = max(0, config.steps - config.field_steps)
+    work = config.batch_size * (config.steps * per_image + adversarial * DISCRIMINATOR_PASSES * judging)
+    held = 8 * size**2 * (channels + model.decoder_channels[-1]) * (micro_batch or config.batch_size)
+    weights = sum(parameter.numel() for parameter in judge.parameters())
+    return config.steps * config.batch_size, work, held, weights
+
+
+def _points(model: StyleSDFConfig, resolution: int, num_samples: int) -> float:
+    return resolution**2 * num_samples * (0.55 if model.cull_to_ball else 1.0)
+
+
+def _field(model: StyleSDFConfig) -> float:
+    """Multiply-adds per point, sines among them."""
+    width, depth = model.field_width, model.field_depth
+    return width * (3 + width * depth + 4) + SINE * width * (depth + 1)
 
 
 def judge_channels(judge: ImageDiscriminator) -> tuple[int, ...]:

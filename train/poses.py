@@ -25,16 +25,36 @@ FEWEST = 2 * POSE_RECIPE["batch"]
 MOST = 10_000  # pictures; more take memory and minutes, and teach little more
 
 
-class PoseReader(nn.Module):
-    """Strided convolutions; row and column coordinates beside the colours."""
+class ResidualBlock(nn.Module):
+    """Two convolutions whose result is added to their input."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers = []
+        for _ in range(2):
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.relu(hidden + self.layers(hidden))
+
+
+class PoseReader(nn.Module):
+    """Strided convolutions; row and column coordinates beside the colours.
+
+    Args:
+        is_residual: Whether a residual block follows each of them but the first: twice the time, fewer errors.
+    """
+
+    def __init__(self, is_residual: bool = False) -> None:
         super().__init__()
         layers, channels = [], 5
         for index, width in enumerate((24, 48, 96, 128)):  # 64 -> 32 -> 16 -> 8 -> 4
             size = 5 if index == 0 else 3
             layers += [nn.Conv2d(channels, width, size, stride=2, padding=size // 2, bias=False), nn.BatchNorm2d(width)]
             layers += [nn.ReLU(inplace=True)]
+            if is_residual and index > 0:
+                layers += [ResidualBlock(width)]
             channels = width
         self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4 * 4, 128), nn.ReLU(inplace=True))
         self.pose = nn.Linear(128, 2)
@@ -81,7 +101,7 @@ def learn(
 
     Args:
         reader: What learns; in evaluation mode afterwards.
-        pictures: In [−1, 1]. ``(N, 3, 64, 64)``.
+        pictures: In [−1, 1], or 8 bits, which take a quarter of the memory. ``(N, 3, 64, 64)``.
         loss: Function of worn pictures and their numbers in ``pictures``.
         recipe: ``epochs``, ``batch`` and ``rate``.
         random: Where randomness comes from.
@@ -96,7 +116,9 @@ def learn(
     for _ in range(recipe["epochs"]):
         order = torch.randperm(len(pictures), generator=random)
         for index in order.split(batch_size)[: len(pictures) // batch_size]:
-            value = loss(_worn(pictures[index], random), index)
+            batch = pictures[index]
+            batch = batch / 127.5 - 1.0 if batch.dtype == torch.uint8 else batch
+            value = loss(_worn(batch, random), index)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()

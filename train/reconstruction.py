@@ -1,9 +1,10 @@
 """Stage 1's second teacher: an encoder, so that the data's own pictures can be shown again, ray by ray at full size.
 
 An adversary that sees 64×64 pixels says little about an eye of three. Where poses are labelled, an encoder reads a
-picture's latent, as that of a variational autoencoder (arXiv 1312.6114), the generator draws it from the picture's own
-camera, and each ray is compared with the pixel of the full-size picture it goes through. The adversary goes on to judge
-what is drawn from Gaussian latents (VAE-GAN, arXiv 1512.09300). The encoder is not part of the model.
+picture's renderer code, as that of a variational autoencoder (arXiv 1312.6114), the field draws it from the picture's
+own camera, and each ray is compared with the pixel of the full-size picture it goes through. The adversary judges what
+is drawn from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that
+learns does not change what the encoder reads. The encoder is not part of the model.
 
 Shapes: B batch, H W image, C channels.
 """
@@ -13,38 +14,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
-from stylesdf.surface import render_guided_batch
-from train.chunked import ChunkedField
-from train.config import RendererConfig
+from train.chunked import ChunkedField, render_phase
+from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.discriminators import with_coordinates
 from train.engine import Engine, Means, share_of, take
 
-ENCODER_CHANNELS = (24, 48, 96, 128, 128, 128)
+ENCODER_CHANNELS = (32, 64, 128, 192, 192, 192)
 ENCODED_AT_ONCE = 200  # pictures
+NUM_PLACES = 4  # further channels: row, column, yaw, pitch
 SMALLEST = 4  # pixels that the last map is wide and high
 
 
 class PictureEncoder(nn.Module):
-    """Thumbnail and its pose to a Gaussian over latents: strided convolutions that see coordinates.
+    """Thumbnail and its pose to a Gaussian over renderer codes: strided convolutions that see coordinates.
 
     Args:
         in_channels: 3, or 4 where the alpha is seen too.
-        latent_size: Of a latent.
+        latent_size: Of a renderer code.
         resolution: Height and width of the thumbnails.
     """
 
     def __init__(self, in_channels: int, latent_size: int, resolution: int) -> None:
         super().__init__()
+        self.in_channels = in_channels
         count = max(1, int(math.log2(resolution // SMALLEST)))
-        sizes = (in_channels + 4, *(ENCODER_CHANNELS * 2)[:count])  # rows, columns, yaw, pitch
+        sizes = (in_channels + NUM_PLACES, *(ENCODER_CHANNELS * 2)[:count])
         layers: list[nn.Module] = []
         for a, b in zip(sizes, sizes[1:]):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
@@ -65,31 +69,37 @@ class PictureEncoder(nn.Module):
         return mean, (log_std - 1.0).clamp(-6.0, 1.0)
 
 
+def encoder_channels(path: Path) -> int:
+    """Return how many channels the thumbnails have that an encoder's file was trained on: 3, or 4 with alpha."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_slice("trunk.0.weight").get_shape()[1] - NUM_PLACES
+
+
 @torch.no_grad()
-def encode(encoder: PictureEncoder, data: ImageSet, use_alpha: bool) -> tuple[Tensor, Tensor]:
+def encode(encoder: PictureEncoder, data: ImageSet) -> tuple[Tensor, Tensor]:
     """Read all pictures of a data set.
 
     Returns:
-        Mean and standard deviation of their latents, ``(N, latent_size)`` each, on the encoder's device.
+        Mean and standard deviation of their renderer codes, ``(N, latent_size)`` each, on the encoder's device.
 
     Raises:
         ValueError: The data has no poses, or no alpha where the encoder sees it.
     """
     if data.poses is None:
         raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
-    if use_alpha and data.thumbnails.shape[1] < 4:
-        raise ValueError("use_alpha is on, but the pictures have no alpha channel")
+    if encoder.in_channels > data.thumbnails.shape[1]:
+        raise ValueError("the encoder reads alpha, but the pictures have no alpha channel")
     device, resolution = encoder.head.weight.device, data.thumbnails.shape[-1]
     parts = []
     for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
-        thumbnails = data.thumbnail_batch(index, resolution, 4 if use_alpha else 3).to(device)
+        thumbnails = data.thumbnail_batch(index, resolution, encoder.in_channels).to(device)
         parts.append(encoder(thumbnails, data.poses[index].to(device)))
     means, log_stds = zip(*parts)
     return torch.cat(means), torch.cat(log_stds).exp()
 
 
 def divergence(mean: Tensor, log_std: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence from the standard normal, in nats: summed over latents, mean over B."""
+    """Return the Kullback-Leibler divergence from the standard normal, in nats: summed over the code, mean over B."""
     return 0.5 * (mean.square() + (2.0 * log_std).exp() - 1.0 - 2.0 * log_std).sum(dim=1).mean()
 
 
@@ -107,9 +117,9 @@ class Lattice:
     def __init__(self, image_resolution: int, side: int) -> None:
         if side < 1 or image_resolution % side:
             raise ValueError(
-                f"reconstruction_side is {side}, expected a divisor of the pictures' {image_resolution} pixels"
+                f"a phase has {side}×{side} rays, expected a divisor of the pictures' {image_resolution} pixels"
             )
-        self.resolution, self.step = image_resolution, image_resolution // side
+        self.resolution, self.side, self.step = image_resolution, side, image_resolution // side
 
     def shift(self, row: int, column: int) -> tuple[float, float]:
         """Return the camera's shift under which rays of ``side`` pixels go through the pixels' centres."""
@@ -142,18 +152,18 @@ class Reconstruction:
         if not config.eikonal_points:
             raise ValueError("reconstruction_weight is set, but eikonal_points is 0: its rays are surface-guided")
         self.generator, self.config, self.data, self.channels, self.engine = generator, config, data, channels, engine
-        self.lattice = Lattice(data.images.shape[-1], config.reconstruction_side)
         model = generator.config
         self.encoder = PictureEncoder(channels, model.latent_size, model.render_resolution).to(engine.device)
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=config.encoder_learning_rate)
 
     def step(
-        self, num_samples: int, is_frozen: bool, point_losses: Callable[[ChunkedField, Tensor, dict], Tensor] | None
+        self, phase: Phase, is_frozen: bool, point_losses: Callable[[ChunkedField, Tensor, dict], Tensor] | None
     ) -> dict[str, float]:
         """Take the encoder's step, and leave the generator's gradients for it to take its own.
 
         Args:
-            num_samples: Per ray.
+            phase: Its batch size and resolution say how many pictures are shown and with how many rays in each
+                direction, among those through the full-size pixels.
             is_frozen: Leave the generator none.
             point_losses: Further losses of the fields at random points ``(B, P, 3)``, added to the terms; None is none.
 
@@ -161,18 +171,19 @@ class Reconstruction:
             Every term.
         """
         config, model, means = self.config, self.generator.config, Means()
-        batch, side = config.reconstruction_batch, config.reconstruction_side
+        batch, side = phase.batch_size, phase.resolution
+        lattice = Lattice(self.data.images.shape[-1], side)
         draws = {
             "noise": torch.randn(batch, model.latent_size),
             "offset": torch.rand(batch, side, side),
             "points": (torch.rand(batch, config.eikonal_points, 3) * 2 - 1) * model.scene_radius,
         }
         index = torch.randint(len(self.data), (batch,))
-        place = tuple(torch.randint(self.lattice.step, (2,)).tolist())
+        place = tuple(torch.randint(lattice.step, (2,)).tolist())
         self.generator.requires_grad_(not is_frozen)
         for part in self.engine.parts(batch):
             share, mine = share_of(part, batch), take(draws, part, self.engine.device)
-            terms, field = self._show(index[part], place, mine, num_samples)
+            terms, field = self._show(index[part], lattice, place, mine, phase)
             loss = terms["reconstruction"] + config.divergence_weight * terms["divergence"]
             loss = config.reconstruction_weight * loss
             if point_losses is not None:
@@ -185,27 +196,18 @@ class Reconstruction:
         return means.result(self.engine)
 
     def _show(
-        self, index: Tensor, place: tuple[int, int], draws: dict[str, Tensor], num_samples: int
+        self, index: Tensor, lattice: Lattice, place: tuple[int, int], draws: dict[str, Tensor], phase: Phase
     ) -> tuple[dict[str, Tensor], ChunkedField]:
         """Encode some pictures and draw them; return the terms and their fields."""
         model, device = self.generator.config, self.engine.device
         thumbnails = self.data.thumbnail_batch(index, model.render_resolution, self.channels).to(device)
         poses = self.data.poses[index].to(device)
         mean, log_std = self.encoder(thumbnails, poses)
-        codes = self.generator.renderer_mapping(mean + log_std.exp() * draws["noise"])
+        codes = mean + log_std.exp() * draws["noise"]
         field = ChunkedField(self.generator.field.condition(codes))
-        rendering = render_guided_batch(
-            self.generator.renderer,
-            [field.of_code(number) for number in range(field.batch_size)],
-            field.guides(model),
-            replace(Camera.from_angles(poses[:, 0], poses[:, 1]), shift=self.lattice.shift(*place)),
-            draws["offset"],
-            resolution=self.config.reconstruction_side,
-            num_samples=num_samples,
-            viewdirs="world",
-            with_features=False,
-        )
-        pixels = self.lattice.take(self.data.image_batch(index), *place).to(device)
+        camera = replace(Camera.from_angles(poses[:, 0], poses[:, 1]), shift=lattice.shift(*place))
+        rendering = render_phase(self.generator, field, camera, draws["offset"], phase)
+        pixels = lattice.take(self.data.image_batch(index), *place).to(device)
         return {
             "reconstruction": F.l1_loss(rendering.thumbnail, pixels),
             "divergence": divergence(mean, log_std),

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.files import replacing
 from train.config import RendererConfig
-from train.distances import frechet_distance
 from train.engine import Engine
+from train.evaluation.distances import frechet_distance
 from train.signals import Stopped, StopRequest
 
 log = logging.getLogger(__name__)

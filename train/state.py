@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import Optimizer
 
+MAX_FILE_BYTES = 15 * 2**20  # of one file of a state, unless a single tensor is larger
+
 
 class RunState:
     """Everything a run needs to go on as if it had never stopped.
@@ -34,10 +36,8 @@ class RunState:
         partial = folder / f".partial-{target.name}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(
-            {name: tensor.detach().contiguous() for name, tensor in self._named_tensors()},
-            partial / "state.safetensors",
-        )
+        for index, tensors in enumerate(_split(dict(self._named_tensors()))):
+            save_file(tensors, partial / f"state-{index}.safetensors")
         scalars = {name: _optimizer_scalars(optimizer) for name, optimizer in self.optimizers.items()}
         (partial / "state.json").write_text(json.dumps({"step": self.step, "optimizers": scalars}))
         for path in partial.iterdir():
@@ -60,7 +60,9 @@ class RunState:
         steps = saved_steps(folder)
         if not steps:
             return False
-        stored = load_file(steps[-1] / "state.safetensors")
+        stored = {}
+        for path in sorted(steps[-1].glob("state-*.safetensors")):
+            stored |= load_file(path)
         scalars = json.loads((steps[-1] / "state.json").read_text())
         for name, optimizer in self.optimizers.items():
             _allocate_moments(optimizer, scalars["optimizers"][name])
@@ -89,6 +91,19 @@ class RunState:
             yield "random.cpu", torch.get_rng_state()
             if torch.cuda.is_available():
                 yield "random.cuda", torch.cuda.get_rng_state()
+
+
+def _split(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Distribute tensors in their order over files of at most ``MAX_FILE_BYTES``."""
+    files: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if files[-1] and size + tensor.nbytes > MAX_FILE_BYTES:
+            files.append({})
+            size = 0
+        files[-1][name] = tensor.detach().contiguous()
+        size += tensor.nbytes
+    return files
 
 
 def _remove(folder: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stylesdf.checkpoint import CONFIG_FILE, DISCRIMINATOR_FILES
+from stylesdf.config import DEFAULT_MODEL
 from stylesdf.hub import HUB_ID
 from stylesdf.pipeline import StyleSDF, __version__
 
@@ -147,8 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m stylesdf.demo.deploy you/heads --model-repo you/heads-model --dry-run",
     )
     parser.add_argument("space", metavar="OWNER/NAME", help="the Space")
-    bundled = ROOT / "checkpoints" / "toy-heads"
-    parser.add_argument("--checkpoint", type=Path, default=bundled, help="the model's folder (default: the toy heads)")
+    help_text = f"the model's folder (default: {DEFAULT_MODEL})"
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / DEFAULT_MODEL, help=help_text)
     parser.add_argument("--model-repo", metavar="OWNER/NAME", help="publish the model there, too")
     parser.add_argument("--private", action="store_true", default=None, help="make new repositories private")
     parser.add_argument("--hardware", help="machine of the Space: cpu-basic, t4-small, l4x1, ... (default: as it is)")

@@ -45,7 +45,7 @@ RENDERER = RendererConfig(
     ada_images=100,
     discriminator_channels=(4, 4, 8, 8),
 )
-RECONSTRUCTING = dataclasses.replace(RENDERER, reconstruction_weight=1.0, reconstruction_side=8)
+RECONSTRUCTING = dataclasses.replace(RENDERER, reconstruction_weight=1.0)
 DECODER = DecoderConfig(
     steps=6,
     batch_size=8,
@@ -61,7 +61,6 @@ DECODER = DecoderConfig(
 )
 SHOWING = dataclasses.replace(
     DECODER, num_renderings=6, shown_share=0.5, reconstruction_weight=2.0, feature_weight=3.0, mixing_probability=0.0,
-    use_alpha=True,
 )  # fmt: skip
 
 

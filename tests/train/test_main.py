@@ -100,7 +100,7 @@ def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests(
         both, phases=tuple(dataclasses.replace(phase, is_adversarial=False) for phase in stage.phases)
     )
     plain, both, alone = (estimate(model, config) for config in (stage, both, alone))
-    assert alone["images"] == stage.total_steps * stage.reconstruction_batch == both["images"] - plain["images"]
+    assert alone["images"] == sum(p.steps * p.batch_size for p in stage.phases) == both["images"] - plain["images"]
     assert both["teraflops"] == pytest.approx(plain["teraflops"] + alone["teraflops"], abs=0.1)
 
 

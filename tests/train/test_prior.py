@@ -16,7 +16,7 @@ from train.stages import PriorStage
 from train.stages.prior import energy_distance
 
 MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
-CONFIG = PriorConfig(steps=4, batch_size=64, discriminator_width=32, use_alpha=True, least_truncation=0.7)
+CONFIG = PriorConfig(steps=4, batch_size=64, discriminator_width=32, least_truncation=0.7)
 
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
@@ -71,8 +71,8 @@ def test_poses_are_needed_and_alpha_where_the_encoder_sees_it():
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     common = ["--preset", "toy", "--device", "cpu", "--data", "toy-heads:4", "--out"]
-    settings = ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=1", "reconstruction_side=8"]
-    settings += ["reconstruction_batch=2", "phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
+    settings = ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=1"]
+    settings += ["phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
     settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
     plain, shown, prior = (str(tmp_path / name) for name in ("plain", "shown", "prior"))
     assert main(["renderer", *common, plain, "--set", *settings]) == 0
@@ -80,7 +80,7 @@ def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     assert "no encoder beside it, train it with reconstruction_weight first" in capsys.readouterr().err
     assert main(["renderer", *common, shown, "--set", *settings, "reconstruction_weight=1"]) == 0
     assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()
-    assert main(["prior", *common, prior, "--init-from", f"{shown}/model", "--set", "steps=1", "use_alpha=true"]) == 0
+    assert main(["prior", *common, prior, "--init-from", f"{shown}/model", "--set", "steps=1"]) == 0
     assert (tmp_path / "prior" / "model" / "model.safetensors").is_file()
     # the prior has no discriminator; that of the run before it goes on
     again = ["renderer", *common, str(tmp_path / "again"), "--init-from", f"{prior}/model", "--discriminator-from"]

@@ -29,7 +29,7 @@ def test_rays_of_a_lattice_go_through_the_pixels_it_takes():
 
 
 def test_a_lattice_must_divide_the_picture():
-    with pytest.raises(ValueError, match="reconstruction_side is 12, expected a divisor of the pictures' 32 pixels"):
+    with pytest.raises(ValueError, match="a phase has 12×12 rays, expected a divisor of the pictures' 32 pixels"):
         Lattice(32, 12)
 
 
@@ -76,12 +76,12 @@ def reconstructing_stage(data: ImageSet, **settings) -> RendererStage:
         config, render_resolution=16, field_width=32, field_depth=2, latent_size=8, decoder_channels=()
     )
     phase = dataclasses.replace(
-        runs.RENDERER.phases[1], steps=1000, num_samples=32, surface_guided=True, is_adversarial=False
+        runs.RENDERER.phases[1], steps=1000, batch_size=4, num_samples=32, surface_guided=True, is_adversarial=False
     )
     settings = {
         "phases": (phase,), "sphere_steps": 150, "sphere_learning_rate": 1e-3, "sphere_radius": 0.055,
         "beta_start": 0.004, "generator_learning_rate": 1e-3, "use_alpha": False, "sphere_anchor_weight": 0.0,
-        "reconstruction_batch": 4, "reconstruction_side": 16, "reconstruction_weight": 10.0, **settings,
+        "reconstruction_weight": 10.0, **settings,
     }  # fmt: skip
     return RendererStage(model, dataclasses.replace(runs.RENDERER, **settings), data)
 

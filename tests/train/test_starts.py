@@ -9,8 +9,8 @@ import torch
 
 from tests.train import runs
 from train import starts
-from train.distances import frechet_distance
 from train.engine import Engine
+from train.evaluation.distances import frechet_distance
 from train.loop import Habits, train
 from train.starts import choose_start, random_features
 

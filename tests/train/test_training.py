@@ -154,7 +154,7 @@ def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool, 
 
 @pytest.mark.parametrize("reconstruction_weight", [0.0, 1.0])
 def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path, reconstruction_weight):
-    settings = {"reconstruction_weight": reconstruction_weight, "reconstruction_side": 8}
+    settings = {"reconstruction_weight": reconstruction_weight}
 
     def new_stage():
         return RendererStage(renderer_config, dataclasses.replace(RENDERER, **settings), data)

@@ -55,7 +55,7 @@ def run(tmp_path):
 
 def test_from_nothing_to_a_published_model(run, tmp_path):
     text = (ROOT / "train" / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
+    block = re.search(r"^```bash\n(python -m train renderer .*?)^```$", text, re.MULTILINE | re.DOTALL)[1]
     commands = [
         shlex.split(line) for line in block.replace("\\\n", " ").replace("toy-heads:6000", "toy-heads:4").splitlines()
     ]

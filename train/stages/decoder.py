@@ -87,7 +87,7 @@ class DecoderStage:
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
         shown = None
         if config.shown_share:
-            shown = ShownAgain(encoder.to(self.device), data, config, self.generator)
+            shown = ShownAgain(encoder.to(self.device), data, config)
         self._renderings = RenderingPool(
             self.generator, config.num_renderings, config.least_truncation, config.seed, shown
         )
@@ -337,16 +337,15 @@ class ShownAgain:
     """The data's pictures, and the codes from which the generator draws them (``train/reconstruction.py``).
 
     Args:
-        encoder: Reads latents.
+        encoder: Reads renderer codes.
         data: Pictures with poses.
         config: Of the stage; ``shown_share`` of all renderings show a picture again.
-        generator: Its mapping makes codes of latents.
     """
 
-    def __init__(self, encoder: PictureEncoder, data: ImageSet, config: DecoderConfig, generator: Generator) -> None:
+    def __init__(self, encoder: PictureEncoder, data: ImageSet, config: DecoderConfig) -> None:
         self.data, self.share = data, config.shown_share
         with torch.no_grad():
-            self.codes = generator.renderer_mapping(encode(encoder, data, config.use_alpha)[0])  # (N, latent_size)
+            self.codes = encode(encoder, data)[0]  # (N, latent_size)
 
     def draw(self, random: torch.Generator) -> int | None:
         """Return the number of a picture to be shown, or None."""

@@ -33,6 +33,7 @@ from train.inside import filled_depth
 from train.latents import draw_latents, latent_codes
 from train.poses import PoseReader, check_poses, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
+from train.reconstruction import PictureEncoder
 from train.state import RunState
 
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
@@ -50,6 +51,7 @@ class PolishStage:
         teacher: The trained generator.
         engine: Where it runs; None is one process on the CPU.
         data: Pictures with poses, for ``rectify_poses``.
+        encoder: Of the teacher's codes; it is left as it is and goes with the result, whose codes are the same.
 
     Raises:
         ValueError: ``rectify_poses`` is on without them, or with too few.
@@ -64,12 +66,13 @@ class PolishStage:
         teacher: Generator,
         engine: Engine | None = None,
         data: ImageSet | None = None,
+        encoder: PictureEncoder | None = None,
     ) -> None:
         if config.rectify_poses:
             if data is None:
                 raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
             check_poses(data)
-        self.config, self.data = config, data
+        self.config, self.data, self.encoder = config, data, encoder
         self.engine = engine or Engine()
         self.device = self.engine.device
         torch.manual_seed(config.seed)
@@ -89,7 +92,7 @@ class PolishStage:
         return 0  # of the data
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
-        return {}
+        return {} if self.encoder is None else {"encoder": self.encoder}
 
     def grid_options(self) -> dict:
         return {"num_samples": 48}

@@ -1,9 +1,9 @@
 """Between stage 1 and polishing: the mapping learns to draw from Gaussian latents the codes that the data has.
 
 Stage 1 with an encoder (``train/reconstruction.py``) shows the data's pictures well from the codes that the encoder
-finds for them; but these fill a small part of what the mapping makes of Gaussian latents, and the rest looks like
-nothing. As in a two-stage autoencoder (arXiv 1903.05789) a second, small game closes the gap: the mapping against a
-discriminator of codes, which needs no rendering, so that it takes minutes. The field is left alone.
+finds for them, but the mapping gives other codes. As in a two-stage autoencoder (arXiv 1903.05789) a second, small game
+closes the gap: the mapping against a discriminator of codes, which needs no rendering, so that it takes minutes. The
+field is left alone.
 
 Shapes: B batch.
 """
@@ -61,11 +61,10 @@ class PriorStage:
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(initial, self.generator)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        self.teacher = copy.deepcopy(self.generator.renderer_mapping).requires_grad_(False)
-        self.mean, self.std = encode(encoder.to(self.device), data, config.use_alpha)
-        codes = self._codes_of_the_data(torch.arange(len(self.mean)), torch.zeros_like(self.mean))
-        self.centre, self.scale = codes.mean(dim=0), codes.std(dim=0) + 1e-3
-        self.discriminator = _code_discriminator(codes.shape[1], config.discriminator_width).to(self.device)
+        self.encoder = encoder.to(self.device)
+        self.mean, self.std = encode(self.encoder, data)
+        self.centre, self.scale = self.mean.mean(dim=0), self.mean.std(dim=0) + 1e-3
+        self.discriminator = _code_discriminator(self.mean.shape[1], config.discriminator_width).to(self.device)
         adam = {"betas": (config.adam_beta1, config.adam_beta2)}
         mapping = self.generator.renderer_mapping
         self.generator_optimizer = torch.optim.Adam(mapping.parameters(), lr=config.learning_rate, **adam)
@@ -82,8 +81,8 @@ class PriorStage:
         return 0  # all are encoded once
 
     def discriminators(self) -> dict[str, nn.Module]:
-        """Nothing is saved beside the model: the encoder reads latents of the mapping as it was."""
-        return {}
+        """Return the encoder, which reads the same codes as before; the discriminator of codes is not kept."""
+        return {"encoder": self.encoder}
 
     def grid_options(self) -> dict:
         return {"num_samples": 48}
@@ -129,18 +128,15 @@ class PriorStage:
         """Codes of some of the data's pictures, standardised. ``(B, latent_size)``."""
         index = torch.randint(len(self.mean), (self.config.batch_size,))
         noise = torch.randn(len(index), self.mean.shape[1]).to(self.device)
-        return (self._codes_of_the_data(index, noise) - self.centre) / self.scale
+        index = index.to(self.device)
+        codes = self.mean[index] + self.config.noise * self.std[index] * noise
+        return (codes - self.centre) / self.scale
 
     def _draw(self) -> Tensor:
         """Codes of Gaussian latents, truncated as in stage 1 and standardised alike. ``(B, latent_size)``."""
         latents = draw_latents(self.config.batch_size, self.mean.shape[1], self.config.least_truncation)
         codes = latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device))
         return (codes - self.centre) / self.scale
-
-    @torch.no_grad()
-    def _codes_of_the_data(self, index: Tensor, noise: Tensor) -> Tensor:
-        index = index.to(self.device)
-        return self.teacher(self.mean[index] + self.config.noise * self.std[index] * noise)
 
 
 def energy_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -18,10 +18,9 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
-from stylesdf.surface import render_guided_batch
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
-from train.chunked import ChunkedField
+from train.chunked import ChunkedField, render_phase
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.discriminators import ThumbnailDiscriminator
@@ -128,8 +127,7 @@ class RendererStage:
     @property
     def images_per_step(self) -> int:
         phase, _ = self.config.phase_at(self.state.step)
-        shown_again = 0 if self.reconstruction is None else self.config.reconstruction_batch
-        return phase.batch_size * phase.is_adversarial + shown_again
+        return phase.batch_size * (phase.is_adversarial + (self.reconstruction is not None))
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return what judges which output, to be saved beside the model; and the encoder, where there is one."""
@@ -148,13 +146,18 @@ class RendererStage:
         sphere_initialize(
             generator.field,
             config.sphere_steps,
-            lambda: generator.renderer_mapping(torch.randn(4, generator.config.latent_size).to(self.device)),
+            self._draw_codes,
             learning_rate=config.sphere_learning_rate,
             radius=config.sphere_radius,
             centre=(0.0, 0.0, config.sphere_centre_z),
             progress=progress,
         )
         self.generator_ema.load_state_dict(generator.state_dict())
+
+    def _draw_codes(self) -> Tensor:
+        """Renderer codes as the first steps have them, from the encoder where there is one. ``(4, latent_size)``."""
+        latents = torch.randn(4, self.generator.config.latent_size).to(self.device)
+        return latents if self.reconstruction is not None else self.generator.renderer_mapping(latents)
 
     def step(self) -> dict[str, float]:
         """Take one step of both players; return every term."""
@@ -167,7 +170,7 @@ class RendererStage:
         if self.reconstruction is not None:
             # where the adversary's heads have no losses at points, these have
             point_losses = None if phase.is_adversarial else partial(self._point_losses, phase)
-            record |= self.reconstruction.step(phase.num_samples, is_frozen, point_losses)
+            record |= self.reconstruction.step(phase, is_frozen, point_losses)
         if not is_frozen:
             self.engine.descend(self.generator_optimizer)
             with torch.no_grad():
@@ -238,14 +241,7 @@ class RendererStage:
             eikonal_weight=0.0 if config.eikonal_points else config.eikonal_weight * share_of(part, phase.batch_size),
         )
         camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
-        options = {"resolution": phase.resolution, "num_samples": phase.num_samples, "viewdirs": "world"}
-        options["with_features"] = False
-        if not phase.surface_guided:
-            offset = mine["offset"]
-            return self.generator.render(field, camera, offset=offset, opaque_background=False, **options), field
-        fields = [field.of_code(index) for index in range(field.batch_size)]
-        guides = field.guides(self.generator.config)
-        return render_guided_batch(self.generator.renderer, fields, guides, camera, mine["offset"], **options), field
+        return render_phase(self.generator, field, camera, mine["offset"], phase), field
 
     def _fake(self, rendering: RenderOutput, scenes: dict, part: slice) -> Tensor:
         """What the discriminator sees of a rendering. ``(B, 3 or 4, H, W)``."""

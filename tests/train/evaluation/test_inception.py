@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from train import inception
 from train.data.images import ImageSet
-from train.inception import Inception, InceptionOptions, data_features, load_inception, to_inception_size
+from train.evaluation import inception
+from train.evaluation.features import FeatureNetwork, resize_bytes
+from train.evaluation.inception import data_features, load_inception
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
@@ -63,12 +64,6 @@ def test_the_network_is_known_by_its_weights(network, tmp_path):
     assert load_inception(other).identity == load_inception(network).identity
 
 
-@pytest.mark.parametrize("shape, dtype", [((1, 3, 8, 8), torch.float32), ((3, 8, 8), torch.uint8)])
-def test_only_8_bit_pictures_are_looked_at(shape, dtype):
-    with pytest.raises(ValueError, match=r"expected uint8 \(N, 3, H, W\)"):
-        Inception("none", lambda pictures: pictures)(torch.zeros(shape, dtype=dtype))
-
-
 def _state_dict(path):
     torch.save({"weight": torch.ones(1)}, path)
     return path
@@ -115,7 +110,7 @@ def test_the_library_is_asked_for_features_and_may_not_unpickle(monkeypatch, tmp
         def __init__(self, name, features_list):
             super().__init__()
             assert features_list == ["2048"]
-            torch.save(Inception, tmp_path / "harmful.pth")  # anything but tensors
+            torch.save(FeatureNetwork, tmp_path / "harmful.pth")  # anything but tensors
             # as the library asks for its download; torch refuses, so nothing is unpickled
             with pytest.raises(Exception, match="[Ww]eights"):
                 torch.load(tmp_path / "harmful.pth", weights_only=False)
@@ -148,20 +143,6 @@ def test_a_failed_download_says_what_to_do(monkeypatch, error, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_are_compared_at_256_pixels():
-    ramp = torch.arange(256, dtype=torch.uint8).repeat(3, 256, 1)[None]  # (1, 3, 256, 256)
-    assert torch.equal(to_inception_size(ramp, "lanczos"), ramp)
-    large = ramp.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.equal(to_inception_size(large, "box"), ramp)
-    # stripes finer than the new pixels become grey: the filters widen as they shrink
-    stripes = (torch.arange(512) % 2 * 255).to(torch.uint8).repeat(1, 3, 512, 1)
-    for name in inception.RESIZE_FILTERS:
-        middle = to_inception_size(stripes, name)[..., 8:-8].float()
-        assert middle.shape[1:3] == (3, 256) and (middle - 127.5).abs().max() < 3
-    with pytest.raises(ValueError, match="resize is 'nearest', expected of box"):
-        InceptionOptions(resize="nearest")
-
-
 @pytest.fixture
 def data(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
@@ -186,10 +167,10 @@ class Counting:
 def test_features_of_the_data_are_computed_once(data, tmp_path, monkeypatch):
     monkeypatch.setattr(inception, "CHUNK", 3)
     counting, shares = Counting(), []
-    network = Inception("one", counting)
+    network = FeatureNetwork("one", counting)
     first = data_features(data, "image", network, "bicubic", shares.append)
     assert first.shape == (7, 2048) and counting.seen == 7 and shares == [3, 6, 7]
-    whole = to_inception_size(torch.from_numpy(data.images), "bicubic")
+    whole = resize_bytes(torch.from_numpy(data.images), 256, "bicubic")
     assert np.array_equal(first, StandIn()(whole, True).numpy())
     again = data_features(data, "image", network, "bicubic", shares.append)
     assert np.array_equal(first, again) and counting.seen == 7 and shares[-1] == 7
@@ -198,7 +179,7 @@ def test_features_of_the_data_are_computed_once(data, tmp_path, monkeypatch):
 
 def test_what_is_kept_belongs_to_one_data_set_filter_network_and_kind(data):
     counting = Counting()
-    one, other = Inception("one", counting), Inception("other", counting)
+    one, other = FeatureNetwork("one", counting), FeatureNetwork("other", counting)
     asked = [
         (data, "image", one, "bicubic"),
         (dataclasses.replace(data, identity="others"), "image", one, "bicubic"),
@@ -221,5 +202,5 @@ def test_an_interrupted_look_leaves_nothing(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(inception.safetensors.numpy, "save_file", broken)
     with pytest.raises(OSError, match="disk full"):
-        data_features(data, "image", Inception("one", Counting()), "box")
+        data_features(data, "image", FeatureNetwork("one", Counting()), "box")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from stylesdf.camera import Camera, focal_length, sample_poses
 from stylesdf.model import Generator
-from train.metrics import REFERENCE_SEED, Context, Quantity, latent, metric
+from train.evaluation.registry import Quantity, metric
+from train.evaluation.subjects import REFERENCE_SEED
+from train.evaluation.views import Context, latent
 
 DEPTH_RAYS = 128  # per side of the depth maps
 REFINED = 5  # a map is made denser by so much before distances to it are taken: to its surface, not to its rays

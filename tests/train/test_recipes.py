@@ -1,0 +1,146 @@
+"""Recipes: each is whole, costs what it says, and its chain of runs holds together from nothing to a card."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from stylesdf.checkpoint import load_config
+from tests.train import runs
+from train import recipe as runner
+from train.__main__ import main
+from train.config import PolishConfig
+from train.cost import estimate
+from train.engine import Engine
+from train.loop import Habits
+from train.recipes import RECIPES, Recipe, Run
+
+SIZED = [(name, size) for name, sizes in RECIPES.items() for size in sizes]
+LONGEST = 6  # runs
+
+
+def miniature(recipe: Recipe) -> Recipe:
+    """The whole chain at two steps a run and small sizes."""
+    model = dataclasses.replace(
+        recipe.model, field_width=16, field_depth=2, latent_size=8, num_samples=4, render_resolution=16,
+        decoder_style_size=16, decoder_channels=(8, 8),
+    )  # fmt: skip
+
+    def small(settings):
+        changes = {"steps": 2, "batch_size": 2, "freeze_generator_steps": 0, "sphere_steps": 2, "eikonal_points": 8}
+        changes |= {"num_points": 8, "num_surface_points": 4, "num_renderings": 4, "field_steps": 1}
+        changes |= {"discriminator_channels": (8, 8, 8, 8) if hasattr(settings, "phases") else (8, 8)}
+        if hasattr(settings, "phases"):
+            phases = [dataclasses.replace(p, steps=1, batch_size=2, resolution=16) for p in settings.phases]
+            changes["phases"] = tuple(phases)
+        names = {field.name for field in dataclasses.fields(settings)}
+        return dataclasses.replace(settings, **{name: value for name, value in changes.items() if name in names})
+
+    chain = [dataclasses.replace(run, settings=small(run.settings)) for run in recipe.runs]
+    return dataclasses.replace(recipe, model=model, runs=tuple(chain))
+
+
+@pytest.mark.parametrize("name, size", SIZED)
+def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys):
+    assert main(["run", name, "--size", size, "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    recipe = RECIPES[name][size]
+    assert len(recipe.runs) <= LONGEST
+    assert [line.split()[0] for line in lines[2:]] == [run.name for run in recipe.runs] + ["all"]
+    assert all(" h" in line for line in lines[2:]) and not (tmp_path / "out").exists()
+    assert all(estimate(recipe.model, run.settings)["memory_gb"] < 16 for run in recipe.runs)
+
+
+@pytest.mark.parametrize("name, size", SIZED)
+def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path, monkeypatch):
+    recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
+    monkeypatch.setattr(runner, "evaluate", lambda *_, **options: REPORT | {"truncation": options["truncation"]})
+
+    def start_run(run: Run) -> None:
+        done.append(run.name)
+        runner.execute(recipe, run, tmp_path, data, Engine(), Habits(grid_every=2))
+
+    folder = runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
+    assert done == [run.name for run in recipe.runs]
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "README.md", "grid.png", "seeds.png", "metrics.json"} < names
+    assert {f"{run.name}-log.jsonl" for run in recipe.runs} < names
+    assert load_config(folder) == recipe.model
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"python -m train run {recipe.name}" in card and "| yaw: mean error | 0.9° | 0.9° | 0.5° |" in card
+    assert len(card.splitlines()) < 90
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
+    assert len(done) == len(recipe.runs)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+REPORT = {
+    "subject": "people",
+    "metrics": {
+        "pose": {
+            "yaw_r2": 0.99, "pitch_r2": 0.98, "yaw_error_deg": 0.9, "pitch_error_deg": 0.8, "reference_yaw_r2": 1.0,
+            "reference_pitch_r2": 1.0, "reference_yaw_error_deg": 0.5, "reference_pitch_error_deg": 0.5,
+        }
+    },
+}  # fmt: skip
+
+
+def test_a_run_that_was_stopped_goes_on_and_the_finished_ones_are_left(tmp_path):
+    recipe, data = miniature(RECIPES["people"]["small"]), runs.tiny_data()
+    first, second = recipe.runs[:2]
+    with pytest.raises(ValueError, match="starts from 'shown', which is not finished"):
+        runner.execute(recipe, second, tmp_path, data, Engine(), Habits())
+    runner.execute(recipe, first, tmp_path, data, Engine(), Habits())
+    weights = (tmp_path / first.name / "model" / "model.safetensors").read_bytes()
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_recipe(recipe, tmp_path, lambda run: (done.append(run.name), interrupt()), lambda: data)
+    assert done == [second.name]
+    assert (tmp_path / first.name / "model" / "model.safetensors").read_bytes() == weights
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_seed_is_added_to_every_run():
+    recipe = RECIPES["people"]["small"]
+    assert recipe.with_seed(0) == recipe
+    assert [run.settings.seed for run in recipe.with_seed(3).runs] == [run.settings.seed + 3 for run in recipe.runs]
+
+
+def test_runs_start_from_earlier_ones_and_have_names_of_their_own():
+    recipe = RECIPES["people"]["small"]
+    with pytest.raises(ValueError, match="starts from 'later', which no earlier run is"):
+        dataclasses.replace(recipe, runs=(Run("one", PolishConfig(), "later"),))
+    with pytest.raises(ValueError, match="two runs named 'one'"):
+        dataclasses.replace(recipe, runs=(Run("one", PolishConfig()), Run("one", PolishConfig())))
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
+    assert main(["run", "people", "--out", str(tmp_path / "out"), "--only", "absent"]) == 2
+    assert "run is 'absent', expected one of shown, prior" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_do_a_run_and_errors_are_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeError, match="ended with status 1"):
+        runner.in_processes(["run", "people", "--out", str(tmp_path / "out"), "--only", "absent"], 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_state_is_cut_into_files_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.state.MAX_FILE_BYTES", 4000)
+    stage = runs.renderer_stage()
+    stage.step()
+    folder = stage.state.save(tmp_path)
+    files = sorted(folder.glob("state-*.safetensors"))
+    assert len(files) > 3
+    other = runs.renderer_stage()
+    assert other.state.restore(tmp_path)
+    same = dict(other.state._named_tensors())
+    assert all(torch.equal(tensor, same[name]) for name, tensor in stage.state._named_tensors())
+    assert json.loads((folder / "state.json").read_text())["step"] == 1

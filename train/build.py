@@ -1,0 +1,103 @@
+"""A stage from its settings and the folder it starts from: what both the command line and a recipe begin with.
+
+What a run leaves beside its model (discriminators, encoder) goes on with the run that starts from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from stylesdf.config import StyleSDFConfig
+from stylesdf.hub import find_discriminator, load_discriminator, load_weights
+from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig, SphereConfig
+from train.data.images import ImageSet
+from train.engine import Engine
+from train.pretrained import DECODER_FIELDS, PretrainedGenerator
+from train.reconstruction import PictureEncoder, encoder_channels
+from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage, SphereStage
+
+log = logging.getLogger(__name__)
+Settings = SphereConfig | RendererConfig | PriorConfig | PolishConfig | DecoderConfig
+
+
+def build_stage(
+    model_config: StyleSDFConfig,
+    settings: Settings,
+    data: ImageSet | None,
+    engine: Engine,
+    initial: PretrainedGenerator | None = None,
+    *,
+    decoder: PretrainedGenerator | None = None,
+    discriminators_from: str | Path | None = None,
+):
+    """Return a stage that is ready to be trained.
+
+    Args:
+        model_config: Architecture, with its decoder.
+        settings: Of the stage; their kind says which one.
+        data: Pictures; None where the stage needs none.
+        engine: Where it runs.
+        initial: The model it goes on with, and its encoder and discriminators; None starts from nothing.
+        decoder: Model whose decoder and image discriminator are trained on instead.
+        discriminators_from: Model whose discriminators and encoder are taken instead of those of ``initial``.
+
+    Raises:
+        ValueError: No encoder where one is needed, or settings, data and models that do not go together.
+    """
+    renderer_config = dataclasses.replace(model_config, decoder_channels=())
+    if isinstance(settings, SphereConfig):
+        return SphereStage(renderer_config, settings, engine)
+    if isinstance(settings, PriorConfig):
+        return PriorStage(renderer_config, settings, data, initial, _needed_encoder(initial), engine)
+    if isinstance(settings, PolishConfig):
+        return PolishStage(renderer_config, settings, initial, engine, data, load_encoder(initial))
+    if isinstance(settings, RendererConfig):
+        stage = RendererStage(renderer_config, settings, data, engine, initial)
+    else:
+        encoder = _needed_encoder(initial) if settings.shown_share else None
+        stage = DecoderStage(model_config, settings, data, initial, engine, decoder, encoder)
+    source = decoder or initial
+    if discriminators_from or source:
+        _take_discriminators(stage, discriminators_from or source.name_or_path)
+    return stage
+
+
+def with_decoder_of(config: StyleSDFConfig, source: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFConfig:
+    """Return a config with the decoder of another one, or of a fallback where that one has none."""
+    source = source if source.has_decoder else fallback
+    return dataclasses.replace(config, **{name: getattr(source, name) for name in DECODER_FIELDS})
+
+
+def load_encoder(initial: PretrainedGenerator) -> PictureEncoder | None:
+    """Return the encoder beside a model, or None where there is none.
+
+    Raises:
+        ValueError: It was built for another model.
+    """
+    path = find_discriminator("encoder", initial.name_or_path)
+    if path is None:
+        return None
+    config = initial.config
+    encoder = PictureEncoder(encoder_channels(path), config.latent_size, config.render_resolution)
+    load_weights(encoder, path)
+    return encoder
+
+
+def _needed_encoder(initial: PretrainedGenerator) -> PictureEncoder:
+    encoder = load_encoder(initial)
+    if encoder is None:
+        raise ValueError(
+            f"{initial.name_or_path} has no encoder beside it, train it with reconstruction_weight first"
+        )
+    return encoder
+
+
+def _take_discriminators(stage, source: str | Path) -> None:
+    """Go on with the discriminators beside a model; one that was built otherwise is left out, and that is said."""
+    for name, discriminator in stage.discriminators().items():
+        try:
+            load_discriminator(discriminator, name, source)
+        except ValueError as error:
+            log.warning("a new %s discriminator learns, as %s", name, error)

@@ -1,0 +1,191 @@
+"""From nothing to a finished model with one command: the runs of a recipe, one after the other, and what comes of them.
+
+Each run is a folder in the recipe's; one that is finished is not run again, and one that was stopped goes on where it
+was last saved. The last run's model is measured and put together in ``model/``: weights, config, card, sample grid,
+pictures, logs and reports.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from stylesdf.camera import Camera
+from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from stylesdf.files import replacing
+from stylesdf.model import Generator
+from train.build import build_stage
+from train.cost import HARDWARE, estimate
+from train.data.images import ImageSet, load_images
+from train.engine import Engine
+from train.evaluation.report import evaluate
+from train.evaluation.views import draw_full, latent
+from train.loop import Habits, train
+from train.pretrained import PretrainedGenerator
+from train.recipes.base import Recipe, Run
+from train.recipes.card import recipe_card
+from train.signals import Stopped
+
+log = logging.getLogger(__name__)
+TRUNCATIONS = {0.7: "metrics.json", 1.0: "metrics-1.json"}  # reports of the finished model
+SHEET = 6, 4  # columns and rows of the picture of the first seeds
+
+
+def plan(recipe: Recipe) -> str:
+    """Return the runs with their steps and estimated hours, as a text table."""
+    rows = [["run", "stage", "starts from", "steps", "images", *HARDWARE]]
+    totals = dict.fromkeys(HARDWARE, 0.0)
+    for run in recipe.runs:
+        cost = estimate(recipe.model, run.settings)
+        for name in HARDWARE:
+            totals[name] += cost["hours"][name]
+        hours = [f"{cost['hours'][name]:.2f} h" for name in HARDWARE]
+        rows.append([run.name, run.stage, run.start or "-", str(cost["steps"]), str(cost["images"]), *hours])
+    rows.append(["all", "", "", "", "", *(f"{hours:.2f} h" for hours in totals.values())])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data}\n" + "\n".join(lines) + "\n"
+
+
+def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
+    """Return the recipe's pictures, drawn and decoded where they are not there yet."""
+    model = recipe.model
+    return load_images(recipe.data, model.image_resolution, model.render_resolution, cache_dir=cache_dir)
+
+
+def is_finished(out: Path, run: Run) -> bool:
+    """Return whether a run of a recipe's folder has come to its end."""
+    return (out / run.name / "model" / WEIGHTS_FILE).is_file()
+
+
+def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine, habits: Habits) -> None:
+    """Do one run in this process, or this process's share of it.
+
+    Raises:
+        ValueError: The run it starts from is not finished, or its folder holds a run with other settings.
+        Stopped: SIGINT or SIGTERM; the state is saved.
+    """
+    initial = None
+    if run.start is not None:
+        earlier = next(other for other in recipe.runs if other.name == run.start)
+        if not is_finished(out, earlier):
+            raise ValueError(f"run {run.name!r} starts from {run.start!r}, which is not finished in {out}")
+        initial = PretrainedGenerator.from_pretrained(out / run.start / "model")
+    train(build_stage(recipe.model, run.settings, data, engine, initial), out / run.name, habits)
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: Path,
+    start_run: Callable[[Run], None],
+    data: Callable[[], ImageSet],
+    num_seeds: int | None = None,
+) -> Path:
+    """Do all runs that are not finished, then measure the model and put it together.
+
+    Args:
+        recipe: What to do.
+        out: Folder of all runs; the result is ``out/model``.
+        start_run: Does one run to its end.
+        data: Returns the pictures that the model is measured against.
+        num_seeds: Seeds of each report; None takes as many as each metric has by default.
+
+    Returns:
+        The folder of the finished model.
+    """
+    for run in recipe.runs:
+        if is_finished(out, run):
+            log.info("%s is finished", run.name)
+            continue
+        start_run(run)
+    return finish(recipe, out, data(), num_seeds)
+
+
+def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = None) -> Path:
+    """Measure the last run's model and put it together with its card; what is there already is kept."""
+    last, model_folder = out / recipe.runs[-1].name, out / "model"
+    model_folder.mkdir(parents=True, exist_ok=True)
+    model = PretrainedGenerator.from_pretrained(last / "model")
+    reports = {}
+    for truncation, name in TRUNCATIONS.items():
+        path = model_folder / name
+        if not path.is_file():
+            report = evaluate(model, data, num_seeds=num_seeds, truncation=truncation)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        reports[truncation] = json.loads(path.read_text(encoding="utf-8"))
+    for run in recipe.runs:
+        _copy(out / run.name / "log.jsonl", model_folder / f"{run.name}-log.jsonl")
+    grids = sorted((last / "grids").glob("*.png"))
+    if grids:
+        _copy(grids[-1], model_folder / "grid.png")
+    with replacing(model_folder / "seeds.png") as path:
+        seed_sheet(model, psi=0.7).save(path, optimize=True)
+    with replacing(model_folder / CARD_FILE) as path:
+        path.write_text(recipe_card(recipe, model.config, reports), encoding="utf-8")
+    _copy(last / "model" / CONFIG_FILE, model_folder / CONFIG_FILE)
+    _copy(last / "model" / WEIGHTS_FILE, model_folder / WEIGHTS_FILE)
+    return model_folder
+
+
+@torch.no_grad()
+def seed_sheet(model: Generator, psi: float) -> Image.Image:
+    """Draw the first seeds from the front, unpicked, at the model's full size."""
+    (columns, rows), size = SHEET, model.config.image_resolution
+    sheet = Image.new("RGB", (columns * size, rows * size))
+    for seed in range(columns * rows):
+        picture, _ = draw_full(model, model.mapping(latent(model, seed), psi), Camera.from_angles(0.0, 0.0), psi)
+        pixels = picture[0].add(1.0).mul(127.5).round().byte().permute(1, 2, 0).numpy()
+        sheet.paste(Image.fromarray(pixels), (seed % columns * size, seed // columns * size))
+    return sheet
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as path:
+        shutil.copyfile(source, path)
+
+
+def in_processes(arguments: Sequence[str], count: int) -> None:
+    """Run ``python -m train`` with some arguments in several processes that share its batches, with torchrun.
+
+    Raises:
+        Stopped: SIGINT or SIGTERM; the processes have saved their state.
+        RuntimeError: They ended otherwise; they have said why.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    environment = {"OMP_NUM_THREADS": threads, "TORCHELASTIC_ERROR_FILE": os.devnull, **os.environ}
+    process = subprocess.Popen([*command, "-m", "train", *arguments], env=environment)
+    asked: list[int] = []
+
+    def forward(number: int, _frame) -> None:
+        asked.append(number)
+        process.send_signal(signal.SIGTERM)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if asked:
+        raise Stopped(asked[0])
+    if status:
+        raise RuntimeError(f"the processes of {' '.join(arguments[:2])} ended with status {status}, see above")
+
+
+def default_processes(device: str) -> int:
+    """Return how many processes a run is shared by: one where there is a GPU, else two on two or more cores."""
+    if device != "cpu" and torch.cuda.is_available():
+        return 1
+    return min(2, os.cpu_count() or 1)
