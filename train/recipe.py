@@ -28,8 +28,9 @@ from train.build import build_stage
 from train.cost import HARDWARE, estimate
 from train.data.images import ImageSet, load_images
 from train.engine import Engine
-from train.evaluation.report import evaluate
-from train.evaluation.views import draw_full, latent
+from train.evaluation.mobilenet import find_weights
+from train.evaluation.report import default_metrics, evaluate
+from train.evaluation.views import Context, draw_full, latent
 from train.loop import Habits, train
 from train.pretrained import PretrainedGenerator
 from train.recipes.base import Recipe, Run
@@ -38,6 +39,7 @@ from train.signals import Stopped
 
 log = logging.getLogger(__name__)
 TRUNCATIONS = {0.7: "metrics.json", 1.0: "metrics-1.json"}  # reports of the finished model
+MOBILENET_METRIC = "mobilenet-frechet"
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
@@ -120,7 +122,7 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for truncation, name in TRUNCATIONS.items():
         path = model_folder / name
         if not path.is_file():
-            report = evaluate(model, data, num_seeds=num_seeds, truncation=truncation)
+            report = evaluate(model, data, _metrics(data), num_seeds, truncation)
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         reports[truncation] = json.loads(path.read_text(encoding="utf-8"))
@@ -136,6 +138,11 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     _copy(last / "model" / CONFIG_FILE, model_folder / CONFIG_FILE)
     _copy(last / "model" / WEIGHTS_FILE, model_folder / WEIGHTS_FILE)
     return model_folder
+
+
+def _metrics(data: ImageSet) -> list[str]:
+    """Return what can be measured here: MobileNet's distance only where its weights are installed."""
+    return default_metrics(Context(data)) + ([MOBILENET_METRIC] if find_weights() else [])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_no_identity_raises():
         for part in build_parts(person, shape) if index % 20 == 0 else ():
             assert np.isfinite(part.vertices).all() and np.isfinite(part.attributes).all()
             assert len(part.faces) and part.faces.max() < len(part.vertices)
+
+
+def test_whole_heads_stay_in_the_picture_and_fill_it():
+    """STYLESDF_PEOPLE=1000 renders so many, in five minutes."""
+    count = int(os.environ.get("STYLESDF_PEOPLE", 12))
+    config = PeopleConfig(count=count, image_size=64, seed=13)
+    touches, coverage = 0, []
+    for index in range(count):
+        alpha = render_rgba(Head(person_of(index, config)), *pose_of(index, config), 64, supersample=1)[..., 3]
+        touches += max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 0
+        coverage.append(alpha.mean() / 255)
+    assert touches <= 0.01 * count
+    assert np.mean(coverage) > (0.415 if count >= 500 else 0.37)
 
 
 @pytest.mark.parametrize("style", ["bald", "bun", "knot", "puffs", "pigtails", "spacebuns", "afro", "bowl", "long"])

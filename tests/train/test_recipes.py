@@ -55,7 +55,7 @@ def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys)
 @pytest.mark.parametrize("name, size", SIZED)
 def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path, monkeypatch):
     recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
-    monkeypatch.setattr(runner, "evaluate", lambda *_, **options: REPORT | {"truncation": options["truncation"]})
+    monkeypatch.setattr(runner, "evaluate", lambda *arguments: REPORT | {"truncation": arguments[-1]})
 
     def start_run(run: Run) -> None:
         done.append(run.name)

@@ -13,7 +13,7 @@ from train.data.images import load_images, parse_label
 from train.evaluation import inception, mobilenet
 from train.evaluation.features import RESIZE_FILTERS
 from train.evaluation.registry import METRICS, NUM_SEEDS
-from train.evaluation.report import evaluate, markdown_table
+from train.evaluation.report import NAMES, evaluate, markdown_table
 from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import PICTURES, Options
 from train.pretrained import PretrainedGenerator
@@ -23,14 +23,15 @@ NUM_QUICK_SEEDS, QUICK_REPEATS = 25, 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    default = f"all that the data allows but {', '.join(name for name, each in METRICS.items() if each.needs_network)}"
-    more = ", ".join(f"{each.num_seeds} for {name}" for name, each in METRICS.items() if each.num_seeds != NUM_SEEDS)
-    of_subjects = ", ".join(name for name, each in METRICS.items() if "subject" in each.needs)
+    metrics = [METRICS[name] for name in NAMES]
+    default = f"all that the data allows but {', '.join(each.name for each in metrics if each.needs_network)}"
+    more = ", ".join(f"{each.num_seeds} for {each.name}" for each in metrics if each.num_seeds != NUM_SEEDS)
+    of_subjects = ", ".join(each.name for each in metrics if "subject" in each.needs)
     parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
     parser.add_argument("--data", help="the data set (folder, zip, hub id, toy-heads:N), to compare with")
     parser.add_argument("--label", metavar="NAME=VALUE", help="only pictures of the data with this label")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
-    parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(METRICS)} (default: {default})")
+    parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: {default})")
     parser.add_argument(
         "--subject", choices=SUBJECTS,
         help=f"what the model shows, for {of_subjects} (default: what the data says of itself)",

@@ -19,7 +19,9 @@ from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import Context, Options
 
 FORMAT = 2
-MODULES = (geometry, consistency, appearance, distributions, fid, readings)  # of the metrics, in the table's order
+MODULES = (geometry, consistency, appearance, distributions, fid, readings)
+# in the order of the table; that of the registry depends on what was imported first
+NAMES = tuple(name for module in MODULES for name, each in METRICS.items() if each.module == module.__name__)
 
 
 @torch.no_grad()
@@ -94,14 +96,19 @@ def evaluate(
     }
 
 
+def default_metrics(context: Context) -> list[str]:
+    """Return all metrics that this data and subject allow, but none that needs a network whose weights are not ours."""
+    each_of = [METRICS[name] for name in NAMES]
+    return [each.name for each in each_of if not each.needs_network and not _what_is_missing(each, context)]
+
+
 def _chosen(metrics: list[str] | None, context: Context) -> list[str]:
     """Return the names of the metrics to measure."""
     if metrics is None:
-        default = [each for module in MODULES for each in METRICS.values() if each.module == module.__name__]
-        return [each.name for each in default if not each.needs_network and not _what_is_missing(each, context)]
+        return default_metrics(context)
     for name in metrics:
         if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}, expected of {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {name!r}, expected of {', '.join(NAMES)}")
         missing = _what_is_missing(METRICS[name], context)
         if missing:
             raise ValueError(f"the metric {name} {missing}")
@@ -192,7 +199,7 @@ def compare(reports: Mapping[float, dict], metrics: Sequence[str] | None = None)
     subject = SUBJECTS.get(last["subject"])
     columns = [f"ψ {truncation:g}" for truncation in reports] + [subject.title if subject else "reference"]
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    for name in metrics or METRICS:
+    for name in metrics or NAMES:
         results = [report["metrics"][name] for report in reports.values() if name in report["metrics"]]
         for quantity in METRICS[name].rows(subject) if results else ():
             reference = quantity.reference

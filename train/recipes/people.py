@@ -64,7 +64,7 @@ SHOWN = dataclasses.replace(
     RENDERER,
     phases=(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=16, steps=3000, batch_size=32, num_samples=24, is_adversarial=False),
+        Phase(resolution=16, steps=8000, batch_size=32, num_samples=24, is_adversarial=False),
     ),
     generator_learning_rate=6e-4,
     final_learning_rate=0.05,
@@ -97,9 +97,9 @@ POLISHED = PolishConfig(
 )
 
 DECODED = DecoderConfig(
-    steps=2200,
+    steps=2800,
     batch_size=8,
-    field_steps=1600,
+    field_steps=2000,
     adam_beta1=0.5,
     discriminator_learning_rate=4e-3,
     final_learning_rate=0.03,

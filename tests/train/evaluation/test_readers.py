@@ -51,7 +51,7 @@ def test_a_mirrored_head_looks_the_other_way():
 
 
 def test_the_reader_learns_poses_and_classes():
-    reader = train_reader(small(heads=60, views=2, epochs=8, batch=10))
+    reader = train_reader(small(heads=60, views=1, epochs=10, batch=10))
     poses = uniform_poses(25, MAX_YAW, MAX_PITCH)
     drawn = TOY_HEADS.draw(range(25), 3, poses[:, None])
     assert r_squared(poses[:, 0], reader.angles(drawn.pictures)[:, 0]) > 0.4
