@@ -171,7 +171,7 @@ def in_processes(arguments: Sequence[str], count: int) -> None:
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     threads = str(max(1, (os.cpu_count() or 1) // count))
-    environment = {"OMP_NUM_THREADS": threads, "TORCHELASTIC_ERROR_FILE": os.devnull, **os.environ}
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
     process = subprocess.Popen([*command, "-m", "train", *arguments], env=environment)
     asked: list[int] = []
 
