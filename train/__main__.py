@@ -170,7 +170,7 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--device", default="auto", help="auto takes a GPU where there is one; cpu")
     machine.add_argument(
         "--mixed-precision", default="no", choices=("no", "bf16"),
-        help="of discriminators and decoder; the field and second derivatives stay in float32",
+        help="of discriminators and decoder; the field stays in float32, with TF32 products; no: float32 in all",
     )  # fmt: skip
     machine.add_argument("--micro-batch", type=int, default=0, help="images at once per process; 0: all; same result")
 

@@ -47,6 +47,7 @@ def build_stage(
         ValueError: No encoder where one is needed, or settings, data and models that do not go together.
     """
     renderer_config = dataclasses.replace(model_config, decoder_channels=())
+    data = None if data is None else data.on(engine.device)
     if isinstance(settings, SphereConfig):
         return SphereStage(renderer_config, settings, engine)
     if isinstance(settings, PriorConfig):

@@ -1,5 +1,7 @@
 """The field in training: its gradients are carried back in chunks, whose activations fit the cache.
 
+On a GPU, where many small chunks would wait for their launch, a chunk holds points of all codes.
+
 Shapes: B batch, P points.
 """
 
@@ -18,39 +20,43 @@ from stylesdf.field import ConditionedField
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput, RenderOutput
 from stylesdf.surface import SurfaceGuide, render_guided_batch
-from train.config import Phase
 from train.losses import eikonal_loss
 
-CHUNK_POINTS = 4096
-CHUNK_POINTS_GPU = 2**16
+CHUNK_POINTS = 4096  # of one code
+CHUNK_POINTS_GPU = 2**20  # of all codes together
 KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
+KEPT_NUMBERS_GPU = 2**32
 
 
 class ChunkedField:
     """A conditioned field whose outputs are leaves: ``backward`` takes the gradients that arrived there further.
 
-    Each code's points go in chunks, forth and back. Where all activations together are large they are computed again
-    on the way back, so that memory does not grow with the number of samples. The eikonal loss at the samples is added
-    on the way back, where the activations are at hand. Without gradients it is the field itself.
+    Points go in chunks, forth and back. Where all activations together are large they are computed again on the way
+    back, so that memory does not grow with the number of samples. The eikonal loss at the samples is added on the way
+    back, where the activations are at hand. Without gradients it is the field itself.
 
     Args:
         field: Whose matrices depend on the networks' parameters.
         eikonal_weight: Of the mean (‖∇ₓ sdf‖ − 1)² over all points it is called with; 0 leaves it out.
+        by_code: Whether a chunk holds points of one code; None: on a CPU.
 
     Attributes:
         eikonal: That mean, after ``backward``.
     """
 
-    def __init__(self, field: ConditionedField, eikonal_weight: float = 0.0) -> None:
+    def __init__(
+        self, field: ConditionedField, eikonal_weight: float = 0.0, by_code: bool | None = None
+    ) -> None:
         self._field = field
         self._matrices = [tensor for layer in (*field.layers, field.view_layer) for tensor in layer]
-        # one field per code, whose matrices are leaves: chunks' gradients add up there
+        self._by_code = self._matrices[0].device.type == "cpu" if by_code is None else by_code
+        # fields of some codes each, whose matrices are leaves: chunks' gradients add up there
+        self._codes_each = 1 if self._by_code else field.batch_size
+        parts = [matrix.split(self._codes_each) for matrix in self._matrices]
         self._leaves = [
-            [matrix[index : index + 1].detach().requires_grad_(matrix.requires_grad) for matrix in self._matrices]
-            for index in range(field.batch_size)
+            [part.detach().requires_grad_(part.requires_grad) for part in matrices] for matrices in zip(*parts)
         ]
-        pairs = [list(zip(leaves[::2], leaves[1::2])) for leaves in self._leaves]
-        self._fields = [replace(field, layers=layers[:-1], view_layer=layers[-1]) for layers in pairs]
+        self._fields = [_with_matrices(field, leaves) for leaves in self._leaves]
         self._eikonal_weight = eikonal_weight
         self._chunks: list[_Chunk] = []
         self._guides: list[SurfaceGuide] | None = None
@@ -62,7 +68,7 @@ class ChunkedField:
 
     def sdf_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signed distance ``(B, P)`` and its gradient ``(B, P, 3)``; not chunked."""
-        both = [field.sdf_and_gradient(own[None]) for field, own in zip(self._fields, points)]
+        both = [field.sdf_and_gradient(own) for field, own in zip(self._fields, points.split(self._codes_each))]
         return torch.cat([sdf for sdf, _ in both]), torch.cat([gradient for _, gradient in both])
 
     def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:
@@ -70,8 +76,10 @@ class ChunkedField:
         if not torch.is_grad_enabled():
             return self._field(points, viewdirs)
         self._num_points = points.shape[0] * points.shape[1]
-        keep = self._num_points * sum(leaf.shape[-1] for leaf in self._leaves[0]) <= KEPT_NUMBERS
-        outs = [self._evaluate_code(*own, keep) for own in zip(self._fields, points.split(1), viewdirs.split(1))]
+        channels = sum(leaf.shape[-1] for leaf in self._leaves[0])
+        keep = self._num_points * channels <= (KEPT_NUMBERS if self._by_code else KEPT_NUMBERS_GPU)
+        pairs = zip(points.split(self._codes_each), viewdirs.split(self._codes_each))
+        outs = [self._evaluate_chunks(field, *pair, keep) for field, pair in zip(self._fields, pairs)]
         return FieldOutput(
             sdf=torch.cat([out.sdf for out in outs]), rgb=torch.cat([out.rgb for out in outs]), features=None
         )
@@ -80,18 +88,23 @@ class ChunkedField:
     def guides(self, config: StyleSDFConfig) -> list[SurfaceGuide]:
         """Return a coarse grid of each code's signed distance, measured at the first call."""
         if self._guides is None:
-            self._guides = [SurfaceGuide.measure(field, config) for field in self._fields]
+            self._guides = [SurfaceGuide.measure(self._of_one(index), config) for index in range(self.batch_size)]
         return self._guides
 
     def of_code(self, index: int) -> Callable[[Tensor, Tensor], FieldOutput]:
         """Return the field of one code, for points ``(1, P, 3)`` of its own; the eikonal loss must be left out."""
         assert not self._eikonal_weight
-        return partial(self._evaluate_code, self._fields[index])
+        return partial(self._evaluate_chunks, self._of_one(index))
 
-    def _evaluate_code(self, field: ConditionedField, points: Tensor, viewdirs: Tensor, keep=True) -> FieldOutput:
+    def _of_one(self, index: int) -> ConditionedField:
+        if self._codes_each == 1:
+            return self._fields[index]
+        return _with_matrices(self._field, [leaf[index : index + 1] for leaf in self._leaves[0]])
+
+    def _evaluate_chunks(self, field: ConditionedField, points: Tensor, viewdirs: Tensor, keep=True) -> FieldOutput:
         if not torch.is_grad_enabled():
             return field(points, viewdirs)
-        size = CHUNK_POINTS if points.device.type == "cpu" else CHUNK_POINTS_GPU
+        size = CHUNK_POINTS if self._by_code else max(1, CHUNK_POINTS_GPU // len(points))
         pairs = zip(points.split(size, dim=1), viewdirs.split(size, dim=1))
         chunks = [self._forward(field, keep, *pair) for pair in pairs]
         self._chunks += chunks
@@ -111,7 +124,7 @@ class ChunkedField:
         if not self._eikonal_weight:
             return field(points, viewdirs), None
         out, gradient = field.with_gradient(points, viewdirs)
-        return out, eikonal_loss(gradient) * (points.shape[1] / self._num_points)
+        return out, eikonal_loss(gradient) * (points.shape[0] * points.shape[1] / self._num_points)
 
     def backward(self) -> None:
         """Carry the gradients at the outputs, and the eikonal loss's, back into the networks' parameters."""
@@ -131,9 +144,15 @@ class ChunkedField:
         torch.autograd.backward(self._matrices, arrived)
 
 
+def _with_matrices(field: ConditionedField, matrices: list[Tensor]) -> ConditionedField:
+    """Return a field with other matrices: layer by layer and the view layer's, each with its offset."""
+    *layers, view_layer = zip(matrices[::2], matrices[1::2])
+    return replace(field, layers=layers, view_layer=view_layer)
+
+
 @dataclass
 class _Chunk:
-    """Some points of one code, what came out there, and the graph to it where that is kept."""
+    """Some points, what came out there, and the graph to it where that is kept."""
 
     field: ConditionedField
     points: Tensor
@@ -143,23 +162,29 @@ class _Chunk:
     kept: tuple | None
 
 
-def render_phase(
-    generator: Generator, field: ChunkedField, camera: Camera, offset: Tensor, phase: Phase
+def render_field(
+    generator: Generator,
+    field: ChunkedField,
+    camera: Camera,
+    offset: Tensor | None,
+    resolution: int,
+    num_samples: int,
+    surface_guided: bool,
 ) -> RenderOutput:
-    """Render fields as a phase of stage 1 says, in training mode: world view directions, no opaque background.
+    """Render fields as training sees them: world view directions, no opaque background, no feature map.
 
     Args:
         generator: Whose renderer it is.
         field: Of B codes.
         camera: B cameras.
-        offset: Of each ray's samples, in [0, 1). ``(B, H, W)``.
-        phase: Its resolution, samples per ray, and whether the field is asked only where a coarse grid of it says that
-            light can be taken or given.
+        offset: Of each ray's samples, in [0, 1), ``(B, H, W)``; None is 0.
+        resolution: Height and width in pixels.
+        num_samples: Samples per ray.
+        surface_guided: Ask the field only where a coarse grid of it says that light can be taken or given. On a GPU
+            all samples of all codes are asked for at once all the same, which is faster there.
     """
-    options = {"resolution": phase.resolution, "num_samples": phase.num_samples, "viewdirs": "world"}
-    options["with_features"] = False
-    if not phase.surface_guided:
+    options = {"resolution": resolution, "num_samples": num_samples, "viewdirs": "world", "with_features": False}
+    if not surface_guided or camera.cam2world.device.type != "cpu":
         return generator.render(field, camera, offset=offset, opaque_background=False, **options)
     fields = [field.of_code(index) for index in range(field.batch_size)]
-    guides = field.guides(generator.config)
-    return render_guided_batch(generator.renderer, fields, guides, camera, offset, **options)
+    return render_guided_batch(generator.renderer, fields, field.guides(generator.config), camera, offset, **options)

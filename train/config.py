@@ -128,7 +128,8 @@ class RendererConfig:
         reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``), a batch of
             them in each step, with as many rays as the phase's thumbnails have, through pixels of the full size; never
             mirrored. 0 is off; the paper does not. When to use: poses are labelled.
-        divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat.
+        divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat. When to use less: the
+            codes hold too few details.
         encoder_learning_rate: Adam's, of the encoder; it falls as the generator's.
         horizontal_flip: Show half of the pictures mirrored (with mirrored yaw).
         ema_decay: Of the published average, per step.
@@ -214,7 +215,6 @@ class PriorConfig:
         energy_weight: Of the energy distance of a batch of drawn codes to one of the data's. When to use more: kinds
             of pictures are missing.
         least_truncation: As in stage 1.
-        noise: Of the encoder's deviation, how much is added to its codes.
         discriminator_width: Channels of its three hidden layers.
         ema_decay: Of the published average, per step.
         seed: Of everything random.
@@ -222,16 +222,15 @@ class PriorConfig:
 
     steps: int = 8000
     batch_size: int = 256
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     discriminator_learning_rate: float = 1e-3
     final_learning_rate: float = 0.02
-    adam_beta1: float = 0.0
-    adam_beta2: float = 0.9
+    adam_beta1: float = 0.5
+    adam_beta2: float = 0.99
     r1_gamma: float = 0.1
     r1_every: int = 4
-    energy_weight: float = 0.3
+    energy_weight: float = 12.0
     least_truncation: float = 1.0
-    noise: float = 0.5
     discriminator_width: int = 256
     ema_decay: float = 0.995
     seed: int = 0
@@ -320,7 +319,8 @@ class DecoderConfig:
         least_truncation: As in stage 1, of the renderer's codes.
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
             pixel of the image (L1), before the discriminator comes in. When to use: a short run; it starts from a
-            picture that is sharp where the field is. 0 in the paper.
+            picture that is sharp where the field is. Where no renderings are kept, pictures that are shown again and
+            thumbnails are its targets. 0 in the paper.
         shown_share: Of the renderings that are kept, how many show a picture of the data again, from the code that
             stage 1's encoder (``reconstruction_weight`` there) finds for it; its image should be that picture, in
             ``field_steps`` too. When to use: the field is less sharp than the data. 0 in the paper.

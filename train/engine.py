@@ -31,6 +31,8 @@ class Engine:
             raise ValueError(f"micro_batch is {micro_batch}, expected 0 or more images")
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.micro_batch = micro_batch
+        # the field's matrix products round their factors to ten bits, its sums and its sines stay in float32
+        torch.backends.cuda.matmul.allow_tf32 = self.accelerator.mixed_precision == "bf16"
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,9 @@ An adversary that sees 64×64 pixels says little about an eye of three. Where po
 picture's renderer code, as that of a variational autoencoder (arXiv 1312.6114), the field draws it from the picture's
 own camera, and each ray is compared with the pixel of the full-size picture it goes through. The adversary judges what
 is drawn from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that
-learns does not change what the encoder reads. The encoder is not part of the model.
+learns does not change what the encoder reads. It reads them as they are before the mapping's last leaky ReLU: a
+distribution that is smooth behind it has a kink before it, which a mapping of three layers could not learn. The encoder
+is not part of the model.
 
 Shapes: B batch, H W image, C channels.
 """
@@ -23,20 +25,22 @@ from torch import Tensor, nn
 
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
-from train.chunked import ChunkedField, render_phase
+from stylesdf.ops import SLOPE
+from train.chunked import ChunkedField, render_field
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.discriminators import with_coordinates
 from train.engine import Engine, Means, share_of, take
 
-ENCODER_CHANNELS = (32, 64, 128, 192, 192, 192)
+ENCODER_CHANNELS = (48, 96, 192, 256, 256, 256)
+ENCODER_WIDTH = 512  # between the last map and the code
 ENCODED_AT_ONCE = 200  # pictures
 NUM_PLACES = 4  # further channels: row, column, yaw, pitch
 SMALLEST = 4  # pixels that the last map is wide and high
 
 
 class PictureEncoder(nn.Module):
-    """Thumbnail and its pose to a Gaussian over renderer codes: strided convolutions that see coordinates.
+    """Thumbnail and its pose to a Gaussian over renderer codes before ``rectify``: strided convolutions.
 
     Args:
         in_channels: 3, or 4 where the alpha is seen too.
@@ -53,9 +57,9 @@ class PictureEncoder(nn.Module):
         for a, b in zip(sizes, sizes[1:]):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
         side = resolution >> count
-        layers += [nn.Flatten(), nn.Linear(sizes[-1] * side * side, 256), nn.LeakyReLU(0.2)]
+        layers += [nn.Flatten(), nn.Linear(sizes[-1] * side * side, ENCODER_WIDTH), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers)
-        self.head = nn.Linear(256, 2 * latent_size)
+        self.head = nn.Linear(ENCODER_WIDTH, 2 * latent_size)
 
     def forward(self, thumbnails: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Read thumbnails in [−1, 1] ``(B, C, H, W)`` of known (yaw, pitch), radians ``(B, 2)``.
@@ -75,12 +79,34 @@ def encoder_channels(path: Path) -> int:
         return file.get_slice("trunk.0.weight").get_shape()[1] - NUM_PLACES
 
 
+def rectify(codes: Tensor) -> Tensor:
+    """Return what the mapping's last leaky ReLU makes of codes ``(B, latent_size)``."""
+    return F.leaky_relu(codes, SLOPE)
+
+
+def unrectify(codes: Tensor) -> Tensor:
+    """Return what ``rectify`` makes renderer codes of, ``(B, latent_size)``."""
+    return torch.where(codes < 0, codes / SLOPE, codes)
+
+
+def expected_code(mean: Tensor, std: Tensor) -> Tensor:
+    """Return the mean of ``rectify``'s result for Gaussian codes, ``(B, latent_size)``.
+
+    The field was shown codes with noise; it draws a picture best from their mean behind the leaky ReLU.
+    """
+    normal = torch.distributions.Normal(0.0, 1.0)
+    ratio = mean / std
+    positive = mean * normal.cdf(ratio) + std * normal.log_prob(ratio).exp()  # of max(u, 0)
+    return SLOPE * mean + (1.0 - SLOPE) * positive
+
+
 @torch.no_grad()
 def encode(encoder: PictureEncoder, data: ImageSet) -> tuple[Tensor, Tensor]:
     """Read all pictures of a data set.
 
     Returns:
-        Mean and standard deviation of their renderer codes, ``(N, latent_size)`` each, on the encoder's device.
+        Their renderer codes ``(N, latent_size)`` and the mean standard deviation of the noise that these were shown
+        with, before ``rectify``, ``(latent_size,)``, on the encoder's device.
 
     Raises:
         ValueError: The data has no poses, or no alpha where the encoder sees it.
@@ -90,12 +116,13 @@ def encode(encoder: PictureEncoder, data: ImageSet) -> tuple[Tensor, Tensor]:
     if encoder.in_channels > data.thumbnails.shape[1]:
         raise ValueError("the encoder reads alpha, but the pictures have no alpha channel")
     device, resolution = encoder.head.weight.device, data.thumbnails.shape[-1]
-    parts = []
+    codes, stds = [], []
     for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
         thumbnails = data.thumbnail_batch(index, resolution, encoder.in_channels).to(device)
-        parts.append(encoder(thumbnails, data.poses[index].to(device)))
-    means, log_stds = zip(*parts)
-    return torch.cat(means), torch.cat(log_stds).exp()
+        mean, log_std = encoder(thumbnails, data.poses[index].to(device))
+        codes.append(expected_code(mean, log_std.exp()))
+        stds.append(log_std.exp())
+    return torch.cat(codes), torch.cat(stds).mean(dim=0)
 
 
 def divergence(mean: Tensor, log_std: Tensor) -> Tensor:
@@ -125,9 +152,9 @@ class Lattice:
         """Return the camera's shift under which rays of ``side`` pixels go through the pixels' centres."""
         return tuple((place + 0.5 - self.step / 2) / self.resolution for place in (column, row))
 
-    def take(self, images: Tensor, row: int, column: int) -> Tensor:
-        """Return these pixels of images ``(B, C, R, R)``. ``(B, C, side, side)``."""
-        return images[..., row :: self.step, column :: self.step]
+    def slices(self, row: int, column: int) -> tuple[slice, slice]:
+        """Return rows and columns of these pixels."""
+        return slice(row, None, self.step), slice(column, None, self.step)
 
 
 class Reconstruction:
@@ -203,11 +230,12 @@ class Reconstruction:
         thumbnails = self.data.thumbnail_batch(index, model.render_resolution, self.channels).to(device)
         poses = self.data.poses[index].to(device)
         mean, log_std = self.encoder(thumbnails, poses)
-        codes = mean + log_std.exp() * draws["noise"]
+        codes = rectify(mean + log_std.exp() * draws["noise"])
         field = ChunkedField(self.generator.field.condition(codes))
         camera = replace(Camera.from_angles(poses[:, 0], poses[:, 1]), shift=lattice.shift(*place))
-        rendering = render_phase(self.generator, field, camera, draws["offset"], phase)
-        pixels = lattice.take(self.data.image_batch(index), *place).to(device)
+        sampling = phase.resolution, phase.num_samples, phase.surface_guided
+        rendering = render_field(self.generator, field, camera, draws["offset"], *sampling)
+        pixels = self.data.image_batch(index, *lattice.slices(*place)).to(device)
         return {
             "reconstruction": F.l1_loss(rendering.thumbnail, pixels),
             "divergence": divergence(mean, log_std),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,15 @@ def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
 
 
 @pytest.mark.parametrize("eikonal_points", [0, 16])
+@pytest.mark.parametrize("by_code", [True, False])
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, eikonal_points, is_kept):
+def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, eikonal_points, is_kept, by_code):
     """The generator's gradient from one graph through the renderer, with the eikonal term by double backward."""
-    monkeypatch.setattr(chunked, "KEPT_NUMBERS", 2**40 if is_kept else 0)
+    for name in ("KEPT_NUMBERS", "KEPT_NUMBERS_GPU"):
+        monkeypatch.setattr(chunked, name, 2**40 if is_kept else 0)
     monkeypatch.setattr(chunked, "CHUNK_POINTS", 64)
+    monkeypatch.setattr(chunked, "CHUNK_POINTS_GPU", 128)
+    monkeypatch.setattr("train.stages.renderer.ChunkedField", partial(chunked.ChunkedField, by_code=by_code))
     config = dataclasses.replace(
         runs.RENDERER, eikonal_points=eikonal_points, eikonal_weight=3.0, bounds_weight=0.0, sphere_anchor_weight=0.0
     )

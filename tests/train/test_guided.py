@@ -147,5 +147,5 @@ def test_a_run_that_starts_from_the_fields_pictures_resumes_bit_for_bit(tmp_path
 
 
 def test_field_pictures_need_a_pool():
-    with pytest.raises(ValueError, match="num_renderings is 0"):
+    with pytest.raises(ValueError, match="num_renderings and shown_share are 0"):
         DecoderStage(runs.MODEL, dataclasses.replace(DECODER, field_steps=1), runs.tiny_data(), Generator(runs.MODEL))

@@ -1,5 +1,6 @@
 """Stage 2 shows the data's pictures again: which, from which codes and cameras, and what is compared with them."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -15,7 +16,7 @@ from train.config import DECODER_PRESETS
 from train.cost import DISCRIMINATOR_PASSES, estimate
 from train.discriminators import PatchDiscriminator
 from train.loop import Habits, train
-from train.reconstruction import PictureEncoder
+from train.reconstruction import PictureEncoder, expected_code
 from train.stages import DecoderStage
 
 
@@ -31,26 +32,25 @@ def test_a_picture_is_shown_from_its_own_code_and_pose():
     pool = stage._renderings
     pool.advance_to(6)
     pool._scene = None  # what is shown is looked up, not drawn again
-    rows, pictures = pool.shown_pictures(torch.arange(6))
-    assert rows.tolist() == list(range(6)) and len({image.sum().item() for image in pictures}) > 2
-    for slot, picture in enumerate(pictures):
-        (index,) = [i for i in range(len(data)) if data.image_batch(torch.tensor([i]))[0].equal(picture)]
+    assert min(pool.pictures) >= 0 and len(set(pool.pictures.tolist())) > 2
+    for slot, index in enumerate(pool.pictures.tolist()):
         with torch.no_grad():
-            mean, _ = encoder(data.thumbnail_batch(torch.tensor([index]), 16, 4), data.poses[index : index + 1])
-            rendering = stage.generator.render(mean, Camera.from_angles(*data.poses[index].tolist()))
-        torch.testing.assert_close(pool.w[slot : slot + 1], mean)
+            mean, log_std = encoder(data.thumbnail_batch(torch.tensor([index]), 16, 4), data.poses[index : index + 1])
+            code = expected_code(mean, log_std.exp())
+            rendering = stage.generator.render(code, Camera.from_angles(*data.poses[index].tolist()))
+        torch.testing.assert_close(pool.w[slot : slot + 1], code)
         torch.testing.assert_close(pool.features[slot].float(), rendering.features[0], atol=1e-3, rtol=0)
-        assert pool.targets(torch.tensor([slot])).equal(picture[None])
+        assert pool.targets(torch.tensor([slot])).equal(data.image_batch(torch.tensor([index])))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_so_many_renderings_show_a_picture_and_the_others_are_gaussian(share):
     pool = make(shown_share=share)._renderings
     pictures = [pool._scene(number)[2] for number in range(400)]
-    shown = [picture for picture in pictures if picture is not None]
+    shown = [picture for picture in pictures if picture >= 0]
     assert abs(len(shown) / 400 - share) < 0.07
     assert set(shown) == set(range(10))
-    codes = torch.cat([pool._scene(number)[0] for number, picture in enumerate(pictures) if picture is None])
+    codes = torch.cat([pool._scene(number)[0] for number, picture in enumerate(pictures) if picture < 0])
     assert len(codes.unique(dim=0)) == len(codes)
 
 
@@ -61,7 +61,7 @@ def test_without_it_the_pool_is_as_it_was():
     )
     record = plain.step()
     assert "reconstruction" not in record and "features_l1" not in record
-    assert plain._renderings._scene(3)[2] is None
+    assert plain._renderings._scene(3)[2] == -1
 
 
 @pytest.mark.parametrize("name, term", [("reconstruction_weight", "reconstruction"), ("feature_weight", "features_l1")])
@@ -100,6 +100,30 @@ def test_the_first_steps_draw_the_pictures_without_a_discriminator():
     assert records[-1]["field_l1"] < 0.85 * records[0]["field_l1"]
 
 
+def test_without_a_pool_the_first_of_every_batch_show_pictures():
+    stage = make(num_renderings=0)
+    draws = stage._draw_scenes(4)
+    assert (draws["picture"] >= 0).tolist() == [True, True, False, False]
+    w, features, _ = stage._render(draws, slice(0, 4))
+    known = stage._shown.codes[draws["picture"][:2]]
+    torch.testing.assert_close(w[:2], known)
+    camera = Camera.from_angles(*stage.data.poses[draws["picture"][1]].tolist())
+    torch.testing.assert_close(features[1:2], stage.generator.render(known[1:], camera).features.detach())
+    before = copy.deepcopy(stage.generator.decoder.state_dict())
+    record = stage.step()
+    assert record["reconstruction"] > 0 and record["features_l1"] > 0 and record["thumbnail_l1"] > 0
+    assert any(not value.equal(before[name]) for name, value in stage.generator.decoder.state_dict().items())
+
+
+def test_without_a_pool_the_first_steps_need_no_discriminator():
+    stage = make(num_renderings=0, field_steps=60, steps=60, adam_beta1=0.9, learning_rate=0.01)
+    before = copy.deepcopy(stage.discriminator.state_dict())
+    records = [stage.step() for _ in range(60)]
+    for name in ("reconstruction", "thumbnail_l1"):
+        assert sum(r[name] for r in records[-5:]) < 0.8 * sum(r[name] for r in records[:5])
+    assert all(value.equal(before[name]) for name, value in stage.discriminator.state_dict().items())
+
+
 def test_a_run_resumes_bit_for_bit(tmp_path):
     whole = make()
     train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
@@ -107,8 +131,8 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path, capsys):
-    with pytest.raises(ValueError, match="num_renderings is 0"):
-        make(num_renderings=0)
+    with pytest.raises(ValueError, match="num_renderings and shown_share are 0"):
+        make(num_renderings=0, shown_share=0.0, field_steps=2)
     with pytest.raises(ValueError, match="no encoder"):
         DecoderStage(runs.MODEL, runs.SHOWING, runs.tiny_data(), Generator(runs.MODEL))
     with pytest.raises(ValueError, match="shown_share is 1.5, expected a number in \\[0, 1\\]"):

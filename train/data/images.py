@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of the cache
+SHARE_OF_GPU = 0.25  # of the free memory there, that pictures may take
 BROKEN = (
     UnidentifiedImageError,
     OSError,
@@ -40,6 +41,8 @@ BROKEN = (
 class ImageSet:
     """Decoded pictures; the arrays are mapped from disk, so that processes share them.
 
+    ``on`` returns a copy in a GPU's memory, whose batches are there too.
+
     Attributes:
         images: Lanczos-resized, 8 bits. ``(N, 3, R, R)`` uint8.
         thumbnails: Resized from the images with a Hamming filter; a fourth channel is alpha, where every picture has
@@ -51,8 +54,8 @@ class ImageSet:
         subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other.
     """
 
-    images: np.ndarray
-    thumbnails: np.ndarray
+    images: np.ndarray | Tensor
+    thumbnails: np.ndarray | Tensor
     poses: Tensor | None
     name: str = ""
     identity: str = ""
@@ -61,23 +64,40 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def on(self, device: torch.device) -> ImageSet:
+        """Return the same pictures in a GPU's memory; themselves on a CPU, or where they would fill much of it."""
+        if device.type != "cuda":
+            return self
+        free, _ = torch.cuda.mem_get_info(device)
+        if self.images.nbytes + self.thumbnails.nbytes > SHARE_OF_GPU * free:
+            return self
+        images, thumbnails = (torch.from_numpy(np.array(array)).to(device) for array in (self.images, self.thumbnails))
+        return replace(self, images=images, thumbnails=thumbnails)
+
     def border_colour(self) -> Tensor:
         """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``."""
-        return torch.from_numpy(np.median(self.thumbnails[:2000, :3, 0, :], axis=(0, 2)) / 255).float()
+        top = _choose(self.thumbnails, torch.arange(min(len(self), 2000)))[:, :3, 0, :].cpu().numpy()
+        return torch.from_numpy(np.median(top, axis=(0, 2)) / 255).float()
 
     def thumbnail_batch(self, indices: Tensor, resolution: int, channels: int) -> Tensor:
         """Return thumbnails in [−1, 1], averaged down to ``resolution``. ``(B, channels, resolution, resolution)``."""
-        batch = to_signed(self.thumbnails[indices.numpy()][:, :channels])
+        batch = to_signed(_choose(self.thumbnails, indices)[:, :channels])
         return torch.nn.functional.adaptive_avg_pool2d(batch, resolution)
 
-    def image_batch(self, indices: Tensor) -> Tensor:
-        """Return images in [−1, 1]. ``(B, 3, R, R)``."""
-        return to_signed(self.images[indices.numpy()][:, :3])
+    def image_batch(self, indices: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """Return images in [−1, 1], or some of their rows and columns. ``(B, 3, R, R)``."""
+        return to_signed(_choose(self.images, indices)[:, :3, rows, columns])
 
 
-def to_signed(pixels: np.ndarray) -> Tensor:
+def _choose(array: np.ndarray | Tensor, indices: Tensor) -> Tensor:
+    if isinstance(array, Tensor):
+        return array[indices.to(array.device)]
+    return torch.from_numpy(array[indices.numpy()])
+
+
+def to_signed(pixels: Tensor) -> Tensor:
     """Map 0…255 to [−1, 1]."""
-    return torch.from_numpy(pixels).to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
+    return pixels.to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
 
 
 def parse_label(text: str | None) -> Label | None:

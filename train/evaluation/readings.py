@@ -15,7 +15,6 @@ from torch import Tensor
 
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
-from train.data.images import to_signed
 from train.evaluation.distances import frechet_distance, kernel_distance, recall
 from train.evaluation.features import CHUNK
 from train.evaluation.references import uniform_poses
@@ -76,7 +75,7 @@ def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Con
         index = known.nonzero()[:MAX_DATA_IMAGES, 0]
         result |= {"data_count": len(index)}
         if len(index):
-            real = to_reader_size(to_signed(data.thumbnails[index.numpy()][:, :3]))
+            real = to_reader_size(data.thumbnail_batch(index, data.thumbnails.shape[-1], 3))
             result |= _pose_errors("data_", data.poses[index], reader.angles(real))
     return result
 

@@ -2,8 +2,8 @@
 
 Poses and masks of the drawings are used; the paper uses neither. An encoder shows the field the data's own pictures
 first, from the camera each was drawn from, so shapes and colours are there within minutes. Then the mapping learns to
-give the codes that the data has, the adversary comes in beside the encoder, the surface is polished, and the decoder
-learns to draw the pictures at their full size.
+give the codes that the data has, the surface is polished, and the decoder learns to draw the pictures at their full
+size.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from train.config import DecoderConfig, Phase, PolishConfig, PriorConfig, Render
 from train.recipes.base import Recipe, Run
 
 LEAST_TRUNCATION = 0.7  # codes are truncated by a ψ between this and 1 in every run
-BETA_END = 0.0016  # of stage 1, world units; polishing goes below
 
 MODEL = StyleSDFConfig(
-    latent_size=96,
+    latent_size=256,
     field_width=96,
     field_depth=4,
     view_directions=False,
@@ -31,57 +30,31 @@ MODEL = StyleSDFConfig(
     decoder_channels=(64, 32, 16),
 )
 
-# what both runs of stage 1 have in common
-RENDERER = RendererConfig(
+# few rays of many pictures: each goes through a pixel of the full size
+SHOWN = RendererConfig(
+    phases=(
+        Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
+        Phase(resolution=16, steps=8000, batch_size=32, num_samples=24, is_adversarial=False),
+    ),
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
-    generator_learning_rate=3e-4,
-    mapping_learning_rate_multiplier=2.0,
+    generator_learning_rate=6e-4,
     scalar_learning_rate=1e-3,
-    final_learning_rate=0.1,
-    discriminator_learning_rate=4e-4,
+    final_learning_rate=0.05,
+    adam_beta1=0.9,
+    adam_beta2=0.99,
     beta_start=0.015,
-    beta_end=BETA_END,
-    beta_floor=0.0015,
-    least_truncation=LEAST_TRUNCATION,
-    reuse_renderings=True,
-    use_pose_labels=True,
+    beta_end=0.0016,
     use_alpha=True,
     eikonal_weight=0.7,
-    eikonal_points=300,
+    eikonal_points=100,
     sphere_anchor_weight=20.0,
     bounds_weight=10.0,
     reconstruction_weight=10.0,
     horizontal_flip=False,  # the light comes from one side
     ema_decay=0.998,
     discriminator_channels=(24, 40, 64, 96, 128, 128),
-    use_minibatch_std=True,
-)
-
-# few rays of many pictures: each goes through a pixel of the full size
-SHOWN = dataclasses.replace(
-    RENDERER,
-    phases=(
-        Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=16, steps=8000, batch_size=32, num_samples=24, is_adversarial=False),
-    ),
-    generator_learning_rate=6e-4,
-    final_learning_rate=0.05,
-    eikonal_points=100,
-    adam_beta1=0.9,
-    adam_beta2=0.99,
-)
-
-JUDGED = dataclasses.replace(
-    RENDERER,
-    phases=(Phase(resolution=64, steps=800, batch_size=8, num_samples=24, r1_gamma=0.6, surface_guided=True),),
-    freeze_generator_steps=100,
-    r1_every=4,
-    use_pose_labels_only=True,
-    pose_weight=60.0,
-    generator_learning_rate=1.5e-4,
-    beta_start=BETA_END,
 )
 
 POLISHED = PolishConfig(
@@ -90,7 +63,7 @@ POLISHED = PolishConfig(
     least_truncation=LEAST_TRUNCATION,
     solidity_weight=150.0,
     minimal_surface_weight=0.2,
-    smoothness_weight=0.05,
+    smoothness_weight=0.0,
     speckle_weight=0.05,
     colour_weight=20.0,
     num_points=900,
@@ -129,7 +102,7 @@ and one view each, with hair, eyes, clothes, colours and light of the project's 
 LIMITS = """Poses and masks of the drawn pictures were used in training, which the paper does not do. The light is part
 of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
 
-PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION, energy_weight=12, noise=1)
+PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION)
 
 SMALL = Recipe(
     name="people",
@@ -138,8 +111,7 @@ SMALL = Recipe(
     runs=(
         Run("shown", SHOWN),
         Run("prior", PRIOR, "shown"),
-        Run("judged", JUDGED, "prior"),
-        Run("polished", POLISHED, "judged"),
+        Run("polished", POLISHED, "prior"),
         Run("decoded", DECODED, "polished"),
     ),
     about=ABOUT,
@@ -147,24 +119,50 @@ SMALL = Recipe(
 )
 
 
-def _larger(settings: RendererConfig, **changes) -> RendererConfig:
-    """Return settings whose phases differ."""
-    phases = [dataclasses.replace(phase, **changes) for phase in settings.phases]
-    return dataclasses.replace(settings, phases=tuple(phases))
+# on a GPU, more rays of more pictures in every step: first few dimensions of the code for shapes, then more for details
+SHOWN_LARGE = dataclasses.replace(
+    SHOWN,
+    phases=(
+        Phase(resolution=32, steps=2000, batch_size=64, num_samples=16, is_adversarial=False),
+        Phase(resolution=32, steps=13000, batch_size=64, num_samples=24, is_adversarial=False),
+    ),
+)
+DETAILED_LARGE = dataclasses.replace(
+    SHOWN,
+    phases=(Phase(resolution=32, steps=8500, batch_size=64, num_samples=24, is_adversarial=False),),
+    divergence_weight=2e-5,
+    beta_start=0.0016,
+)
 
+DECODED_LARGE = DecoderConfig(
+    steps=7000,
+    field_steps=1500,
+    freeze_generator_steps=50,
+    discriminator_learning_rate=4e-4,
+    final_learning_rate=0.05,
+    r1_gamma=200.0,
+    path_length_weight=0.0,
+    mixing_probability=0.0,
+    least_truncation=LEAST_TRUNCATION,
+    shown_share=0.5,
+    reconstruction_weight=20.0,
+    feature_weight=5.0,
+    thumbnail_weight=10.0,
+    use_patches=True,
+    discriminator_channels=(64, 128, 256, 256),
+    horizontal_flip=False,
+    ema_decay=0.998,
+)
 
-# a wider field and decoder, on a GPU: more rays of more pictures in every step
+# a wider field and decoder
 LARGE = dataclasses.replace(
     SMALL,
-    data="people:20000",
-    model=dataclasses.replace(
-        MODEL, field_width=128, field_depth=5, latent_size=128, decoder_channels=(128, 64, 32)
-    ),
+    model=dataclasses.replace(MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)),
     runs=(
-        Run("shown", _larger(SHOWN, resolution=32, batch_size=64)),
-        Run("prior", PRIOR, "shown"),
-        Run("judged", _larger(JUDGED, steps=4000, batch_size=32), "prior"),
-        Run("polished", dataclasses.replace(POLISHED, batch_size=16), "judged"),
-        Run("decoded", dataclasses.replace(DECODED, steps=8000, field_steps=6000, batch_size=32), "polished"),
+        Run("shown", SHOWN_LARGE),
+        Run("detailed", DETAILED_LARGE, "shown"),
+        Run("prior", PRIOR, "detailed"),
+        Run("polished", POLISHED, "prior"),
+        Run("decoded", DECODED_LARGE, "polished"),
     ),
 )

@@ -6,6 +6,7 @@ Shapes: B batch, H W image.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -63,10 +64,10 @@ class DecoderStage:
         self.data = data
         self.engine = engine or Engine()
         self.device = self.engine.device
-        if config.field_steps and not config.num_renderings:
-            raise ValueError("field_steps is on, but num_renderings is 0: it needs renderings that are kept")
-        if config.shown_share and not config.num_renderings:
-            raise ValueError("shown_share is on, but num_renderings is 0: it needs renderings that are kept")
+        if config.field_steps and not (config.num_renderings or config.shown_share):
+            raise ValueError(
+                "field_steps is on, but num_renderings and shown_share are 0: there are no pictures to learn from"
+            )
         if not 0.0 <= config.shown_share <= 1.0:
             raise ValueError(f"shown_share is {config.shown_share!r}, expected a number in [0, 1]")
         if config.shown_share and encoder is None:
@@ -85,11 +86,9 @@ class DecoderStage:
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         self.augment_probability = torch.tensor(config.augment_probability, device=self.device)
-        shown = None
-        if config.shown_share:
-            shown = ShownAgain(encoder.to(self.device), data, config)
+        self._shown = ShownAgain(encoder.to(self.device), data, config) if config.shown_share else None
         self._renderings = RenderingPool(
-            self.generator, config.num_renderings, config.least_truncation, config.seed, shown
+            self.generator, config.num_renderings, config.least_truncation, config.seed, self._shown
         )
         generator_every = config.path_length_every if config.path_length_weight else 0
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
@@ -129,10 +128,11 @@ class DecoderStage:
         if self.state.step < config.field_steps:
             record = self._field_step()
         else:
-            record = self._discriminator_step()
+            scenes = Scenes(self._draw_scenes(config.batch_size))
+            record = self._discriminator_step(scenes)
             is_frozen = self.state.step < config.field_steps + config.freeze_generator_steps
             if not is_frozen:
-                record |= self._generator_step()
+                record |= self._generator_step(scenes)
             if config.path_length_weight and not is_frozen and self.state.step % config.path_length_every == 0:
                 record |= self._path_length_step()
         decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
@@ -148,6 +148,8 @@ class DecoderStage:
         else:
             draws = draw_latents(batch, model.latent_size, config.least_truncation)
             draws["pose"] = sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution)
+            if self._shown is not None:
+                draws["picture"] = self._shown.draw(batch)
         draws["noise_seed"] = torch.randint(2**62, (batch,))
         if torch.rand(()) < config.mixing_probability:
             draws["mix_z"] = torch.randn(batch, model.latent_size)
@@ -164,20 +166,36 @@ class DecoderStage:
             draws["augmentation"] = torch.rand(batch, NUMBERS)
         return draws
 
-    def _scenes(self, draws: dict, part: slice) -> tuple[Tensor, Tensor, Tensor, list[torch.Generator]]:
-        """Feature maps, thumbnails, codes and noise of a part; a gradient flows through the codes alone."""
-        mine = take({name: draws[name] for name in draws if name not in ("entry", "noise_seed")}, part, self.device)
-        if "entry" in draws:
-            w, features, thumbnail = self._renderings.take(draws["entry"][part])
-        else:
-            w = _codes(self.generator, mine)
-            features, thumbnail = _render_scenes(self.generator, w, mine["pose"])
+    def _inputs(self, scenes: Scenes, part: slice) -> tuple[Tensor, Tensor, Tensor, list[torch.Generator] | None]:
+        """Feature maps, thumbnails, codes and noise of a part; a gradient flows through the codes alone.
+
+        On a CPU each image has a source of noise of its own, so that it is the same however a batch is shared; on a
+        GPU, which would wait for many small draws, all have one.
+        """
+        draws = scenes.draws
+        if part.start not in scenes.rendered:
+            scenes.rendered[part.start] = self._render(draws, part)
+        w, features, thumbnail = scenes.rendered[part.start]
         mix_w, inject_index = None, None
-        if "mix_z" in mine:
-            mix_w, inject_index = self.generator.mapping(mine["mix_z"]), int(mine["inject_index"][0])
+        if "mix_z" in draws:
+            mix_w = self.generator.mapping(draws["mix_z"][part].to(self.device))
+            inject_index = int(draws["inject_index"][0])
         codes = self.generator.decoder_codes(w, mix_w=mix_w, inject_index=inject_index)
-        noise = [torch.Generator(self.device).manual_seed(seed) for seed in draws["noise_seed"][part].tolist()]
+        noise = None
+        if self.device.type == "cpu":
+            noise = [torch.Generator().manual_seed(seed) for seed in draws["noise_seed"][part].tolist()]
         return features, thumbnail, codes, noise
+
+    def _render(self, draws: dict, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Renderer codes, feature maps and thumbnails of a part."""
+        if "entry" in draws:
+            return self._renderings.take(draws["entry"][part])
+        latents = {name: draws[name] for name in ("z", "psi") if name in draws}
+        w = _codes(self.generator, take(latents, part, self.device))
+        pose = draws["pose"][part].to(self.device)
+        if "picture" in draws:
+            w, pose = self._shown.put_in(draws["picture"][part], w, pose)
+        return w, *_render_scenes(self.generator, w, pose)
 
     def _augmented(self, images: Tensor, draws: dict, part: slice) -> Tensor:
         if not self.config.augment:
@@ -193,32 +211,43 @@ class DecoderStage:
         return images
 
     def _field_step(self) -> dict[str, float]:
-        """Draw what the field shows at the image's resolution, and the data's pictures as they are."""
-        means, batch = Means(), self.config.batch_size
-        scenes = self._draw_scenes(batch)
-        scenes.pop("mix_z", None)  # a second style has other colours than the field
+        """Draw the data's pictures as they are; of the others what the field shows at the image's resolution.
+
+        Where renderings are not kept the others' thumbnails have to do.
+        """
+        means, config = Means(), self.config
+        batch = config.batch_size
+        draws = self._draw_scenes(batch)
+        draws.pop("mix_z", None)  # a second style has other colours than the field
+        scenes = Scenes(draws)
         for part in self.engine.parts(batch):
-            target = self._renderings.targets(scenes["entry"][part])
             with self.engine.autocast():
-                features, _, codes, noise = self._scenes(scenes, part)
-                image = self.generator.synthesis(features, codes, "random", noise)
-            loss, share = F.l1_loss(image.float(), target), share_of(part, batch)
-            (share * loss).backward()
-            means.add({"field_l1": loss, "variety": image.detach().float().std(dim=0).mean()}, share)
+                features, thumbnail, codes, noise = self._inputs(scenes, part)
+                image = self.generator.synthesis(features, codes, "random", noise).float()
+            if "entry" in draws:
+                terms = {"field_l1": F.l1_loss(image, self._renderings.targets(draws["entry"][part]))}
+            else:
+                rows, pictures = self._pictures(draws, part)
+                shrunk = F.adaptive_avg_pool2d(image, thumbnail.shape[-1])
+                terms = {"thumbnail_l1": F.l1_loss(shrunk, thumbnail)}
+                terms["reconstruction"] = len(rows) / len(image) * F.l1_loss(image[rows], pictures)
+            share = share_of(part, batch)
+            (share * sum(terms.values())).backward()
+            means.add(terms | {"variety": image.detach().std(dim=0).mean()}, share)
         self.engine.descend(self.generator_optimizer)
         return means.result(self.engine)
 
-    def _discriminator_step(self) -> dict[str, float]:
+    def _discriminator_step(self, scenes: Scenes) -> dict[str, float]:
         config, means = self.config, Means()
         batch = config.batch_size
-        scenes, draws = self._draw_scenes(batch), self._draw_real(batch)
+        draws = self._draw_real(batch)
         for part in self.engine.parts(batch):
             share = share_of(part, batch)
             with torch.no_grad(), self.engine.autocast():
-                features, _, codes, noise = self._scenes(scenes, part)
+                features, _, codes, noise = self._inputs(scenes, part)
                 fake = self.generator.synthesis(features, codes, "random", noise)
             with self.engine.autocast():
-                fake_logit = self.discriminator(self._augmented(fake, scenes, part))
+                fake_logit = self.discriminator(self._augmented(fake, scenes.draws, part))
                 real_logit = self.discriminator(self._augmented(self._real(draws, part), draws, part))
             loss = losses.d_logistic_loss(real_logit, fake_logit, config.use_relativistic_loss)
             (share * loss).backward()
@@ -231,9 +260,9 @@ class DecoderStage:
                 terms = {"r1": self._penalty(self._real(draws, part), draws, part)}
                 if config.use_r2:
                     with torch.no_grad():
-                        features, _, codes, noise = self._scenes(scenes, part)
+                        features, _, codes, noise = self._inputs(scenes, part)
                         fake = self.generator.synthesis(features, codes, "random", noise)
-                    terms["r2"] = self._penalty(fake, scenes, part)
+                    terms["r2"] = self._penalty(fake, scenes.draws, part)
                 (share * config.r1_gamma / 2 * config.r1_every * sum(terms.values())).backward()
                 means.add(terms, share)
             self.engine.descend(self.discriminator_optimizer)
@@ -252,18 +281,17 @@ class DecoderStage:
         logits = self.discriminator(self._augmented(images, draws, part))
         return losses.gradient_penalty(logits.mean(dim=1), images)
 
-    def _generator_step(self) -> dict[str, float]:
+    def _generator_step(self, scenes: Scenes) -> dict[str, float]:
         config, means = self.config, Means()
         batch = config.batch_size
         self.discriminator.requires_grad_(False)
-        scenes = self._draw_scenes(batch)
         draws = self._draw_real(batch) if config.use_relativistic_loss else None
         for part in self.engine.parts(batch):
             share = share_of(part, batch)
             with self.engine.autocast():
-                features, thumbnail, codes, noise = self._scenes(scenes, part)
+                features, thumbnail, codes, noise = self._inputs(scenes, part)
                 image = self.generator.synthesis(features, codes, "random", noise)
-                maps = self.discriminator.look(self._augmented(image, scenes, part))
+                maps = self.discriminator.look(self._augmented(image, scenes.draws, part))
                 logit = self.discriminator.conclude(maps[-1])
             real_logit = None
             if draws is not None:
@@ -272,12 +300,13 @@ class DecoderStage:
             terms = {"g_loss": losses.g_nonsaturating_loss(logit, real_logit)}
             loss = config.adversarial_weight * terms["g_loss"]
             terms |= {"variety": image.detach().float().std(dim=0).mean()}
-            if config.thumbnail_weight and "mix_z" not in scenes:  # a second style has other colours than the thumbnail
+            is_mixed = "mix_z" in scenes.draws  # a second style has other colours than the thumbnail
+            if config.thumbnail_weight and not is_mixed:
                 shrunk = F.adaptive_avg_pool2d(image.float(), thumbnail.shape[-1])
                 terms["thumbnail_l1"] = F.l1_loss(shrunk, thumbnail)
                 loss = loss + config.thumbnail_weight * terms["thumbnail_l1"]
-            if self._renderings.shown is not None and "mix_z" not in scenes:
-                terms |= self._distances_of_shown(image, maps, scenes, part)
+            if self._shown is not None and not is_mixed:
+                terms |= self._distances_of_shown(image, maps, scenes.draws, part)
                 loss = loss + config.reconstruction_weight * terms["reconstruction"]
                 loss = loss + config.feature_weight * terms["features_l1"]
             (share * loss).backward()
@@ -286,20 +315,20 @@ class DecoderStage:
         self.discriminator.requires_grad_(True)
         return means.result(self.engine)
 
-    def _distances_of_shown(self, image: Tensor, maps: list[Tensor], scenes: dict, part: slice) -> dict[str, Tensor]:
+    def _distances_of_shown(self, image: Tensor, maps: list[Tensor], draws: dict, part: slice) -> dict[str, Tensor]:
         """How far from the pictures that they show again are those images that do? Means over the whole batch.
 
         Args:
             image: ``(B, 3, R, R)``.
             maps: What the discriminator sees in it.
-            scenes: What was drawn for the batch.
+            draws: Of the batch.
             part: Of it, these images.
         """
-        rows, pictures = self._renderings.shown_pictures(scenes["entry"][part])
+        rows, pictures = self._pictures(draws, part)
         if not len(rows):
             return dict.fromkeys(("reconstruction", "features_l1"), image.new_zeros((), dtype=torch.float32))
-        mine = {"augmentation": scenes["augmentation"][part][rows]} if self.config.augment else {}
-        rows, pictures, share = rows.to(self.device), pictures.to(self.device), len(rows) / len(image)
+        mine = {"augmentation": draws["augmentation"][part][rows]} if self.config.augment else {}
+        rows, share = rows.to(self.device), len(rows) / len(image)
         with torch.no_grad(), self.engine.autocast():
             targets = self.discriminator.look(self._augmented(pictures, mine, slice(None)))
         distances = [F.l1_loss(ours[rows].float(), theirs.float()) for ours, theirs in zip(maps, targets)]
@@ -308,11 +337,17 @@ class DecoderStage:
             "features_l1": share * sum(distances) / len(distances),
         }
 
+    def _pictures(self, draws: dict, part: slice) -> tuple[Tensor, Tensor]:
+        """Return which of a part show a picture of the data again, ``(N,)``, and these, ``(N, 3, R, R)``."""
+        shown = self._renderings.pictures[draws["entry"][part]] if "entry" in draws else draws["picture"][part]
+        rows = (shown >= 0).nonzero()[:, 0]
+        return rows, self.data.image_batch(shown[rows]).to(self.device)
+
     def _path_length_step(self) -> dict[str, float]:
         """Path-length penalty on a batch of half the size, in full precision."""
         config = self.config
         batch = max(self.engine.accelerator.num_processes, config.batch_size // 2)
-        scenes, parts = self._draw_scenes(batch), self.engine.parts(batch)
+        scenes, parts = Scenes(self._draw_scenes(batch)), self.engine.parts(batch)
         lengths = [self._path_lengths(scenes, part, len(parts) == 1) for part in parts]
         total = self.engine.total(sum(length.detach().sum() for length in lengths))
         self.path_length_mean.lerp_(total / batch, config.path_length_decay)
@@ -327,10 +362,23 @@ class DecoderStage:
         self.engine.descend(self.generator_optimizer)
         return means.result(self.engine)
 
-    def _path_lengths(self, scenes: dict, part: slice, differentiable: bool) -> Tensor:
-        features, _, codes, noise = self._scenes(scenes, part)
+    def _path_lengths(self, scenes: Scenes, part: slice, differentiable: bool) -> Tensor:
+        features, _, codes, noise = self._inputs(scenes, part)
         image = self.generator.synthesis(features, codes, "random", noise)
         return losses.path_lengths(image, codes, standard_normal(image, noise), differentiable)
+
+
+@dataclass
+class Scenes:
+    """What a batch of pictures shows, and what it looks like: both players see the same renderings.
+
+    Attributes:
+        draws: On the CPU and for all processes.
+        rendered: Renderer codes, feature maps and thumbnails of this process's parts, by their first image.
+    """
+
+    draws: dict[str, Tensor]
+    rendered: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
 
 class ShownAgain:
@@ -345,12 +393,29 @@ class ShownAgain:
     def __init__(self, encoder: PictureEncoder, data: ImageSet, config: DecoderConfig) -> None:
         self.data, self.share = data, config.shown_share
         with torch.no_grad():
-            self.codes = encode(encoder, data)[0]  # (N, latent_size)
+            self.codes, _ = encode(encoder, data)
 
-    def draw(self, random: torch.Generator) -> int | None:
-        """Return the number of a picture to be shown, or None."""
-        number = int(torch.randint(len(self.data), (), generator=random))
-        return number if torch.rand((), generator=random) < self.share else None
+    def draw(self, batch: int) -> Tensor:
+        """Draw numbers of pictures that the first of a batch show; the others, with −1, show none. ``(B,)``."""
+        numbers = torch.randint(len(self.data), (batch,))
+        return torch.where(torch.arange(batch) < round(self.share * batch), numbers, -1)
+
+    def draw_one(self, random: torch.Generator) -> Tensor:
+        """Draw the number of a picture to be shown, or −1, from a generator. ``(1,)``."""
+        number = torch.randint(len(self.data), (1,), generator=random)
+        return torch.where(torch.rand(1, generator=random) < self.share, number, -1)
+
+    def put_in(self, pictures: Tensor, w: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace codes and poses where a picture is to be shown by its own.
+
+        Args:
+            pictures: Numbers, −1 where none is. ``(B,)``, on the CPU.
+            w: ``(B, latent_size)``.
+            pose: Yaw and pitch, radians. ``(B, 2)``.
+        """
+        is_shown = (pictures >= 0)[:, None].to(w.device)
+        codes, poses = self.codes[pictures.to(w.device)], self.data.poses[pictures].to(w.device)
+        return torch.where(is_shown, codes, w), torch.where(is_shown, poses, pose)
 
 
 class RenderingPool:
@@ -386,23 +451,23 @@ class RenderingPool:
     def advance_to(self, step: int) -> None:
         """Hold the renderings from number ``step`` on."""
         for number in range(max(self.next, step), step + self.size):
-            w, pose, picture = self._scene(number)
-            features, thumbnail = _render_scenes(self.generator, w, pose)
             slot = number % self.size
-            self.pictures[slot] = -1 if picture is None else picture
+            w, pose, self.pictures[slot] = self._scene(number)
+            features, thumbnail = _render_scenes(self.generator, w, pose)
             self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
         self.next = step + self.size
 
-    def _scene(self, number: int) -> tuple[Tensor, Tensor, int | None]:
-        """Return code ``(1, latent_size)`` and pose ``(1, 2)`` of a number, and which picture it shows, if any."""
+    def _scene(self, number: int) -> tuple[Tensor, Tensor, int]:
+        """Return code ``(1, latent_size)`` and pose ``(1, 2)`` of a number, and which picture it shows, −1 for none."""
         model = self.generator.config
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
-        picture = None if self.shown is None else self.shown.draw(random)
-        if picture is not None:
-            return self.shown.codes[picture : picture + 1], self.shown.data.poses[picture : picture + 1], picture
+        picture = torch.full((1,), -1) if self.shown is None else self.shown.draw_one(random)
         pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
         latents = draw_latents(1, model.latent_size, self.least_truncation, random)
-        return _codes(self.generator, take(latents, slice(None), self.generator.device)), pose, None
+        w = _codes(self.generator, take(latents, slice(None), self.generator.device))
+        if self.shown is not None:
+            w, pose = self.shown.put_in(picture, w, pose.to(w))
+        return w, pose, int(picture)
 
     def targets(self, index: Tensor) -> Tensor:
         """Return what some entries' images should be: pictures shown again, or else the field's own. ``(B, 3, R, R)``.
@@ -421,11 +486,6 @@ class RenderingPool:
             images.append(self._field_images[number].float())
         self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
         return torch.cat(images).to(self.generator.device)
-
-    def shown_pictures(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which of some entries show a picture of the data again, ``(N,)``, and these, ``(N, 3, R, R)``."""
-        rows = (self.pictures[index] >= 0).nonzero()[:, 0]
-        return rows, self.shown.data.image_batch(self.pictures[index][rows])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""

@@ -22,9 +22,8 @@ from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
-from stylesdf.surface import SurfaceGuide, render_guided_batch
 from train import losses
-from train.chunked import ChunkedField
+from train.chunked import ChunkedField, render_field
 from train.config import PolishConfig
 from train.data.images import ImageSet
 from train.ema import update_ema
@@ -39,7 +38,6 @@ from train.state import RunState
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
 READINGS = 4  # views of a head, of which the mean says how far it looks aside
 MOST_TURN = 0.1  # radians, by which a head is turned; more is taken for a reader's mistake
-RENDERING = {"viewdirs": "world", "with_features": False}
 
 
 class PolishStage:
@@ -160,14 +158,13 @@ class PolishStage:
         With ``views``, ``(B, V, 2)``, each head is first turned by what the reader sees too much in these.
         """
         model = self.teacher
-        fields = [model.field.condition(code) for code in codes.split(1)]
-        guides = [SurfaceGuide.measure(field, model.config) for field in fields]
+        field = ChunkedField(model.field.condition(codes))
+        resolution, samples = model.config.render_resolution, model.config.num_samples
 
         def draw(pose: Tensor, samples: int) -> RenderOutput:
             camera = Camera.from_angles(pose[:, 0], pose[:, 1])
-            return render_guided_batch(model.renderer, fields, guides, camera, num_samples=samples, **RENDERING)
+            return render_field(model, field, camera, None, resolution, samples, surface_guided=True)
 
-        samples = model.config.num_samples
         if views is not None:
             aside = [self.reader.angles(to_reader_size(draw(v, samples).thumbnail)) - v for v in views.unbind(dim=1)]
             pose = pose - torch.stack(aside).mean(dim=0).clamp(-MOST_TURN, MOST_TURN)
@@ -176,10 +173,8 @@ class PolishStage:
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
         config, model = self.config, self.generator.config
         guides = field.guides(model)
-        fields = [field.of_code(index) for index in range(field.batch_size)]
-        shown = render_guided_batch(
-            self.generator.renderer, fields, guides, camera, mine["offset"], num_samples=model.num_samples, **RENDERING
-        )
+        resolution, samples = model.render_resolution, model.num_samples
+        shown = render_field(self.generator, field, camera, mine["offset"], resolution, samples, surface_guided=True)
         near = _surface_points(taught, mine["pixel"]) + config.smoothness_reach * mine["jitter"]
         beside = near + config.smoothness_reach * mine["neighbour"]
         sizes = [config.num_points, config.num_surface_points, config.num_surface_points]

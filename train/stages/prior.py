@@ -24,7 +24,7 @@ from train.ema import update_ema
 from train.engine import Engine, take
 from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
-from train.reconstruction import PictureEncoder, encode
+from train.reconstruction import PictureEncoder, encode, unrectify
 from train.state import RunState
 
 
@@ -62,9 +62,12 @@ class PriorStage:
         copy_renderer(initial, self.generator)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.encoder = encoder.to(self.device)
-        self.mean, self.std = encode(self.encoder, data)
-        self.centre, self.scale = self.mean.mean(dim=0), self.mean.std(dim=0) + 1e-3
-        self.discriminator = _code_discriminator(self.mean.shape[1], config.discriminator_width).to(self.device)
+        codes, std = encode(self.encoder, data)
+        self.codes = unrectify(codes)
+        # what is small beside the noise of stage 1 does not show, so distances are measured in that
+        self.centre = self.codes.mean(dim=0)
+        self.scale = std * ((self.codes - self.centre) / std).square().mean().sqrt()
+        self.discriminator = _code_discriminator(self.codes.shape[1], config.discriminator_width).to(self.device)
         adam = {"betas": (config.adam_beta1, config.adam_beta2)}
         mapping = self.generator.renderer_mapping
         self.generator_optimizer = torch.optim.Adam(mapping.parameters(), lr=config.learning_rate, **adam)
@@ -125,17 +128,14 @@ class PriorStage:
         return {name: value.item() for name, value in terms.items()}
 
     def _draw_real(self) -> Tensor:
-        """Codes of some of the data's pictures, standardised. ``(B, latent_size)``."""
-        index = torch.randint(len(self.mean), (self.config.batch_size,))
-        noise = torch.randn(len(index), self.mean.shape[1]).to(self.device)
-        index = index.to(self.device)
-        codes = self.mean[index] + self.config.noise * self.std[index] * noise
-        return (codes - self.centre) / self.scale
+        """Codes of some of the data's pictures, before ``rectify``, scaled. ``(B, latent_size)``."""
+        index = torch.randint(len(self.codes), (self.config.batch_size,)).to(self.device)
+        return (self.codes[index] - self.centre) / self.scale
 
     def _draw(self) -> Tensor:
-        """Codes of Gaussian latents, truncated as in stage 1 and standardised alike. ``(B, latent_size)``."""
-        latents = draw_latents(self.config.batch_size, self.mean.shape[1], self.config.least_truncation)
-        codes = latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device))
+        """Codes of Gaussian latents, truncated as in stage 1 and scaled alike. ``(B, latent_size)``."""
+        latents = draw_latents(self.config.batch_size, self.codes.shape[1], self.config.least_truncation)
+        codes = unrectify(latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device)))
         return (codes - self.centre) / self.scale
 
 

@@ -20,7 +20,7 @@ from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
-from train.chunked import ChunkedField, render_phase
+from train.chunked import ChunkedField, render_field
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.discriminators import ThumbnailDiscriminator
@@ -29,7 +29,7 @@ from train.engine import Engine, Means, share_of, take
 from train.inside import filled_depth
 from train.latents import draw_latents, latent_codes
 from train.pretrained import copy_renderer
-from train.reconstruction import Reconstruction
+from train.reconstruction import Reconstruction, rectify
 from train.state import RunState
 
 ANCHOR_POINTS = 300  # random points per image that bounds and anchor are measured on where the eikonal loss has none
@@ -157,7 +157,7 @@ class RendererStage:
     def _draw_codes(self) -> Tensor:
         """Renderer codes as the first steps have them, from the encoder where there is one. ``(4, latent_size)``."""
         latents = torch.randn(4, self.generator.config.latent_size).to(self.device)
-        return latents if self.reconstruction is not None else self.generator.renderer_mapping(latents)
+        return rectify(latents) if self.reconstruction is not None else self.generator.renderer_mapping(latents)
 
     def step(self) -> dict[str, float]:
         """Take one step of both players; return every term."""
@@ -241,7 +241,8 @@ class RendererStage:
             eikonal_weight=0.0 if config.eikonal_points else config.eikonal_weight * share_of(part, phase.batch_size),
         )
         camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
-        return render_phase(self.generator, field, camera, mine["offset"], phase), field
+        sampling = phase.resolution, phase.num_samples, phase.surface_guided
+        return render_field(self.generator, field, camera, mine["offset"], *sampling), field
 
     def _fake(self, rendering: RenderOutput, scenes: dict, part: slice) -> Tensor:
         """What the discriminator sees of a rendering. ``(B, 3 or 4, H, W)``."""
