@@ -36,10 +36,10 @@ KEYS = (
 
 
 def presets(text: str) -> dict[str, str]:
-    """Read the models that the owner offers, ``FFHQ=owner/name, AFHQ=owner/other``; the bundled ones are among them."""
-    offered = {
-        path.parent.name: f"checkpoints/{path.parent.name}" for path in sorted(ROOT.glob("checkpoints/*/config.json"))
-    }
+    """Read the models that the owner offers, ``FFHQ=owner/name, AFHQ=owner/other``; the bundled ones come first."""
+    bundled = [f"checkpoints/{path.parent.name}" for path in ROOT.glob("checkpoints/*/config.json")]
+    bundled.sort(key=lambda name: (name != DEFAULT_MODEL, name))
+    offered = {Path(name).name.replace("-", " ").capitalize(): name for name in bundled}
     for entry in filter(None, map(str.strip, text.split(","))):
         label, equals, name = entry.partition("=")
         if not equals or not label.strip() or not name.strip():

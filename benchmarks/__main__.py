@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = [row for row in rows if any(fnmatch.fnmatch(row.name, name) for name in options.rows)]
     if options.list:
         for row in rows:
-            print(f"{row.name:24} {row.what}")
+            print(f"{row.name:25} {row.what}")
         return 0
     for name in ("rounds", "threads"):
         value = getattr(options, name)
@@ -97,8 +97,8 @@ def lines(result: Result) -> list[str]:
         ratio = f" ({result.ratios[name]:.2f}×)" if name in result.ratios else ""
         peak = f" {result.peak_mib[name]:.0f} MiB" if name in result.peak_mib else ""
         parts.append(f"{name} {value:.4g} s{ratio}{peak}")
-    printed = [f"{result.row.name:24} {' | '.join(parts)}", f"{'':24} {result.row.what}"]
-    return printed + ([f"{'':24} {result.note}"] if result.note else [])
+    printed = [f"{result.row.name:25} {' | '.join(parts)}", f"{'':25} {result.row.what}"]
+    return printed + ([f"{'':25} {result.note}"] if result.note else [])
 
 
 def as_dict(result: Result) -> dict:

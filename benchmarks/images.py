@@ -1,4 +1,4 @@
-"""Images and thumbnails: a new seed, a further view, exact and fast, at full size and of the bundled model."""
+"""Images and thumbnails: a new seed, a further view, exact and fast, at full size and of the bundled models."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from stylesdf.volume import sample_depths
 
 TRUNCATION = 0.7
 SEED = 3
-BUNDLED = Path(__file__).parents[1] / "checkpoints" / "toy-heads"
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 REFERENCE_SAMPLES = 96
 
 
 @cache
 def model(name: str) -> StyleSDF:
-    """Return the bundled model, or one of full size with random weights that has a surface to be found."""
-    if name == "bundled":
-        return StyleSDF.from_pretrained(BUNDLED).eval().to(DEVICE)
+    """Return a bundled model, or for ``ffhq`` one of full size with random weights that has a surface to be found."""
+    if name != "ffhq":
+        return StyleSDF.from_pretrained(CHECKPOINTS / name).eval().to(DEVICE)
     torch.manual_seed(0)
     full = StyleSDF(preset("ffhq")).eval()
     full.update_means(1000)
@@ -157,7 +157,11 @@ def psnr(image: Tensor, reference: Tensor) -> float:
 
 def _rows() -> list[Row]:
     rows = []
-    sizes = {"ffhq": "full size (1024×1024), random weights", "bundled": "bundled model (256×256)"}
+    sizes = {
+        "ffhq": "full size (1024×1024), random weights",
+        "people": "bundled people (256×256)",
+        "toy-heads": "bundled toy heads (256×256)",
+    }
     for name, size in sizes.items():
         for quality in ("exact", "fast"):
             suffix = f"{quality}-{name}"

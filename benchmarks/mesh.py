@@ -23,9 +23,9 @@ def mesh_contest(name: str, resolution: int, with_floor: bool) -> Contest:
     return Contest(contestants)
 
 
-def glb_contest(resolution: int) -> Contest:
-    """Extract a mesh of the bundled model and write it as GLB."""
-    ours, folder = model("bundled"), tempfile.TemporaryDirectory()
+def glb_contest(name: str, resolution: int) -> Contest:
+    """Extract a mesh of a bundled model and write it as GLB."""
+    ours, folder = model(name), tempfile.TemporaryDirectory()
 
     def run() -> None:
         mesh = ours.extract_mesh(SEED, TRUNCATION, resolution=resolution)
@@ -52,6 +52,7 @@ ROWS = [
     ),
     Row("mesh-256-ffhq", "256³ mesh, full size, a sphere", partial(mesh_contest, "ffhq", 256, False), 3),
     Row("mesh-512-ffhq", "512³ mesh, full size, a sphere", partial(mesh_contest, "ffhq", 512, False), 1),
-    Row("mesh-128-bundled", "128³ mesh of the bundled model, GLB written", partial(glb_contest, 128), 5),
+    Row("mesh-128-people", "128³ mesh of bundled people, GLB written", partial(glb_contest, "people", 128), 5),
+    Row("mesh-128-toy-heads", "128³ mesh of bundled toy heads, GLB written", partial(glb_contest, "toy-heads", 128), 5),
     Row("import", "import stylesdf in a new process, beside import torch", import_contest, 5, memory=()),
 ]

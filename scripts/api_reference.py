@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import stylesdf  # noqa: E402
+from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 
 PAGE = ROOT / "docs" / "api.md"
 MODEL = "stylesdf.StyleSDF"
@@ -148,7 +149,7 @@ def _markdown(text: str) -> str:
 
 
 def _command_line() -> str:
-    os.environ.update(COLUMNS="100", NO_COLOR="1", STYLESDF_MODEL="checkpoints/toy-heads")
+    os.environ.update(COLUMNS="100", NO_COLOR="1", STYLESDF_MODEL=DEFAULT_MODEL)
     from stylesdf.__main__ import _parser
 
     parser = _parser()

@@ -1,6 +1,6 @@
 """Draw the README's pictures with the public API: the same model gives the same files.
 
-python scripts/pictures.py --model checkpoints/toy-heads --out docs/pictures
+python scripts/pictures.py
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import Camera, StyleSDF  # noqa: E402
+from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 
 PAPER = 255  # background and gaps
 GAP = 4  # pixels between two pictures
 TILE, MESH_TILE = 128, 192  # height and width of a picture in a sheet
 MAX_BYTES = 600_000
 MESH_RESOLUTION = 160
-KINDS = (4, 5, 1, 0)  # the first seeds of the bundled model that are a cat, a fox, a dog, a bear
+SEEDS = range(4)  # where a few are shown
 TRUNCATION = 0.7
 SUPERSAMPLE = 3  # rays per pixel and axis when a mesh is drawn
 CLAY = np.array([0.83, 0.80, 0.76])
@@ -37,17 +38,16 @@ def draw_seeds(model: StyleSDF) -> Image.Image:
 
 def draw_turn(model: StyleSDF) -> Image.Image:
     """Four identities from the left to the right, and the first of them from below to above."""
-    yaws = [math.radians(angle) for angle in range(-30, 31, 10)]
-    pitches = [math.radians(angle) for angle in (-24, -16, -8, 0, 8, 16, 24)]
-    rows = [[model.generate([seed], truncation=TRUNCATION, yaw=yaw).images[0] for yaw in yaws] for seed in KINDS]
-    rows.append([model.generate([KINDS[0]], truncation=TRUNCATION, pitch=pitch).images[0] for pitch in pitches])
+    yaws, pitches = np.radians(np.linspace(-40, 40, 7)).tolist(), np.radians(np.linspace(-24, 24, 7)).tolist()
+    rows = [[model.generate([seed], truncation=TRUNCATION, yaw=yaw).images[0] for yaw in yaws] for seed in SEEDS]
+    rows.append([model.generate([SEEDS[0]], truncation=TRUNCATION, pitch=pitch).images[0] for pitch in pitches])
     return sheet(rows)
 
 
 def draw_mesh(model: StyleSDF) -> Image.Image:
     """Four identities: the picture, the surface as clay, and the coloured mesh from a three-quarter view."""
     cells = []
-    for seed in KINDS:
+    for seed in SEEDS:
         image = model.generate([seed], truncation=TRUNCATION).images[0]
         mesh = model.extract_mesh(seed, truncation=TRUNCATION, resolution=MESH_RESOLUTION)
         light = mesh.vertex_normals @ LIGHT
@@ -65,7 +65,7 @@ def draw_mesh(model: StyleSDF) -> Image.Image:
 def draw_truncation(model: StyleSDF) -> Image.Image:
     """Two identities from the mean head (truncation 0) to the full variety (1)."""
     steps = [index / 5 for index in range(6)]
-    return sheet([[model.generate([seed], truncation=psi).images[0] for psi in steps] for seed in KINDS[:2]])
+    return sheet([[model.generate([seed], truncation=psi).images[0] for psi in steps] for seed in SEEDS[:2]])
 
 
 def draw_people(_model: StyleSDF) -> Image.Image:
@@ -151,7 +151,7 @@ def save(picture: Image.Image, path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="checkpoints/toy-heads", help="folder or hub id (default: %(default)s)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="folder or hub id (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default: %(default)s)")
     parser.add_argument("--only", nargs="*", choices=PICTURES, default=list(PICTURES), help="some of them")
     args = parser.parse_args(argv)

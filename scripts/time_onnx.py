@@ -1,6 +1,6 @@
 """Compare a model in onnxruntime with itself in PyTorch: largest difference, and seconds for one picture.
 
-OMP_NUM_THREADS=2 python scripts/time_onnx.py --model checkpoints/toy-heads --threads 2
+OMP_NUM_THREADS=2 python scripts/time_onnx.py
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import Camera, StyleSDF  # noqa: E402
 from stylesdf.allocator import keep_large_blocks  # noqa: E402
+from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.export import INPUTS, OUTPUTS, export_onnx  # noqa: E402
 
 PSI = 0.7
@@ -25,7 +26,7 @@ PSI = 0.7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="checkpoints/toy-heads", help="folder or hub repository")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="folder or hub repository")
     parser.add_argument("--threads", type=int, default=2, help="of both (default: 2)")
     parser.add_argument("--repeats", type=int, default=21, help="pictures each, in turns (default: 21)")
     args = parser.parse_args()

@@ -225,7 +225,7 @@ def _parser() -> _Parser:
 
 
 def default_model() -> str:
-    """Return $STYLESDF_MODEL, else the bundled model: beside the package if it is there, else below this folder."""
+    """Return $STYLESDF_MODEL, else the default model: beside the package if it is there, else below this folder."""
     bundled = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
     return os.environ.get("STYLESDF_MODEL") or (str(bundled) if bundled.is_dir() else DEFAULT_MODEL)
 

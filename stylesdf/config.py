@@ -11,7 +11,7 @@ FORMAT = 1
 DENSITIES = ("logistic", "laplace")
 BACKGROUNDS = ("last_sample", "learned")
 POSE_DISTRIBUTIONS = ("gaussian", "uniform")
-DEFAULT_MODEL = "checkpoints/toy-heads"  # in a clone: what page and command line open with
+DEFAULT_MODEL = "checkpoints/people"  # in a clone: what page and command line open with
 MAX_SAMPLES = 2**24  # of one thumbnail: 512×512 rays with 64 samples
 
 
@@ -180,7 +180,7 @@ PRESETS = {
     # The paper's models; see section 4 of the paper for sizes and pose priors.
     "ffhq": StyleSDFConfig(),
     "afhq": StyleSDFConfig(decoder_channels=(512, 256, 128, 64), pose_yaw=0.15, pose_pitch=0.15),
-    # The bundled toy heads: small enough to train and to run on two CPU cores.
+    # The toy heads: small enough to train and to run on two CPU cores.
     "toy": StyleSDFConfig(
         latent_size=64,
         field_width=64,
@@ -201,7 +201,7 @@ def preset(name: str) -> StyleSDFConfig:
     """Return a preset by name.
 
     Args:
-        name: ``"ffhq"``, ``"afhq"`` (the paper's models) or ``"toy"`` (the bundled one).
+        name: ``"ffhq"``, ``"afhq"`` (the paper's models) or ``"toy"`` (the bundled toy heads).
 
     Raises:
         ValueError: There is no such preset.

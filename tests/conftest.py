@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylesdf.config import StyleSDFConfig
+from stylesdf.config import DEFAULT_MODEL, StyleSDFConfig
 from stylesdf.model import Generator
 from tests.tiny import TINY, Model
 
@@ -29,7 +29,7 @@ def tiny_config() -> StyleSDFConfig:
 
 @pytest.fixture
 def tiny_toy_config(tiny_config) -> StyleSDFConfig:
-    """The toy heads' kind of model: no view directions, a background colour that is learned."""
+    """The bundled models' kind: no view directions, a background colour that is learned."""
     return dataclasses.replace(tiny_config, view_directions=False, background="learned")
 
 
@@ -40,10 +40,10 @@ def tiny_model(tiny_config) -> Generator:
 
 @pytest.fixture(scope="session")
 def bundled() -> Path:
-    """The folder of the bundled toy heads; only a tree in which they are still being trained may lack it."""
-    folder = ROOT / "checkpoints" / "toy-heads"
+    """The folder of the model that everything opens with; only a tree in which it is being trained may lack it."""
+    folder = ROOT / DEFAULT_MODEL
     if not folder.is_dir() and os.environ.get("CI") != "true":
-        pytest.skip("checkpoints/toy-heads is not there yet")
+        pytest.skip(f"{DEFAULT_MODEL} is not there yet")
     return folder
 
 

@@ -59,6 +59,13 @@ def test_pictures_are_those_of_python(client, folder):
     assert Scene.from_picture(path).morph_share == 0.25
 
 
+def test_the_bundled_models_are_offered(client, bundled):
+    for folder in (bundled, bundled.parent / "toy-heads"):
+        picture = Image.open(client.predict(api_name="/generate", seed=2, model=folder.name))
+        expected = StyleSDF.from_pretrained(folder).generate([2]).images[0]
+        assert picture.tobytes() == expected.tobytes()
+
+
 def test_meshes_and_films(client):
     data = Path(client.predict(api_name="/mesh", seed=2, resolution=64)).read_bytes()
     (length,) = struct.unpack("<I", data[12:16])
@@ -115,7 +122,8 @@ def test_a_bad_model_ends_the_program_with_one_line(capsys):
 
 
 def test_presets_are_read():
-    offered = app.presets("FFHQ = owner/ffhq , AFHQ=owner/afhq@v1")
-    assert offered["FFHQ"] == "owner/ffhq" and offered["AFHQ"] == "owner/afhq@v1"
+    offered = list(app.presets("FFHQ = owner/ffhq , AFHQ=owner/afhq@v1").items())
+    assert offered[0] == ("People", app.DEFAULT_MODEL) and ("Toy heads", "checkpoints/toy-heads") in offered
+    assert offered[-2:] == [("FFHQ", "owner/ffhq"), ("AFHQ", "owner/afhq@v1")]
     with pytest.raises(ValueError, match="STYLESDF_PRESETS holds 'nonsense'"):
         app.presets("nonsense")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylesdf import StyleSDF
+from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo import deploy
 from stylesdf.demo.deploy import main, space_files
 from tests.loopback_hub import Fault
@@ -141,4 +142,4 @@ def test_what_cannot_be_deployed_is_one_line(hub, clone, checkpoint, capsys):
 
 def test_the_repository_itself_can_be_deployed(bundled):
     files = space_files(ROOT, bundled)
-    assert {"app.py", "stylesdf/pipeline.py", "checkpoints/toy-heads/model.safetensors"} <= set(files)
+    assert {"app.py", "stylesdf/pipeline.py", f"{DEFAULT_MODEL}/model.safetensors"} <= set(files)

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from stylesdf.__main__ import main
+from stylesdf.config import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("train/*.md"))
@@ -27,7 +28,7 @@ BLOCK = re.compile(r"^(<!-- not run: \S[^\n]* -->\n)?```(python|bash)\n(.*?)^```
 def desk(bundled, tmp_path, monkeypatch) -> Path:
     """A folder with the bundled model in its place, a small original checkpoint, and no way out to the network."""
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "toy-heads").symlink_to(bundled, target_is_directory=True)
+    (tmp_path / DEFAULT_MODEL).symlink_to(bundled, target_is_directory=True)
     (tmp_path / "ffhq1024x1024.pt").symlink_to(ROOT / "tests" / "data" / "small.pt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STYLESDF_MODEL", raising=False)

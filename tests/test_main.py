@@ -15,6 +15,7 @@ from PIL import Image
 import stylesdf
 from stylesdf import StyleSDF
 from stylesdf.__main__ import default_model, main
+from stylesdf.config import DEFAULT_MODEL
 from stylesdf.mesh import refine_mesh
 from tests.tiny import TINY
 
@@ -205,7 +206,7 @@ def test_the_model_of_the_environment_is_the_default(folder, out, monkeypatch, c
     assert default_model() == str(folder)
     assert main(["info"]) == 0
     monkeypatch.delenv("STYLESDF_MODEL")
-    assert default_model().endswith(os.path.join("checkpoints", "toy-heads"))
+    assert default_model().endswith(DEFAULT_MODEL)
 
 
 def test_help_shows_units_defaults_and_examples(capsys):

@@ -51,7 +51,7 @@ def model() -> StyleSDF:
 
 @pytest.fixture(scope="module")
 def toy() -> StyleSDF:
-    """The toy heads' kind of background, without a decoder."""
+    """The bundled models' kind of background, without a decoder."""
     return make_model(dataclasses.replace(CONFIG, background="learned", view_directions=False, decoder_channels=()))
 
 

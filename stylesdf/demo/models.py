@@ -40,7 +40,7 @@ class ModelShelf:
         """Load a model, also one that is here already: a hub repository may have changed.
 
         Args:
-            text: A bundled folder (``toy-heads``, ``checkpoints/toy-heads``), a hub repository ``owner/name`` or
+            text: A bundled folder (``people``, ``checkpoints/people``), a hub repository ``owner/name`` or
                 ``owner/name@revision``, or where the page is not public any folder.
 
         Raises:

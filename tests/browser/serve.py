@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from stylesdf import StyleSDF, StyleSDFConfig
+from stylesdf.config import DEFAULT_MODEL
 from stylesdf.field import sphere_initialize
 
 ROOT = Path(__file__).parents[2]
-BUNDLED = ROOT / "checkpoints" / "toy-heads"
+BUNDLED = ROOT / DEFAULT_MODEL
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 

@@ -193,20 +193,22 @@ def compare(reports: Mapping[float, dict], metrics: Sequence[str] | None = None)
 
     Args:
         reports: Truncation → report of ``evaluate``; the reference column is the last one's.
-        metrics: Names of metrics, in their order; None takes all. What no report has is left out.
+        metrics: Names of metrics, in their order; None takes all. What no report has is left out, what
+            some lack is empty there.
     """
     last = list(reports.values())[-1]
     subject = SUBJECTS.get(last["subject"])
     columns = [f"ψ {truncation:g}" for truncation in reports] + [subject.title if subject else "reference"]
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for name in metrics or NAMES:
-        results = [report["metrics"][name] for report in reports.values() if name in report["metrics"]]
-        for quantity in METRICS[name].rows(subject) if results else ():
+        results = [report["metrics"].get(name) for report in reports.values()]
+        measured = [result for result in results if result]
+        for quantity in METRICS[name].rows(subject) if measured else ():
             reference = quantity.reference
             if isinstance(reference, str):
-                reference = results[-1].get(reference)
-            values = [*(result[quantity.name] for result in results), reference]
-            lines.append(f"| {quantity.text} | {' | '.join(_show(quantity, value) for value in values)} |")
+                reference = measured[-1].get(reference)
+            cells = [_show(quantity, result[quantity.name]) if result else "" for result in results]
+            lines.append(f"| {quantity.text} | {' | '.join([*cells, _show(quantity, reference)])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -42,4 +42,4 @@ files. {recipe.limits}
 
 {compare(reports, SHOWN)}
 `metrics.json` and `metrics-1.json` hold the full reports; `train/EVALUATION.md` says what each metric is."""
-    return model_card(config, recipe.name, CardFacts(about=about, sample_grid="grid.png"))
+    return model_card(config, f"checkpoints/{recipe.name}", CardFacts(about=about, sample_grid="grid.png"))

@@ -14,7 +14,7 @@ from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, 
 from stylesdf.demo.stage import RELEASED, stage, stage_value
 from stylesdf.pipeline import MAX_SEED, QUALITIES
 
-FIRST_SEED = 12  # the head that greets: with the bundled model, a panda
+FIRST_SEED = 5  # the head that greets
 MAX_SLIDER_SEED = 9999
 DICE = f"() => Math.floor(Math.random() * {MAX_SLIDER_SEED + 1})"
 TO_SLIDER = f"(seed) => Math.min(Math.max(seed ?? 0, 0), {MAX_SLIDER_SEED})"

@@ -15,7 +15,7 @@ from stylesdf.pipeline import StyleSDF
 from train.data.images import ImageSet
 from train.evaluation.command import add_arguments, run
 from train.evaluation.registry import METRICS
-from train.evaluation.report import evaluate, markdown_table
+from train.evaluation.report import compare, evaluate, markdown_table
 from train.evaluation.subjects import SUBJECTS, TOY_HEADS
 from train.evaluation.views import Context, Options
 
@@ -199,3 +199,10 @@ def test_the_command_writes_both_files(checkpoint, tmp_path, capsys):
 def test_bad_arguments_raise(tiny_model, options, word):
     with pytest.raises(ValueError, match=word):
         evaluate(tiny_model, **options)
+
+
+def test_what_a_report_lacks_is_empty_in_its_own_column():
+    surface = {"closed": 0.99, "pieces": 1.0, "absent": 0.0}
+    reports = {0.7: {"subject": None, "metrics": {"surface": surface}}, 1.0: {"subject": None, "metrics": {}}}
+    rows = compare(reports, ["surface", "pose"]).splitlines()
+    assert rows[2].startswith("| level set is one closed surface | 99.0 % |  |") and len(rows) == 5
