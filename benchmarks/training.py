@@ -21,6 +21,7 @@ from train.config import DECODER_PRESETS, RENDERER_PRESETS, Phase
 from train.data.images import ImageSet
 from train.engine import Engine
 from train.stages import DecoderStage, RendererStage
+from train.stages.decoder import Scenes
 
 NUM_PICTURES = 8
 
@@ -92,12 +93,11 @@ def decoder_stage(preset_name: str, batch_size: int, step: int):
     draws.append(stage._draw_scenes(batch_size // 2) if step % config.path_length_every == 0 else None)
 
     def ours() -> None:
-        drawn = iter((draws[0], draws[2], draws[3]))
-        stage._draw_scenes = lambda batch: next(drawn)
+        stage._draw_scenes = lambda batch: draws[3]  # of the path length's step
         stage._draw_real = lambda batch: draws[1]
         stage.path_length_mean.zero_()
-        stage._discriminator_step()
-        stage._generator_step()
+        stage._discriminator_step(Scenes(draws[0]))
+        stage._generator_step(Scenes(draws[2]))
         if draws[3] is not None:
             stage._path_length_step()
 

@@ -76,7 +76,7 @@ class ImageSet:
 
     def border_colour(self) -> Tensor:
         """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``."""
-        top = _choose(self.thumbnails, torch.arange(min(len(self), 2000)))[:, :3, 0, :].cpu().numpy()
+        top = _choose(self.thumbnails, torch.arange(min(len(self.thumbnails), 2000)))[:, :3, 0, :].cpu().numpy()
         return torch.from_numpy(np.median(top, axis=(0, 2)) / 255).float()
 
     def thumbnail_batch(self, indices: Tensor, resolution: int, channels: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model that opens the page: stylised heads of people that the project draws itself (``train/data/people``).
+"""Models like the one that opens the page: stylised heads of people, whom the project draws (``train/data/people``).
 
 Poses and masks of the drawings are used; the paper uses neither. An encoder shows the field the data's own pictures
 first, from the camera each was drawn from, so shapes and colours are there within minutes. Then the mapping learns to
