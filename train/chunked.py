@@ -44,9 +44,7 @@ class ChunkedField:
         eikonal: That mean, after ``backward``.
     """
 
-    def __init__(
-        self, field: ConditionedField, eikonal_weight: float = 0.0, by_code: bool | None = None
-    ) -> None:
+    def __init__(self, field: ConditionedField, eikonal_weight: float = 0.0, by_code: bool | None = None) -> None:
         self._field = field
         self._matrices = [tensor for layer in (*field.layers, field.view_layer) for tensor in layer]
         self._by_code = self._matrices[0].device.type == "cpu" if by_code is None else by_code
@@ -180,8 +178,8 @@ def render_field(
         offset: Of each ray's samples, in [0, 1), ``(B, H, W)``; None is 0.
         resolution: Height and width in pixels.
         num_samples: Samples per ray.
-        surface_guided: Ask the field only where a coarse grid of it says that light can be taken or given. On a GPU
-            all samples of all codes are asked for at once all the same, which is faster there.
+        surface_guided: Ask the field only where a coarse grid of it says that light can be taken or given. Without
+            effect on a GPU, where all samples of all codes are asked for at once.
     """
     options = {"resolution": resolution, "num_samples": num_samples, "viewdirs": "world", "with_features": False}
     if not surface_guided or camera.cam2world.device.type != "cpu":

@@ -19,9 +19,9 @@ class Phase:
         learning_rate_scale: On all learning rates of the stage.
         fade_steps: Steps over which the discriminator's new input layer is faded in.
         surface_guided: Evaluate the field only where a coarse grid of it, measured at every step, says that light can
-            be taken or given. Needs ``eikonal_points``; the minimal-surface loss is then measured on those points.
-            When to use: on a small machine, once the sharpness is well below the scene's size; with 32 samples a step
-            then costs a fraction.
+            be taken or given; without effect on a GPU. Needs ``eikonal_points``; the minimal-surface loss is then
+            measured on those points. When to use: on a small machine, once the sharpness is well below the scene's
+            size; with 32 samples a step then costs a fraction.
         is_adversarial: Play against the discriminator. When not to: a first stretch in which only pictures of the data
             are shown again (``reconstruction_weight``).
     """

@@ -2,7 +2,8 @@
 
 Every process draws the randomness of the whole batch from the same generator and computes its own share of it, in
 micro-batches where memory asks for that; each loss is a mean over the whole batch, so the sum of the shares' gradients
-over micro-batches and processes is the gradient of the batch.
+over micro-batches and processes is the gradient of the batch. On a GPU the decoder's noise is the exception: there all
+images have one source of it.
 """
 
 from __future__ import annotations

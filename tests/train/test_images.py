@@ -1,5 +1,6 @@
 """Sources of pictures: what is read, how it is resized, what is said of the rest, and what processes share."""
 
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -186,6 +187,19 @@ def test_toy_heads_are_drawn_on_the_spot(cache):
     data = load("toy-heads:3")
     assert data.images.shape == (3, 3, 32, 32) and data.poses.shape == (3, 2) and data.thumbnails.shape[1] == 4
     assert (cache / "toy-heads-3-32").is_dir()
+
+
+def test_pictures_as_tensors_give_the_same_batches(cache):
+    data = load("toy-heads:4")
+    copied = dataclasses.replace(
+        data, images=torch.from_numpy(np.array(data.images)), thumbnails=torch.from_numpy(np.array(data.thumbnails))
+    )  # as on a GPU
+    index = torch.tensor([2, 0])
+    assert data.on(torch.device("cpu")) is data
+    assert copied.thumbnail_batch(index, 8, 4).equal(data.thumbnail_batch(index, 8, 4))
+    assert copied.border_colour().equal(data.border_colour())
+    some = copied.image_batch(index, slice(1, None, 4), slice(2, None, 4))
+    assert some.shape == (2, 3, 8, 8) and some.equal(data.image_batch(index)[:, :, 1::4, 2::4])
 
 
 def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):

@@ -12,7 +12,7 @@ from stylesdf.config import preset
 from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
-from train.reconstruction import Lattice, PictureEncoder, divergence
+from train.reconstruction import Lattice, PictureEncoder, divergence, expected_code, rectify, unrectify
 from train.stages import RendererStage
 
 
@@ -107,3 +107,12 @@ def test_a_frozen_generator_stays_while_the_encoder_learns(heads):
     stage.step()
     stage.step()  # now it learns
     assert not stage.generator.field.layers[0].linear.weight.equal(before["generator.field.layers.0.linear.weight"])
+
+
+def test_a_code_before_the_leaky_relu_and_behind_it():
+    torch.manual_seed(0)
+    mean, std = torch.randn(4, 6), torch.rand(4, 6) + 0.05
+    torch.testing.assert_close(unrectify(rectify(mean)), mean)
+    drawn = rectify(mean + std * torch.randn(50_000, 4, 6)).mean(dim=0)
+    torch.testing.assert_close(expected_code(mean, std), drawn, atol=0.02, rtol=0)
+    assert (rectify(mean) - drawn).abs().max() > 0.1

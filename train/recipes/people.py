@@ -71,6 +71,7 @@ POLISHED = PolishConfig(
     num_points=900,
 )
 
+# no discriminator learns: a small one keeps the states small
 DECODED = DecoderConfig(
     steps=4000,
     field_steps=4000,
@@ -115,9 +116,7 @@ SMALL = Recipe(
 # on a GPU: a wider field and decoder, more rays of more pictures in every step, every picture rendered anew
 LARGE = dataclasses.replace(
     SMALL,
-    model=dataclasses.replace(
-        MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)
-    ),
+    model=dataclasses.replace(MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)),
     runs=(
         Run(
             "shown",
