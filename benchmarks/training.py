@@ -19,7 +19,7 @@ from stylesdf.config import preset
 from stylesdf.model import Generator
 from train.config import DECODER_PRESETS, RENDERER_PRESETS, Phase
 from train.data.images import ImageSet
-from train.engine import Engine
+from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
 from train.stages.decoder import Scenes
 

@@ -178,7 +178,7 @@ def fit_noises(state: Mapping[str, Tensor], config: StyleSDFConfig) -> tuple[dic
 
 
 def rename_discriminator(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Turn an original discriminator's tensors into those of ``train.discriminators``.
+    """Turn an original discriminator's tensors into those of ``train.networks.discriminators``.
 
     Args:
         state: Original names and tensors.

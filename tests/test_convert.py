@@ -17,7 +17,7 @@ from stylesdf.config import PRESETS, StyleSDFConfig
 from stylesdf.convert import convert_checkpoint, drop_reason, generator_names, rename_discriminator, rename_generator
 from stylesdf.hub import load_config, load_weights
 from stylesdf.model import Generator
-from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 
 DATA = Path(__file__).parent / "data"
 OVERRIDES = {"num_samples": 12}

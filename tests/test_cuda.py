@@ -10,7 +10,7 @@ from stylesdf import Camera, StyleSDF, StyleSDFConfig
 from tests.test_pipeline import CONFIG, make_model
 from tests.test_reference import DATA, build, load_arrays
 from tests.train import runs
-from train.engine import Engine
+from train.run.engine import Engine
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 

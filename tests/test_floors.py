@@ -108,10 +108,10 @@ def test_imports_go_down(path):
         ("from . import mesh", "stylesdf.model"),
         ("from .pipeline import StyleSDF", "stylesdf.hub"),
         ("from stylesdf import StyleSDF", "stylesdf.mesh"),
-        ("from stylesdf import StyleSDF", "train.loop"),
-        ("from stylesdf.pipeline import StyleSDF", "train.loop"),
+        ("from stylesdf import StyleSDF", "train.run.loop"),
+        ("from stylesdf.pipeline import StyleSDF", "train.run.loop"),
         ("import train.losses", "stylesdf.pipeline"),
-        ("import app", "train.loop"),
+        ("import app", "train.run.loop"),
         ("from stylesdf.nowhere import thing", "stylesdf.pipeline"),
     ],
 )
@@ -126,7 +126,7 @@ def test_an_import_upwards_is_seen(source, module):
         ("from stylesdf import mesh as meshes", "stylesdf.pipeline"),
         ("from stylesdf import StyleSDF", "stylesdf.__main__"),
         ("from stylesdf import StyleSDF", "app"),
-        ("import torch\nfrom train.losses import r1\nfrom stylesdf.hub import save", "train.loop"),
+        ("import torch\nfrom train.losses import r1\nfrom stylesdf.hub import save", "train.run.loop"),
     ],
 )
 def test_an_import_downwards_is_fine(source, module):

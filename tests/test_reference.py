@@ -16,7 +16,6 @@ from stylesdf.convert import fit_noises, read_config, rename_discriminator, rena
 from stylesdf.hub import load_weights
 from stylesdf.model import Generator
 from stylesdf.volume import sample_depths
-from train.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 from train.losses import (
     d_logistic_loss,
     eikonal_loss,
@@ -25,6 +24,7 @@ from train.losses import (
     path_lengths,
     view_loss,
 )
+from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-4  # thumbnails, sdf, xyz

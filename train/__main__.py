@@ -24,7 +24,6 @@ from train.config import (
     POLISH_PRESETS,
     PRIOR_PRESETS,
     RENDERER_PRESETS,
-    SPHERE_PRESETS,
     override,
     to_dict,
 )
@@ -42,20 +41,18 @@ EPILOG = """examples:
 train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
 
 STAGES = {
-    "sphere-init": ("fit the field to a sphere; renderer --init-from takes it (renderer does it itself too)", False),
     "renderer": ("stage 1: field and thumbnail", False),
     "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures", True),
     "decoder": ("stage 2: image, renderer frozen", True),
 }
 PRESETS = {
-    "sphere-init": SPHERE_PRESETS,
     "renderer": RENDERER_PRESETS,
     "prior": PRIOR_PRESETS,
     "polish": POLISH_PRESETS,
     "decoder": DECODER_PRESETS,
 }
-WITHOUT_DATA = ("sphere-init", "polish")
+WITHOUT_DATA = ("polish",)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
         logging.getLogger(client).setLevel(logging.WARNING)
-    from train.signals import Stopped
+    from train.run.signals import Stopped
 
     try:
         return COMMANDS.get(args.command, _train)(args)
@@ -139,9 +136,6 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
     if needs_data or needs_model:
         init_help = "model to start from, with its discriminator where there is one: a folder or hub id"
         run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
-    if name == "renderer":
-        judge_help = "model whose discriminator (and encoder) to go on with, where that is not the initial one's"
-        run.add_argument("--discriminator-from", metavar="MODEL", help=judge_help)
     if name == "decoder":
         decoder_help = "model whose decoder and image discriminator to train on, as the one that was fine-tuned"
         run.add_argument("--decoder-from", metavar="MODEL", help=decoder_help)
@@ -218,7 +212,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
 
 def _execute(args: argparse.Namespace, recipe, run, data) -> None:
     from train import recipe as runner
-    from train.loop import Habits
+    from train.run.loop import Habits
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
     engine = _engine(args)
@@ -256,7 +250,7 @@ def _train(args: argparse.Namespace) -> int:
     stage_config = override(PRESETS[args.command][args.preset], args.set)
     model_config = override(preset(args.preset), args.model_set)
     if args.dry_run:
-        from train.cost import estimate
+        from train.run.cost import estimate
 
         settings = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
         if args.command not in WITHOUT_DATA:
@@ -272,9 +266,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
     from train.build import build_stage, with_decoder_of
-    from train.loop import Habits, train
     from train.pretrained import PretrainedGenerator
-    from train.starts import choose_start
+    from train.run.loop import Habits, train
 
     habits = Habits(args.save_every, args.keep, args.log_every, args.grid_every, args.stop_on_alarm)
     initial, decoder = (
@@ -285,36 +278,36 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         model_config = with_decoder_of(initial.config, (decoder or initial).config, model_config)
         model_config = override(model_config, args.model_set)
     data = _data(args, model_config) if getattr(args, "data", None) else None
-    judge_from = getattr(args, "discriminator_from", None)
-
-    def make_stage(settings):
-        return build_stage(
-            model_config, settings, data, engine, initial, decoder=decoder, discriminators_from=judge_from
-        )
-
-    if args.command == "renderer" and initial is None:
-        stage_config = choose_start(stage_config, make_stage, args.out, engine)
+    stage = build_stage(model_config, stage_config, data, engine, initial, decoder=decoder)
     card = None if initial is None else initial.card  # its licence goes with it
     publisher = _publisher(args, data) if hasattr(args, "push_to_hub") else None
-    train(make_stage(stage_config), args.out, habits, card=card, publisher=publisher)
+    train(stage, args.out, habits, card=card, publisher=publisher)
 
 
 def _engine(args: argparse.Namespace):
+    import torch
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    from train.engine import Engine
+    from train.run.engine import Engine
 
     if args.device not in ("auto", "cpu"):
         raise ValueError(f"device is {args.device!r}, expected auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs")
     if args.tracker is not None:
         _check_tracker(args.tracker)
+    # without a GPU it takes processes of torchrun for a single one each, unless it is told to stay on the CPU
+    are_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     accelerator = Accelerator(
-        cpu=args.device == "cpu",
+        cpu=args.device == "cpu" or (are_several and not torch.cuda.is_available()),
         mixed_precision=args.mixed_precision,
         log_with=args.tracker,
         project_config=ProjectConfiguration(project_dir=str(args.out), logging_dir=str(args.out)),
     )
+    if are_several and accelerator.num_processes == 1:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but this process sees itself alone: start all with torchrun or "
+            "accelerate launch --multi_gpu, or unset WORLD_SIZE"
+        )
     if accelerator.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys():
         # accelerate launch was asked for several, says where they meet, and starts one where it sees no second GPU
         logging.getLogger(__name__).warning("accelerate launch started one process only: add --multi_gpu for several")
@@ -349,7 +342,7 @@ def _data(args: argparse.Namespace, model_config):
 def _publisher(args: argparse.Namespace, data):
     if not args.push_to_hub:
         return None
-    from train.publish import Publisher
+    from train.run.publish import Publisher
 
     is_on_hub = not Path(args.data).exists() and "/" in args.data
     facts = CardFacts(

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.hub import find_discriminator, load_discriminator, load_weights
-from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig, SphereConfig
+from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
 from train.data.images import ImageSet
-from train.engine import Engine
+from train.networks.encoder import PictureEncoder, encoder_resolution
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator
-from train.reconstruction import PictureEncoder, encoder_channels
-from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage, SphereStage
+from train.run.engine import Engine
+from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
 
 log = logging.getLogger(__name__)
-Settings = SphereConfig | RendererConfig | PriorConfig | PolishConfig | DecoderConfig
+Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig
 
 
 def build_stage(
@@ -30,7 +30,6 @@ def build_stage(
     initial: PretrainedGenerator | None = None,
     *,
     decoder: PretrainedGenerator | None = None,
-    discriminators_from: str | Path | None = None,
 ):
     """Return a stage that is ready to be trained.
 
@@ -41,15 +40,12 @@ def build_stage(
         engine: Where it runs.
         initial: The model it goes on with, and its encoder and discriminators; None starts from nothing.
         decoder: Model whose decoder and image discriminator are trained on instead.
-        discriminators_from: Model whose discriminators and encoder are taken instead of those of ``initial``.
 
     Raises:
         ValueError: No encoder where one is needed, or settings, data and models that do not go together.
     """
     renderer_config = dataclasses.replace(model_config, decoder_channels=())
     data = None if data is None else data.on(engine.device)
-    if isinstance(settings, SphereConfig):
-        return SphereStage(renderer_config, settings, engine)
     if isinstance(settings, PriorConfig):
         return PriorStage(renderer_config, settings, data, initial, _needed_encoder(initial), engine)
     if isinstance(settings, PolishConfig):
@@ -60,8 +56,8 @@ def build_stage(
         encoder = _needed_encoder(initial) if settings.shown_share else None
         stage = DecoderStage(model_config, settings, data, initial, engine, decoder, encoder)
     source = decoder or initial
-    if discriminators_from or source:
-        _take_discriminators(stage, discriminators_from or source.name_or_path)
+    if source is not None:
+        _take_discriminators(stage, source.name_or_path)
     return stage
 
 
@@ -80,8 +76,7 @@ def load_encoder(initial: PretrainedGenerator) -> PictureEncoder | None:
     path = find_discriminator("encoder", initial.name_or_path)
     if path is None:
         return None
-    config = initial.config
-    encoder = PictureEncoder(encoder_channels(path), config.latent_size, config.render_resolution)
+    encoder = PictureEncoder(initial.config.latent_size, encoder_resolution(path))
     load_weights(encoder, path)
     return encoder
 

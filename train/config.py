@@ -38,35 +38,6 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class SphereConfig:
-    """Sphere initialisation (paper section 3.3). Defaults are the paper's.
-
-    Attributes:
-        steps: How many.
-        batch_size: Codes per step.
-        num_points: Random points per code.
-        learning_rate: Adam's.
-        radius: World units; None is half the scene radius.
-        centre_z: Where the sphere lies on the axis to the frontal camera, world units.
-        beta_start: Sharpness of the model that comes out, world units.
-        seed: Of everything random.
-    """
-
-    steps: int = 10_000
-    batch_size: int = 4
-    num_points: int = 512
-    learning_rate: float = 1e-4
-    radius: float | None = None
-    centre_z: float = 0.0
-    beta_start: float = 0.1
-    seed: int = 0
-
-    @property
-    def total_steps(self) -> int:
-        return self.steps
-
-
-@dataclass(frozen=True)
 class RendererConfig:
     """Stage 1: field, mapping and sharpness against the thumbnail discriminator. Defaults are the paper's.
 
@@ -76,11 +47,7 @@ class RendererConfig:
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.
         sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides which
-            way a model without pose labels turns: put it on the side of the data's bulk, or let start_centres_z choose.
-        start_centres_z: Starts to try instead of sphere_centre_z, one after the other, each for start_steps; the one
-            whose pictures come nearest to the data goes on, the others end. When to use: no pose labels, and the side
-            of the data's bulk is not known. Empty tries none.
-        start_steps: Steps of each trial, the frozen ones among them.
+            way a model without pose labels turns: put it on the side of the data's bulk.
         freeze_generator_steps: First steps in which only the discriminator learns. When to use: no pose labels; it
             then knows which way the start turns before the generator moves.
         generator_learning_rate: Adam's for the field.
@@ -125,9 +92,9 @@ class RendererConfig:
         bounds_outer, bounds_inner: Their radii, as shares of the scene radius.
         solidity_weight: Weight of the hinge that makes the inside solid, measured on the eikonal points. When to use:
             meshes have cavities inside.
-        reconstruction_weight: Weight of showing the data's pictures again (``train/reconstruction.py``), a batch of
-            them in each step, with as many rays as the phase's thumbnails have, through pixels of the full size; never
-            mirrored. 0 is off; the paper does not. When to use: poses are labelled.
+        reconstruction_weight: Weight of showing the data's pictures again (``train/stages/reconstruction.py``), a
+            batch of them in each step, with as many rays as the phase's thumbnails have, through pixels of the full
+            size; never mirrored. 0 is off; the paper does not. When to use: poses are labelled.
         divergence_weight: Within it, of the encoder's divergence from Gaussian latents, per nat. When to use less: the
             codes hold too few details.
         encoder_learning_rate: Adam's, of the encoder; it falls as the generator's.
@@ -143,8 +110,6 @@ class RendererConfig:
     sphere_learning_rate: float = 1e-4
     sphere_radius: float | None = None
     sphere_centre_z: float = 0.0
-    start_centres_z: tuple[float, ...] = ()
-    start_steps: int = 0
     freeze_generator_steps: int = 0
     generator_learning_rate: float = 2e-5
     mapping_learning_rate_multiplier: float = 1.0
@@ -379,12 +344,6 @@ class DecoderConfig:
     def total_steps(self) -> int:
         return self.steps
 
-
-SPHERE_PRESETS = {
-    "ffhq": SphereConfig(),
-    "afhq": SphereConfig(),
-    "toy": SphereConfig(steps=600, learning_rate=1e-3, radius=0.055, centre_z=-0.015, beta_start=0.015),
-}
 
 RENDERER_PRESETS = {
     "ffhq": RendererConfig(),

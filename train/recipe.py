@@ -25,17 +25,17 @@ from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
-from train.cost import HARDWARE, estimate
 from train.data.images import ImageSet, load_images
-from train.engine import Engine
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
-from train.loop import Habits, train
 from train.pretrained import PretrainedGenerator
 from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
-from train.signals import Stopped
+from train.run.cost import HARDWARE, estimate
+from train.run.engine import Engine
+from train.run.loop import Habits, train
+from train.run.signals import Stopped
 
 log = logging.getLogger(__name__)
 TRUNCATIONS = {0.7: "metrics.json", 1.0: "metrics-1.json"}  # reports of the finished model

@@ -16,8 +16,8 @@ from stylesdf.model import Generator
 from tests.tiny import TINY
 from train.config import DecoderConfig, Phase, RendererConfig
 from train.data.images import ImageSet
-from train.engine import Engine
-from train.reconstruction import PictureEncoder
+from train.networks.encoder import PictureEncoder
+from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
 
 MODEL = dataclasses.replace(
@@ -85,7 +85,7 @@ def decoder_stage(engine: Engine | None = None, config: DecoderConfig = DECODER)
     torch.manual_seed(5)
     renderer = Generator(MODEL)
     torch.nn.init.constant_(renderer.decoder.conv.noise_strength, 0.5)  # so that noise matters
-    encoder = PictureEncoder(4, MODEL.latent_size, MODEL.render_resolution) if config.shown_share else None
+    encoder = PictureEncoder(MODEL.latent_size, MODEL.image_resolution) if config.shown_share else None
     return DecoderStage(MODEL, config, tiny_data(), renderer, engine, encoder=encoder)
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.train import runs
-from train.alarms import WINDOW, Alarms
-from train.loop import Habits, train
-from train.state import saved_steps
+from train.run.alarms import WINDOW, Alarms
+from train.run.loop import Habits, train
+from train.run.state import saved_steps
 
 HEALTHY = {"inside": 0.06, "beta": 0.01, "variety": 0.2, "d_loss": 1.2, "g_loss": 0.8}
 
@@ -59,7 +59,7 @@ def test_stalled_beta_is_noticed_only_where_it_has_far_to_go():
 
 
 def test_the_run_says_so_and_stops_where_it_shall(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("train.alarms.WINDOW", 2)
+    monkeypatch.setattr("train.run.alarms.WINDOW", 2)
     stage = runs.renderer_stage()
     step = stage.step
     stage.step = lambda: step() | {"inside": 0.0}

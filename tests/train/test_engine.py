@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.train import runs
 from train import chunked, losses
-from train.engine import Engine
+from train.run.engine import Engine
 
 ROOT = Path(__file__).parents[2]
 

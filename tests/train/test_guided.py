@@ -14,9 +14,9 @@ from tests.train import runs
 from tests.train.test_training import DECODER, interrupt_and_resume, snapshot
 from train import losses
 from train.config import Phase
-from train.inside import filled_depth
-from train.loop import Habits, train
+from train.run.loop import Habits, train
 from train.stages import DecoderStage, RendererStage
+from train.stages.inside import filled_depth
 
 PHASE = Phase(resolution=16, steps=4, batch_size=4, num_samples=24, surface_guided=True)
 QUIET = {"eikonal_weight": 0.0, "minimal_surface_weight": 0.0, "bounds_weight": 0.0, "sphere_anchor_weight": 0.0}

@@ -16,9 +16,9 @@ import torch
 
 from tests.train import runs
 from train.__main__ import main
-from train.loop import Habits, train
-from train.signals import Stopped
-from train.state import saved_steps
+from train.run.loop import Habits, train
+from train.run.signals import Stopped
+from train.run.state import saved_steps
 
 KILLS = int(os.environ.get("STYLESDF_KILLS", 4))
 HABITS = Habits(save_every=2, grid_every=3, log_every=1)

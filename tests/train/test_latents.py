@@ -5,8 +5,8 @@ import torch
 from stylesdf.config import StyleSDFConfig
 from stylesdf.mapping import RendererMapping
 from stylesdf.model import Generator
-from train.latents import draw_latents, latent_codes
 from train.stages.decoder import RenderingPool
+from train.stages.latents import draw_latents, latent_codes
 
 
 def mapping() -> RendererMapping:

@@ -10,7 +10,7 @@ from stylesdf import config as presets
 from stylesdf.checkpoint import load_config
 from train.__main__ import main
 from train.config import DECODER_PRESETS, RENDERER_PRESETS
-from train.cost import estimate
+from train.run.cost import estimate
 
 
 @pytest.fixture(autouse=True)
@@ -104,19 +104,6 @@ def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests(
     assert both["teraflops"] == pytest.approx(plain["teraflops"] + alone["teraflops"], abs=0.1)
 
 
-def test_sphere_initialisation_is_a_stage_that_the_renderer_starts_from(tmp_path):
-    sphere = ["sphere-init", "--device", "cpu", "--out", str(tmp_path / "sphere"), "--set", "steps=30", "num_points=64"]
-    assert main([*sphere, "--grid-every", "30", "--log-every", "1"]) == 0
-    errors = [json.loads(line)["error"] for line in (tmp_path / "sphere" / "log.jsonl").read_text().splitlines()]
-    assert len(errors) == 30 and errors[-1] < errors[0]
-    none = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3))]
-    model = tmp_path / "sphere" / "model"
-    arguments = ["--data", "toy-heads:3", "--init-from", str(model), "--out", str(tmp_path / "renderer")]
-    assert main([*none, *arguments]) == 0
-    first, second = (folder / "model.safetensors" for folder in (model, tmp_path / "renderer" / "model"))
-    assert first.read_bytes() == second.read_bytes()
-
-
 def test_a_tracker_gets_the_terms(tmp_path):
     out = tmp_path / "run"
     command = [*RENDERER, "--data", "toy-heads:3", "--out", str(out), "--log-every", "1", "--tracker", "tensorboard"]
@@ -131,7 +118,6 @@ def test_a_tracker_gets_the_terms(tmp_path):
         (["renderer", "--data", "absent"], "no such data: 'absent'"),
         (["renderer", "--data", ".", "--label", "cat"], "label is 'cat', expected NAME=VALUE"),
         (["renderer", "--data", "toy-heads:3", "--label", "species=cow"], "no picture in"),
-        (["renderer", "--data", "toy-heads:3", "--set", "start_centres_z=0,1"], "start_steps is 0"),
         (["renderer", "--data", "toy-heads:3", "--tracker", "trackio"], "the tracker trackio is not installed"),
         (["renderer", "--data", "toy-heads:3", "--device", "tpu"], "device is 'tpu', expected auto or cpu"),
         (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1"], "micro_batch is -1"),

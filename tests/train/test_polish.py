@@ -11,7 +11,7 @@ from tests.train.test_guided import model_of_a_sphere
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train import losses
 from train.config import PolishConfig
-from train.loop import Habits, train
+from train.run.loop import Habits, train
 from train.stages import PolishStage
 
 CONFIG = PolishConfig(steps=4, batch_size=4, beta_end=0.001, num_points=64, num_surface_points=32)

@@ -11,12 +11,12 @@ from tests.train import runs
 from tests.train.test_polish import CONFIG
 from tests.train.test_polish import make as make_polish
 from tests.train.test_training import interrupt_and_resume
-from train import poses
 from train.data.images import ImageSet
-from train.latents import latent_codes
-from train.loop import Habits, train
-from train.poses import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
+from train.networks import pose_reader as poses
+from train.networks.pose_reader import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
+from train.run.loop import Habits, train
 from train.stages import PolishStage
+from train.stages.latents import latent_codes
 from train.stages.polish import MOST_TURN, READINGS
 
 

@@ -10,8 +10,8 @@ from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import PriorConfig
-from train.loop import Habits, train
-from train.reconstruction import PictureEncoder
+from train.networks.encoder import PictureEncoder
+from train.run.loop import Habits, train
 from train.stages import PriorStage
 from train.stages.prior import energy_distance
 
@@ -21,7 +21,7 @@ CONFIG = PriorConfig(steps=4, batch_size=64, discriminator_width=32, least_trunc
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
     torch.manual_seed(3)
-    encoder = PictureEncoder(4, MODEL.latent_size, MODEL.render_resolution)
+    encoder = PictureEncoder(MODEL.latent_size, MODEL.image_resolution)
     return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder)
 
 
@@ -60,12 +60,9 @@ def test_a_run_resumes_bit_for_bit(tmp_path):
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
 
 
-def test_poses_are_needed_and_alpha_where_the_encoder_sees_it():
-    data = runs.tiny_data()
+def test_poses_are_needed():
     with pytest.raises(ValueError, match="no yaw and pitch"):
-        make(data=dataclasses.replace(data, poses=None))
-    with pytest.raises(ValueError, match="no alpha channel"):
-        make(data=dataclasses.replace(data, thumbnails=data.thumbnails[:, :3]))
+        make(data=dataclasses.replace(runs.tiny_data(), poses=None))
 
 
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
@@ -82,8 +79,3 @@ def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()
     assert main(["prior", *common, prior, "--init-from", f"{shown}/model", "--set", "steps=1"]) == 0
     assert (tmp_path / "prior" / "model" / "model.safetensors").is_file()
-    # the prior has no discriminator; that of the run before it goes on
-    again = ["renderer", *common, str(tmp_path / "again"), "--init-from", f"{prior}/model", "--discriminator-from"]
-    assert main([*again, f"{shown}/model", "--set", *settings, "phases.0.steps=0"]) == 0
-    files = [tmp_path / name / "model" / "discriminator_thumbnail.safetensors" for name in ("shown", "again")]
-    assert files[0].read_bytes() == files[1].read_bytes()

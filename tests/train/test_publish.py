@@ -10,8 +10,8 @@ from stylesdf.card import CardFacts
 from stylesdf.hub import load_discriminator
 from tests.loopback_hub import Fault, Repo
 from tests.train import runs
-from train.loop import Habits, train
-from train.publish import Publisher, images_until
+from train.run.loop import Habits, train
+from train.run.publish import Publisher, images_until
 
 REPO = "someone/heads"
 HABITS = Habits(save_every=100, grid_every=100, log_every=1)

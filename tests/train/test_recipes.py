@@ -11,10 +11,10 @@ from tests.train import runs
 from train import recipe as runner
 from train.__main__ import main
 from train.config import PolishConfig
-from train.cost import estimate
-from train.engine import Engine
-from train.loop import Habits
 from train.recipes import RECIPES, Recipe, Run
+from train.run.cost import estimate
+from train.run.engine import Engine
+from train.run.loop import Habits
 
 SIZED = [(name, size) for name, sizes in RECIPES.items() for size in sizes]
 LONGEST = 6  # runs
@@ -133,7 +133,7 @@ def test_several_processes_do_a_run_and_errors_are_passed_on(tmp_path, monkeypat
 
 
 def test_a_state_is_cut_into_files_of_bounded_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.state.MAX_FILE_BYTES", 4000)
+    monkeypatch.setattr("train.run.state.MAX_FILE_BYTES", 4000)
     stage = runs.renderer_stage()
     stage.step()
     folder = stage.state.save(tmp_path)

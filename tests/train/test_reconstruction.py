@@ -12,8 +12,9 @@ from stylesdf.config import preset
 from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
-from train.reconstruction import Lattice, PictureEncoder, divergence, expected_code, rectify, unrectify
+from train.networks.encoder import PictureEncoder, divergence, expected_code, rectify, unrectify
 from train.stages import RendererStage
+from train.stages.reconstruction import Lattice
 
 
 def test_rays_of_a_lattice_go_through_the_pixels_it_takes():
@@ -42,9 +43,9 @@ def test_divergence_is_that_of_the_closed_form():
     torch.testing.assert_close(divergence(mean, std.log()), expected)
 
 
-@pytest.mark.parametrize("resolution", [4, 16, 64, 256])
+@pytest.mark.parametrize("resolution", [8, 16, 64, 128])
 def test_the_encoder_reads_thumbnails_of_any_size(resolution):
-    mean, log_std = PictureEncoder(4, 7, resolution)(torch.rand(2, 4, resolution, resolution), torch.rand(2, 2))
+    mean, log_std = PictureEncoder(7, resolution)(torch.rand(2, 3, 2 * resolution, 2 * resolution), torch.rand(2, 2))
     assert mean.shape == log_std.shape == (2, 7)
 
 

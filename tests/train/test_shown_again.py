@@ -13,10 +13,10 @@ from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import DECODER_PRESETS
-from train.cost import DISCRIMINATOR_PASSES, estimate
-from train.discriminators import PatchDiscriminator
-from train.loop import Habits, train
-from train.reconstruction import PictureEncoder, expected_code
+from train.networks.discriminators import PatchDiscriminator
+from train.networks.encoder import PictureEncoder, expected_code
+from train.run.cost import DISCRIMINATOR_PASSES, estimate
+from train.run.loop import Habits, train
 from train.stages import DecoderStage
 
 
@@ -26,7 +26,7 @@ def make(**settings) -> DecoderStage:
 
 def test_a_picture_is_shown_from_its_own_code_and_pose():
     data = runs.tiny_data()
-    encoder = PictureEncoder(4, runs.MODEL.latent_size, runs.MODEL.render_resolution)
+    encoder = PictureEncoder(runs.MODEL.latent_size, runs.MODEL.image_resolution)
     config = dataclasses.replace(runs.SHOWING, shown_share=1.0)
     stage = DecoderStage(runs.MODEL, config, data, Generator(runs.MODEL), encoder=encoder)
     pool = stage._renderings
@@ -35,7 +35,7 @@ def test_a_picture_is_shown_from_its_own_code_and_pose():
     assert min(pool.pictures) >= 0 and len(set(pool.pictures.tolist())) > 2
     for slot, index in enumerate(pool.pictures.tolist()):
         with torch.no_grad():
-            mean, log_std = encoder(data.thumbnail_batch(torch.tensor([index]), 16, 4), data.poses[index : index + 1])
+            mean, log_std = encoder(data.image_batch(torch.tensor([index])), data.poses[index : index + 1])
             code = expected_code(mean, log_std.exp())
             rendering = stage.generator.render(code, Camera.from_angles(*data.poses[index].tolist()))
         torch.testing.assert_close(pool.w[slot : slot + 1], code)

@@ -12,11 +12,11 @@ from stylesdf.model import Generator
 from tests.train import runs
 from train.config import DECODER_PRESETS, RENDERER_PRESETS, override
 from train.data.images import ImageSet
-from train.discriminators import ThumbnailDiscriminator, minibatch_std
 from train.ema import update_ema
-from train.loop import Habits, train
+from train.networks.discriminators import ThumbnailDiscriminator, minibatch_std
+from train.run.loop import Habits, train
+from train.run.state import saved_steps
 from train.stages import DecoderStage, RendererStage
-from train.state import saved_steps
 
 PLAIN = {"use_r2": False, "use_relativistic_loss": False, "augment": (), "ada_target": 0.0}
 RENDERER = dataclasses.replace(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from stylesdf.files import replacing
 from train.evaluation.features import to_bytes
 from train.evaluation.subjects import Attribute, Drawn, Subject
-from train.poses import CHUNK, MAX_PITCH, MAX_YAW, PoseReader, learn, pose_loss
+from train.networks.pose_reader import CHUNK, MAX_PITCH, MAX_YAW, PoseReader, learn, pose_loss
 
 log = logging.getLogger(__name__)
 CALIBRATION_ROUNDS = 100

@@ -21,7 +21,7 @@ from train.evaluation.references import uniform_poses
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.subjects import Subject
 from train.evaluation.views import Context, draw, draw_samples, latent
-from train.poses import MAX_PITCH, MAX_YAW, to_reader_size
+from train.networks.pose_reader import MAX_PITCH, MAX_YAW, to_reader_size
 
 MAX_DATA_IMAGES = 1000
 NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991

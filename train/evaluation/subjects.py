@@ -18,7 +18,7 @@ from torch import Tensor
 
 from train.data import toy_heads
 from train.data.people import identity
-from train.poses import POSE_RECIPE, RESOLUTION
+from train.networks.pose_reader import POSE_RECIPE, RESOLUTION
 
 DATA = Path(__file__).parents[1] / "data"
 REFERENCE_SEED = 20_240_602  # heads to hold results against; neither a reader nor a data set has seen them

@@ -27,7 +27,7 @@ from train.evaluation.mobilenet import load_mobilenet
 from train.evaluation.readers import Reader, load_reader
 from train.evaluation.references import References, draw_references
 from train.evaluation.subjects import REFERENCE_SEED, SUBJECTS, Subject
-from train.poses import to_reader_size
+from train.networks.pose_reader import to_reader_size
 
 RAY_SAMPLES = 96
 MIN_DATA_IMAGES = 4  # two halves with a covariance each

@@ -31,11 +31,12 @@ MODEL = StyleSDFConfig(
     decoder_channels=(64, 32, 16),
 )
 
-# few rays of many pictures: each goes through a pixel of the full size
+# few rays of many pictures, then more of fewer: each goes through a pixel of the full size
 SHOWN = RendererConfig(
     phases=(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=16, steps=8000, batch_size=32, num_samples=24, is_adversarial=False),
+        Phase(resolution=16, steps=3000, batch_size=32, num_samples=24, is_adversarial=False),
+        Phase(resolution=32, steps=5000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
     ),
     sphere_steps=600,
     sphere_learning_rate=1e-3,

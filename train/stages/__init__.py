@@ -1,9 +1,8 @@
-"""The stages as players and steps: what one step of sphere fit, stage 1, prior, polishing and stage 2 does."""
+"""The stages as players and steps: what one step of stage 1, prior, polishing and stage 2 does."""
 
 from train.stages.decoder import DecoderStage
 from train.stages.polish import PolishStage
 from train.stages.prior import PriorStage
 from train.stages.renderer import RendererStage
-from train.stages.sphere import SphereStage
 
-__all__ = ["DecoderStage", "PolishStage", "PriorStage", "RendererStage", "SphereStage"]
+__all__ = ["DecoderStage", "PolishStage", "PriorStage", "RendererStage"]

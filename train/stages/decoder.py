@@ -21,13 +21,13 @@ from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
 from train.config import DecoderConfig
 from train.data.images import ImageSet
-from train.discriminators import ImageDiscriminator, PatchDiscriminator
 from train.ema import update_ema
-from train.engine import Engine, Means, share_of, take
-from train.latents import draw_latents, latent_codes
+from train.networks.discriminators import ImageDiscriminator, PatchDiscriminator
+from train.networks.encoder import PictureEncoder, encode
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
-from train.reconstruction import PictureEncoder, encode
-from train.state import RunState
+from train.run.engine import Engine, Means, share_of, take
+from train.run.state import RunState
+from train.stages.latents import draw_latents, latent_codes
 
 
 class DecoderStage:
@@ -42,7 +42,7 @@ class DecoderStage:
         engine: Where it runs; None is one process on the CPU.
         decoder: A generator whose decoder is trained on instead, as that of the model that ``renderer`` was
             fine-tuned from.
-        encoder: Of ``train/reconstruction.py``, trained with ``renderer``; needed where pictures are shown again.
+        encoder: Of ``train/networks/encoder.py``, trained with ``renderer``; needed where pictures are shown again.
 
     Raises:
         ValueError: Settings or models that do not go together.
@@ -382,7 +382,7 @@ class Scenes:
 
 
 class ShownAgain:
-    """The data's pictures, and the codes from which the generator draws them (``train/reconstruction.py``).
+    """The data's pictures, and the codes from which the generator draws them (``train/networks/encoder.py``).
 
     Args:
         encoder: Reads renderer codes.

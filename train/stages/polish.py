@@ -23,17 +23,17 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
-from train.chunked import ChunkedField, render_field
 from train.config import PolishConfig
 from train.data.images import ImageSet
 from train.ema import update_ema
-from train.engine import Engine, Means, share_of, take
-from train.inside import filled_depth
-from train.latents import draw_latents, latent_codes
-from train.poses import PoseReader, check_poses, learn_poses, to_reader_size
+from train.networks.encoder import PictureEncoder
+from train.networks.pose_reader import PoseReader, check_poses, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
-from train.reconstruction import PictureEncoder
-from train.state import RunState
+from train.run.engine import Engine, Means, share_of, take
+from train.run.state import RunState
+from train.stages.chunked import ChunkedField, render_field
+from train.stages.inside import filled_depth
+from train.stages.latents import draw_latents, latent_codes
 
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
 READINGS = 4  # views of a head, of which the mean says how far it looks aside

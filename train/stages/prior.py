@@ -1,6 +1,6 @@
 """Between stage 1 and polishing: the mapping learns to draw from Gaussian latents the codes that the data has.
 
-Stage 1 with an encoder (``train/reconstruction.py``) shows the data's pictures well from the codes that the encoder
+Stage 1 with an encoder (``train/networks/encoder.py``) shows the data's pictures well from the codes that the encoder
 finds for them, but the mapping gives other codes. As in a two-stage autoencoder (arXiv 1903.05789) a second, small game
 closes the gap: the mapping against a discriminator of codes, which needs no rendering, so that it takes minutes. The
 field is left alone.
@@ -21,11 +21,11 @@ from train import losses
 from train.config import PriorConfig
 from train.data.images import ImageSet
 from train.ema import update_ema
-from train.engine import Engine, take
-from train.latents import draw_latents, latent_codes
+from train.networks.encoder import PictureEncoder, encode, unrectify
 from train.pretrained import copy_renderer
-from train.reconstruction import PictureEncoder, encode, unrectify
-from train.state import RunState
+from train.run.engine import Engine, take
+from train.run.state import RunState
+from train.stages.latents import draw_latents, latent_codes
 
 
 class PriorStage:

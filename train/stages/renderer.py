@@ -20,17 +20,18 @@ from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
 from train.augment import NUMBERS, adapt_probability, augment
-from train.chunked import ChunkedField, render_field
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
-from train.discriminators import ThumbnailDiscriminator
 from train.ema import update_ema
-from train.engine import Engine, Means, share_of, take
-from train.inside import filled_depth
-from train.latents import draw_latents, latent_codes
+from train.networks.discriminators import ThumbnailDiscriminator
+from train.networks.encoder import ENCODER_WARM_UP, rectify
 from train.pretrained import copy_renderer
-from train.reconstruction import Reconstruction, rectify
-from train.state import RunState
+from train.run.engine import Engine, Means, share_of, take
+from train.run.state import RunState
+from train.stages.chunked import ChunkedField, render_field
+from train.stages.inside import filled_depth
+from train.stages.latents import draw_latents, latent_codes
+from train.stages.reconstruction import Reconstruction
 
 ANCHOR_POINTS = 300  # random points per image that bounds and anchor are measured on where the eikonal loss has none
 
@@ -115,7 +116,7 @@ class RendererStage:
         }  # fmt: skip
         self.reconstruction = None
         if config.reconstruction_weight:
-            self.reconstruction = Reconstruction(self.generator, config, data, self.channels, self.engine)
+            self.reconstruction = Reconstruction(self.generator, config, data, self.engine)
             modules["encoder"] = self.reconstruction.encoder
             optimizers["encoder_optimizer"] = self.reconstruction.optimizer
         for optimizer in optimizers.values():
@@ -198,9 +199,12 @@ class RendererStage:
     def _set_learning_rates(self, phase: Phase) -> None:
         progress = self.state.step / max(self.config.total_steps, 1)
         decay = 1.0 - (1.0 - self.config.final_learning_rate) * progress
-        encoder = [] if self.reconstruction is None else self.reconstruction.optimizer.param_groups
-        for group in self.generator_optimizer.param_groups + encoder:
+        for group in self.generator_optimizer.param_groups:
             group["lr"] = group["initial_lr"] * phase.learning_rate_scale * decay
+        if self.reconstruction is not None:
+            warm_up = min(1.0, (self.state.step + 1) / ENCODER_WARM_UP)
+            for group in self.reconstruction.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * phase.learning_rate_scale * decay * warm_up
         for group in self.discriminator_optimizer.param_groups:
             group["lr"] = group["initial_lr"] * phase.learning_rate_scale
 

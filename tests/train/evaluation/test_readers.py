@@ -11,7 +11,7 @@ from train.evaluation.readers import Reader, calibrate, load_reader, train_reade
 from train.evaluation.readings import r_squared
 from train.evaluation.references import uniform_poses
 from train.evaluation.subjects import SUBJECTS, TOY_HEADS, Attribute, Drawn
-from train.poses import MAX_PITCH, MAX_YAW
+from train.networks.pose_reader import MAX_PITCH, MAX_YAW
 
 KINDS = (Attribute("kind", "kind", ("one", "two", "three")),)
 

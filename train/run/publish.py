@@ -12,8 +12,8 @@ from pathlib import Path
 
 from stylesdf.card import CardFacts, model_card
 from train.config import to_dict
-from train.grid import sample_grid
 from train.pretrained import PretrainedGenerator
+from train.run.grid import sample_grid
 
 log = logging.getLogger(__name__)
 GRID_FILE = "samples.png"

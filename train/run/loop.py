@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from stylesdf.files import replacing
 from stylesdf.hub import save_model
-from train.alarms import Alarms
 from train.config import to_dict
-from train.grid import sample_grid
-from train.publish import Publisher
-from train.signals import Stopped, StopRequest
+from train.run.alarms import Alarms
+from train.run.grid import sample_grid
+from train.run.publish import Publisher
+from train.run.signals import Stopped, StopRequest
 
 log = logging.getLogger(__name__)
 SHOWN = ("d_loss", "g_loss", "beta", "inside", "error")
@@ -49,7 +49,7 @@ def train(
     """Run a stage to its end; the same call goes on where a stopped one was last saved.
 
     Args:
-        stage: ``SphereStage``, ``RendererStage`` or ``DecoderStage``.
+        stage: One of ``train/stages``, ready to be trained.
         out: Folder of the run: ``state/``, ``log.jsonl``, ``grids/`` and, at the end, ``model/``.
         habits: What it does beside its steps.
         card: README of the model.

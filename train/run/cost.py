@@ -5,7 +5,7 @@ from __future__ import annotations
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
-from train.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
+from train.networks.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
 HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}

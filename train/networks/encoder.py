@@ -1,0 +1,117 @@
+"""The encoder: from a picture and its pose to the renderer code from which the field draws it.
+
+Stage 1 trains it as that of a variational autoencoder (arXiv 1312.6114). It reads codes as they are before the
+mapping's last leaky ReLU: a distribution that is smooth behind it has a kink before it, which a mapping of three layers
+could not learn. It is not part of the model.
+
+Shapes: B batch, H W image.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from stylesdf.ops import SLOPE
+from train.data.images import ImageSet
+from train.networks.discriminators import with_coordinates
+
+ENCODER_RESOLUTION = 128  # pixels that it sees of a picture in each direction, at most
+ENCODER_WARM_UP = 200  # steps over which its learning rate rises; at full rate at once its codes run away
+CHANNELS = (32, 64, 128, 256, 256)
+WIDTH = 512  # between the last map and the code
+ENCODED_AT_ONCE = 200  # pictures
+NUM_PLACES = 4  # further channels: row, column, yaw, pitch
+SMALLEST = 4  # pixels that the last map is wide and high
+
+
+class PictureEncoder(nn.Module):
+    """Picture and its pose to a Gaussian over renderer codes before ``rectify``: strided convolutions.
+
+    Args:
+        latent_size: Of a renderer code.
+        resolution: Height and width that pictures are averaged to; a power of two.
+    """
+
+    def __init__(self, latent_size: int, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        count = int(math.log2(resolution // SMALLEST))
+        sizes = (3 + NUM_PLACES, *CHANNELS[:count])
+        layers: list[nn.Module] = []
+        for a, b in zip(sizes, sizes[1:]):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
+        side = resolution >> count
+        layers += [nn.Flatten(), nn.Linear(sizes[-1] * side * side, WIDTH), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Linear(WIDTH, 2 * latent_size)
+
+    def forward(self, pictures: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+        """Read pictures in [−1, 1] ``(B, 3, H, W)`` of known (yaw, pitch), radians ``(B, 2)``.
+
+        Returns:
+            Mean and logarithm of the standard deviation, ``(B, latent_size)`` each.
+        """
+        seen = with_coordinates(F.adaptive_avg_pool2d(pictures, self.resolution))
+        seen = torch.cat([seen, poses[:, :, None, None].expand(-1, -1, *seen.shape[2:])], dim=1)
+        mean, log_std = self.head(self.trunk(seen)).chunk(2, dim=1)
+        return mean, (log_std - 1.0).clamp(-6.0, 1.0)
+
+
+def encoder_resolution(path: Path) -> int:
+    """Return the resolution of an encoder from its file."""
+    with safe_open(path, framework="pt") as file:
+        return SMALLEST * 2 ** sum(file.get_slice(name).get_shape()[2:] == [3, 3] for name in file.keys())
+
+
+def rectify(codes: Tensor) -> Tensor:
+    """Return what the mapping's last leaky ReLU makes of codes ``(B, latent_size)``."""
+    return F.leaky_relu(codes, SLOPE)
+
+
+def unrectify(codes: Tensor) -> Tensor:
+    """Return what ``rectify`` makes renderer codes of, ``(B, latent_size)``."""
+    return torch.where(codes < 0, codes / SLOPE, codes)
+
+
+def expected_code(mean: Tensor, std: Tensor) -> Tensor:
+    """Return the mean of ``rectify``'s result for Gaussian codes, ``(B, latent_size)``.
+
+    The field was shown codes with noise; it draws a picture best from their mean behind the leaky ReLU.
+    """
+    normal = torch.distributions.Normal(0.0, 1.0)
+    ratio = mean / std
+    positive = mean * normal.cdf(ratio) + std * normal.log_prob(ratio).exp()  # of max(u, 0)
+    return SLOPE * mean + (1.0 - SLOPE) * positive
+
+
+@torch.no_grad()
+def encode(encoder: PictureEncoder, data: ImageSet) -> tuple[Tensor, Tensor]:
+    """Read all pictures of a data set.
+
+    Returns:
+        Their renderer codes ``(N, latent_size)`` and the mean standard deviation of the noise that these were shown
+        with, before ``rectify``, ``(latent_size,)``, on the encoder's device.
+
+    Raises:
+        ValueError: The data has no poses.
+    """
+    if data.poses is None:
+        raise ValueError("the encoder needs poses, but the data has no yaw and pitch in metadata.jsonl")
+    device = encoder.head.weight.device
+    codes, stds = [], []
+    for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):
+        mean, log_std = encoder(data.image_batch(index).to(device), data.poses[index].to(device))
+        codes.append(expected_code(mean, log_std.exp()))
+        stds.append(log_std.exp())
+    return torch.cat(codes), torch.cat(stds).mean(dim=0)
+
+
+def divergence(mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence from the standard normal, in nats: summed over the code, mean over B."""
+    return 0.5 * (mean.square() + (2.0 * log_std).exp() - 1.0 - 2.0 * log_std).sum(dim=1).mean()
