@@ -17,11 +17,12 @@ from benchmarks.images import DEVICE
 from benchmarks.measure import Contest, Row
 from stylesdf.config import preset
 from stylesdf.model import Generator
-from train.config import DECODER_PRESETS, RENDERER_PRESETS, Phase
+from train.config import Phase
 from train.data.images import ImageSet
+from train.presets import PRESETS
 from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
-from train.stages.decoder import Scenes
+from train.stages.decoder import PATH_LENGTH_EVERY, Scenes
 
 NUM_PICTURES = 8
 
@@ -48,18 +49,18 @@ def noise_pictures(image: int, thumbnail: int) -> ImageSet:
 
 
 def renderer_stage(preset_name: str, batch_size: int):
-    """Stage 1 in the paper's form: fresh renderings for each player, R1 every step; the preset's eikonal points.
+    """Stage 1 in the paper's form: fresh renderings for each player, R1 every step; the preset's number of points.
 
     Returns:
         The stage, what a step draws, and our step.
     """
-    model, theirs = dataclasses.replace(preset(preset_name), decoder_channels=()), RENDERER_PRESETS[preset_name]
+    model, theirs = dataclasses.replace(preset(preset_name), decoder_channels=()), PRESETS["renderer"][preset_name]
     phase = dataclasses.replace(Phase(), num_samples=theirs.phases[-1].num_samples, batch_size=batch_size)
     config = dataclasses.replace(
-        RENDERER_PRESETS["ffhq"],
+        PRESETS["renderer"]["ffhq"],
         phases=(phase,),
         discriminator_channels=theirs.discriminator_channels,
-        eikonal_points=theirs.eikonal_points,
+        num_points=theirs.num_points,
     )
     stage = RendererStage(model, config, noise_pictures(model.render_resolution, model.render_resolution), engine())
     draws = [stage._draw_scenes(phase), stage._draw_real(phase), stage._draw_scenes(phase)]
@@ -67,7 +68,7 @@ def renderer_stage(preset_name: str, batch_size: int):
     def ours() -> None:
         stage._discriminator_step(phase, 1.0, draws[0], draws[1], None)
         stage._generator_gradients(phase, 1.0, draws[2], draws[1], None)
-        stage.engine.descend(stage.generator_optimizer)
+        stage.engine.optimizer_step(stage.game.generator_optimizer)
 
     return stage, draws, ours
 
@@ -80,17 +81,17 @@ def decoder_stage(preset_name: str, batch_size: int, step: int):
     """
     model = preset(preset_name)
     config = dataclasses.replace(
-        DECODER_PRESETS["ffhq"],
+        PRESETS["decoder"]["ffhq"],
         batch_size=batch_size,
         mixing_probability=0.0,
-        discriminator_channels=DECODER_PRESETS[preset_name].discriminator_channels,
+        discriminator_channels=PRESETS["decoder"][preset_name].discriminator_channels,
     )
     torch.manual_seed(0)
     data = noise_pictures(model.image_resolution, model.render_resolution)
     stage = DecoderStage(model, config, data, Generator(model), engine())
     stage.state.step = step
     draws = [stage._draw_scenes(batch_size), stage._draw_real(batch_size), stage._draw_scenes(batch_size)]
-    draws.append(stage._draw_scenes(batch_size // 2) if step % config.path_length_every == 0 else None)
+    draws.append(stage._draw_scenes(batch_size // 2) if step % PATH_LENGTH_EVERY == 0 else None)
 
     def ours() -> None:
         stage._draw_scenes = lambda batch: draws[3]  # of the path length's step
@@ -125,7 +126,8 @@ def contest(build: Callable[[], tuple], plain_step: Callable, check_in_double: b
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         return torch.optim.Adam(trained, lr=like.param_groups[0]["lr"], betas=like.defaults["betas"])
 
-    optimizers = adam(generator, stage.generator_optimizer), adam(discriminator, stage.discriminator_optimizer)
+    game = stage.game
+    optimizers = adam(generator, game.generator_optimizer), adam(discriminator, game.discriminator_optimizer)
 
     def plain() -> None:
         with glibc_defaults():
@@ -158,11 +160,11 @@ def _compare(stage, draws, ours, plain_step, allowed: float) -> str:
     """Take both gradients once, from the same weights, and state by how much they differ.
 
     Raises:
-        AssertionError: By more than is allowed, length of the difference over length of the gradient, in some descent.
+        AssertionError: By more than is allowed in some optimizer step: length of the difference over the gradient's.
     """
     generator, discriminator = _copies(stage)
     recorders = [_Recorder(stage.generator.parameters()), _Recorder(stage.discriminator.parameters())]
-    stage.generator_optimizer, stage.discriminator_optimizer = recorders
+    stage.game.generator_optimizer, stage.game.discriminator_optimizer = recorders
     ours()
     plain = [_Recorder(generator.parameters()), _Recorder(discriminator.parameters())]
     plain_step(stage, generator, discriminator, plain, *drawn_on(stage.device, draws))

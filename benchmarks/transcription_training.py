@@ -16,6 +16,8 @@ from stylesdf.camera import Camera, camera_rays
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 
+PATH_LENGTH_EVERY, PATH_LENGTH_DECAY = 4, 0.01  # StyleGAN2's
+
 
 def film_sine(layer, hidden: Tensor, w: Tensor) -> Tensor:
     gamma = 15 * layer.frequency(w) + 30
@@ -76,7 +78,7 @@ def render(model: Generator, w: Tensor, pose: Tensor, offset: Tensor, resolution
 
 def renderer_step(stage, generator, discriminator, optimizers, scenes, real, scenes_g) -> None:
     """One step of stage 1 in the paper's form: D on fresh renderings, G on fresh ones."""
-    config, (phase, _) = stage.config, stage.config.phase_at(stage.state.step)
+    config, weights, (phase, _) = stage.config, stage.config.terms, stage.config.phase_at(stage.state.step)
     generator_optimizer, discriminator_optimizer = optimizers
     size, samples = phase.resolution, phase.num_samples
     images, _ = stage._real(phase, real, slice(None))
@@ -88,7 +90,7 @@ def renderer_step(stage, generator, discriminator, optimizers, scenes, real, sce
     fake_logit, pose = discriminator(fake)
     (gradient,) = torch.autograd.grad(real_logit.sum(), images, create_graph=True)
     loss = F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
-    loss = loss + config.pose_weight * F.smooth_l1_loss(pose, scenes["pose"])
+    loss = loss + weights["view"] * F.smooth_l1_loss(pose, scenes["pose"])
     loss = loss + phase.r1_gamma / 2 * gradient.square().sum(dim=(1, 2, 3)).mean()
     discriminator_optimizer.zero_grad()
     loss.backward()
@@ -98,13 +100,13 @@ def renderer_step(stage, generator, discriminator, optimizers, scenes, real, sce
     w = generator.renderer_mapping(scenes_g["z"])
     thumbnail, _, shown, sdf, points = render(generator, w, scenes_g["pose"], scenes_g["offset"], size, samples)
     logit, pose = discriminator(thumbnail)
-    loss = F.softplus(-logit).mean() + config.pose_weight * F.smooth_l1_loss(pose, scenes_g["pose"])
-    loss = loss + config.minimal_surface_weight * torch.exp(-100 * shown.abs()).mean()
-    if config.eikonal_points:
+    loss = F.softplus(-logit).mean() + weights["view"] * F.smooth_l1_loss(pose, scenes_g["pose"])
+    loss = loss + weights["minimal_surface"] * torch.exp(-100 * shown.abs()).mean()
+    if config.num_points:
         points = scenes_g["points"].requires_grad_(True)
         sdf, _ = field_sdf(generator, points, w)
     (gradient,) = torch.autograd.grad(sdf.sum(), points, create_graph=True)
-    loss = loss + config.eikonal_weight * (gradient.norm(dim=-1) - 1).square().mean()
+    loss = loss + weights["eikonal"] * (gradient.norm(dim=-1) - 1).square().mean()
     generator_optimizer.zero_grad()
     loss.backward()
     generator_optimizer.step()
@@ -222,11 +224,11 @@ def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scen
     discriminator_optimizer.zero_grad()
     loss.backward()
     discriminator_optimizer.step()
-    if stage.state.step % config.r1_every == 0:
+    if stage.state.step % config.game.r1_every == 0:
         images = images.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(judge(discriminator, images).sum(), images, create_graph=True)
         discriminator_optimizer.zero_grad()
-        (config.r1_gamma / 2 * config.r1_every * gradient.square().sum(dim=(1, 2, 3)).mean()).backward()
+        (config.r1_gamma / 2 * config.game.r1_every * gradient.square().sum(dim=(1, 2, 3)).mean()).backward()
         discriminator_optimizer.step()
 
     discriminator.requires_grad_(False)
@@ -242,9 +244,9 @@ def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scen
         noise = noise / math.sqrt(image.shape[2] * image.shape[3])
         (gradient,) = torch.autograd.grad((image * noise).sum(), ws, create_graph=True)
         lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
-        mean = config.path_length_decay * lengths.mean().detach()  # from a running mean of 0
+        mean = PATH_LENGTH_DECAY * lengths.mean().detach()  # from a running mean of 0
         penalty = (lengths - mean).square().mean()
         generator_optimizer.zero_grad()
-        (config.path_length_weight * config.path_length_every * penalty).backward()
+        (config.path_length_weight * PATH_LENGTH_EVERY * penalty).backward()
         generator_optimizer.step()
     discriminator.requires_grad_(True)

@@ -93,16 +93,6 @@ images. Geometry goes with the renderer's thumbnails; details that the decoder a
 
 Method: Or-El et al., *StyleSDF: High-Resolution 3D-Consistent Image and Geometry Generation*, CVPR 2022,
 [arXiv 2112.11427](https://arxiv.org/abs/2112.11427).
-
-```bibtex
-@inproceedings{{orel2022stylesdf,
-  title     = {{StyleSDF: High-Resolution 3D-Consistent Image and Geometry Generation}},
-  author    = {{Or-El, Roy and Luo, Xuan and Shan, Mengyi and Shechtman, Eli and Park, Jeong Joon and
-               Kemelmacher-Shlizerman, Ira}},
-  booktitle = {{IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)}},
-  year      = {{2022}}
-}}
-```
 """
 
 

@@ -68,7 +68,7 @@ def test_fast_views_look_like_exact_ones(toy):
     assert toy.extract_mesh(identity, resolution=32).is_watertight
 
 
-@pytest.mark.parametrize("make_stage", [runs.renderer_stage, runs.decoder_stage])
+@pytest.mark.parametrize("make_stage", runs.STAGES)
 def test_training_steps_are_finite(make_stage):
     stage = make_stage(CudaEngine())
     stage.prepare()

@@ -28,6 +28,8 @@ FLOORS = {
     "stylesdf.convert": 3,
     "stylesdf.export": 3,
     "stylesdf.hub": 3,
+    "stylesdf.live": 3,
+    "stylesdf.live.export": 3,
     "stylesdf.mesh": 3,
     "stylesdf.pipeline": 4,
     "stylesdf": 4,

@@ -63,6 +63,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {"stylesdf/py.typed", f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= set(names)
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stylesdf").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stylesdf" / "live").iterdir() if path.is_file()}
+    assert page <= set(names)
     metadata = zipfile.ZipFile(wheel).read(f"{info}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
     extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))

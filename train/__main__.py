@@ -19,15 +19,10 @@ from pathlib import Path
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
-from train.config import (
-    DECODER_PRESETS,
-    POLISH_PRESETS,
-    PRIOR_PRESETS,
-    RENDERER_PRESETS,
-    override,
-    to_dict,
-)
+from train.config import to_dict
 from train.evaluation import command
+from train.override import override
+from train.presets import PRESETS
 from train.recipes import RECIPES
 
 EPILOG = """examples:
@@ -45,12 +40,6 @@ STAGES = {
     "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures", True),
     "decoder": ("stage 2: image, renderer frozen", True),
-}
-PRESETS = {
-    "renderer": RENDERER_PRESETS,
-    "prior": PRIOR_PRESETS,
-    "polish": POLISH_PRESETS,
-    "decoder": DECODER_PRESETS,
 }
 WITHOUT_DATA = ("polish",)
 

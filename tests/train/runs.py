@@ -1,9 +1,10 @@
-"""Tiny runs of both stages, and a program that takes one step of each and writes down the gradients.
+"""Tiny runs of the stages, and a program that takes one step of each and writes down the gradients.
 
 ``python -m tests.train.runs OUT``, also under ``accelerate launch``.
 """
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -14,11 +15,17 @@ from safetensors.torch import save_file
 from stylesdf.config import preset
 from stylesdf.model import Generator
 from tests.tiny import TINY
-from train.config import DecoderConfig, Phase, RendererConfig
+from train.config import DecoderConfig, GameConfig, Phase, RendererConfig
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder
 from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
+
+
+def with_game(config, **settings):
+    """Return a stage's settings with others for its game."""
+    return dataclasses.replace(config, game=dataclasses.replace(config.game, **settings))
+
 
 MODEL = dataclasses.replace(
     TINY, background="learned", view_directions=False, cull_to_ball=True, scene_radius=preset("toy").scene_radius
@@ -28,40 +35,35 @@ RENDERER = RendererConfig(
         Phase(resolution=8, steps=3, batch_size=8, num_samples=4, r1_gamma=1.0),
         Phase(resolution=16, steps=3, batch_size=8, num_samples=6, r1_gamma=1.0, fade_steps=2),
     ),
+    game=GameConfig(r1_every=2, augment=("color", "translation", "cutout"), augment_probability=0.5, ada_target=0.6),
+    terms={"view": 15.0, "eikonal": 0.1, "minimal_surface": 0.05, "sphere_anchor": 1.0, "bounds": 1.0},
     sphere_steps=5,
-    eikonal_points=16,
-    sphere_anchor_weight=1.0,
-    bounds_weight=1.0,
-    r1_every=2,
+    num_points=16,
     use_alpha=True,
     use_pose_labels=True,
     use_minibatch_std=True,
-    use_r2=True,
-    use_relativistic_loss=True,
-    views_per_latent=2,
-    augment=("color", "translation", "cutout"),
-    augment_probability=0.5,
-    ada_target=0.6,
-    ada_images=100,
     discriminator_channels=(4, 4, 8, 8),
 )
-RECONSTRUCTING = dataclasses.replace(RENDERER, reconstruction_weight=1.0)
+RECONSTRUCTING = dataclasses.replace(
+    with_game(RENDERER, use_relativistic_loss=True, ada_target=0.0),
+    terms=RENDERER.terms | {"reconstruction": 1.0, "divergence": 1e-4},
+)
 DECODER = DecoderConfig(
     steps=6,
     batch_size=8,
-    r1_every=2,
-    path_length_every=2,
+    game=dataclasses.replace(
+        DecoderConfig().game,
+        r1_every=2, augment=("color", "translation", "cutout"), augment_probability=0.5, ada_target=0.6,
+    ),
     thumbnail_weight=1.0,
-    use_r2=True,
-    use_relativistic_loss=True,
-    augment=("color", "translation", "cutout"),
-    ada_target=0.6,
-    ada_images=100,
     discriminator_channels=(4, 4, 8, 8),
-)
-SHOWING = dataclasses.replace(
-    DECODER, num_renderings=6, shown_share=0.5, reconstruction_weight=2.0, feature_weight=3.0, mixing_probability=0.0,
 )  # fmt: skip
+SHOWING = dataclasses.replace(
+    with_game(DECODER, use_relativistic_loss=True, ada_target=0.0),
+    num_renderings=6,
+    shown_share=0.5,
+    mixing_probability=0.0,
+)
 
 
 def tiny_data() -> ImageSet:
@@ -93,11 +95,18 @@ def showing_stage(engine: Engine | None = None) -> DecoderStage:
     return decoder_stage(engine, SHOWING)
 
 
+def uneven_stage(engine: Engine | None = None) -> RendererStage:
+    """Three pictures in a step, of which two processes take one and two."""
+    phases = tuple(dataclasses.replace(phase, batch_size=3) for phase in RENDERER.phases)
+    return renderer_stage(engine, dataclasses.replace(RENDERER, phases=phases, use_minibatch_std=False))
+
+
 STAGES = [renderer_stage, reconstructing_stage, decoder_stage, showing_stage]
+LAUNCHED = [*STAGES, uneven_stage]
 
 
 class RecordingEngine(Engine):
-    """Keeps the gradients of each descent."""
+    """Keeps the gradients of each optimizer step."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
@@ -121,9 +130,10 @@ def gradients_of_a_step(make_stage, micro_batch: int = 0, **options) -> list[tor
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for make_stage in STAGES:
+    for make_stage in LAUNCHED:
         engine = RecordingEngine()
-        make_stage(engine).step()
+        record = make_stage(engine).step()
+        assert all(math.isfinite(value) for value in record.values()), record
         if engine.is_main:
             named = {str(index): gradient for index, gradient in enumerate(engine.gradients)}
             save_file(named, f"{sys.argv[1]}/{make_stage.__name__}-{engine.accelerator.num_processes}.safetensors")

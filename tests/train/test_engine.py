@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,8 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train import runs
-from train import chunked, losses
-from train.run.engine import Engine
+from tests.train.test_polish import CONFIG as POLISH
+from tests.train.test_polish import make as polish_stage
+from train import losses
+from train.networks.discriminators import minibatch_std
+from train.run.engine import Engine, Means
+from train.stages import chunked
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,14 +52,14 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
         command = [sys.executable, *prefix, "-m", "tests.train.runs", str(tmp_path)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-    for make_stage in runs.STAGES:
+    for make_stage in runs.LAUNCHED:
         one, two = (load_file(tmp_path / f"{make_stage.__name__}-{count}.safetensors") for count in (1, 2))
         assert_near(list(one.values()), [two[name] for name in one])
 
 
 def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
     """And the line that looks right, ``--cpu``, starts one and says so."""
-    settings = "sphere_steps=2 eikonal_points=8 freeze_generator_steps=0 phases.1.steps=0 phases.2.steps=0".split()
+    settings = "sphere_steps=2 num_points=8 game.freeze_generator_steps=0 phases.1.steps=0 phases.2.steps=0".split()
     settings += ["phases.0.steps=1", "phases.0.batch_size=8", "phases.0.num_samples=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "STYLESDF_CACHE": str(tmp_path / "cache")}
     records, said = {}, {}
@@ -73,19 +78,18 @@ def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
         assert two[name] == pytest.approx(one[name], rel=1e-4), name
 
 
-@pytest.mark.parametrize("eikonal_points", [0, 16])
+@pytest.mark.parametrize("num_points", [0, 16])
 @pytest.mark.parametrize("by_code", [True, False])
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, eikonal_points, is_kept, by_code):
+def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, num_points, is_kept, by_code):
     """The generator's gradient from one graph through the renderer, with the eikonal term by double backward."""
     for name in ("KEPT_NUMBERS", "KEPT_NUMBERS_GPU"):
         monkeypatch.setattr(chunked, name, 2**40 if is_kept else 0)
     monkeypatch.setattr(chunked, "CHUNK_POINTS", 64)
     monkeypatch.setattr(chunked, "CHUNK_POINTS_GPU", 128)
     monkeypatch.setattr("train.stages.renderer.ChunkedField", partial(chunked.ChunkedField, by_code=by_code))
-    config = dataclasses.replace(
-        runs.RENDERER, eikonal_points=eikonal_points, eikonal_weight=3.0, bounds_weight=0.0, sphere_anchor_weight=0.0
-    )
+    terms = {"view": 15.0, "eikonal": 3.0, "minimal_surface": 0.05}
+    config = dataclasses.replace(runs.RENDERER, num_points=num_points, terms=terms)
     ours = runs.gradients_of_a_step(runs.renderer_stage, config=config)
 
     class Plain:
@@ -116,6 +120,87 @@ def test_chunked_gradients_are_those_of_the_plain_equations(monkeypatch, eikonal
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: backward(self, retain_graph=True))
     monkeypatch.setattr("train.stages.renderer.ChunkedField", Plain)
     assert_near(runs.gradients_of_a_step(runs.renderer_stage, config=config), ours)
+
+
+# a part of one picture, of which there is no deviation to measure
+
+
+class CuttingEngine(runs.RecordingEngine):
+    """Cuts every batch behind its first picture, or behind its third."""
+
+    def __init__(self, cut: int) -> None:
+        super().__init__()
+        self.cut = cut
+
+    def parts(self, batch_size: int) -> list[slice]:
+        cut = min(self.cut, batch_size)
+        return [part for part in (slice(0, cut), slice(cut, batch_size)) if part.start < part.stop]
+
+
+def renderer_of(config, batch_size: int):
+    phases = tuple(dataclasses.replace(phase, batch_size=batch_size) for phase in config.phases)
+    return partial(runs.renderer_stage, config=dataclasses.replace(config, phases=phases))
+
+
+def decoder_of(config, batch_size: int, **settings):
+    return partial(runs.decoder_stage, config=dataclasses.replace(config, batch_size=batch_size, **settings))
+
+
+def polish_of(batch_size: int):
+    return lambda engine: polish_stage(dataclasses.replace(POLISH, batch_size=batch_size), engine=engine)
+
+
+SMALL_BATCHES = {
+    "renderer": partial(renderer_of, runs.RENDERER),
+    "reconstructing": partial(renderer_of, runs.RECONSTRUCTING),
+    "decoder": partial(decoder_of, runs.DECODER),
+    "showing": partial(decoder_of, runs.SHOWING),
+    "field steps": partial(decoder_of, runs.SHOWING, field_steps=1),
+    "field steps without a pool": partial(decoder_of, runs.SHOWING, field_steps=1, num_renderings=0),
+    "polish": polish_of,
+}
+
+
+@pytest.fixture
+def without_groups(monkeypatch):
+    """No discriminator sees how pictures deviate from each other."""
+    monkeypatch.setattr("train.networks.discriminators.minibatch_std", partial(minibatch_std, group_size=1))
+
+
+@pytest.mark.parametrize("stage", SMALL_BATCHES)
+@pytest.mark.parametrize("cut", [1, 3])
+def test_a_part_of_one_picture_changes_no_gradient_and_no_record(stage, cut, without_groups):
+    whole, parts = CuttingEngine(4), CuttingEngine(cut)
+    record, other = (SMALL_BATCHES[stage](4)(engine).step() for engine in (whole, parts))
+    assert all(math.isfinite(value) for value in other.values()), other
+    assert_near(whole.gradients, parts.gradients)
+    assert record.keys() == other.keys()
+    for name in record.keys() - {"variety"}:  # that is of a part's pictures from each other
+        assert other[name] == pytest.approx(record[name], rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("stage", SMALL_BATCHES)
+@pytest.mark.parametrize("micro_batch, batch_size", [(1, 4), (0, 1)])
+def test_pictures_one_by_one_have_no_variety_and_are_finite(stage, micro_batch, batch_size):
+    engine = runs.RecordingEngine(micro_batch=micro_batch)
+    trained = SMALL_BATCHES[stage](batch_size)(engine)
+    for _ in range(2):
+        record = trained.step()
+        assert "variety" not in record
+        assert all(math.isfinite(value) for value in record.values()), record
+    assert all(gradient.isfinite().all() for gradient in engine.gradients)
+
+
+def test_variety_is_the_mean_over_the_parts_that_have_one():
+    images = torch.randn(6, 3, 4, 4)
+    means = Means()
+    for part in (slice(0, 1), slice(1, 3), slice(3, 6)):
+        means.add_variety(images[part], (part.stop - part.start) / 6)
+    expected = (2 * images[1:3].std(dim=0).mean() + 3 * images[3:].std(dim=0).mean()) / 5
+    assert means.result(Engine())["variety"] == pytest.approx(expected.item())
+    alone = Means()
+    alone.add_variety(images[:1], 1.0)
+    assert alone.result(Engine()) == {} == Means().result(Engine())
 
 
 def test_more_processes_than_images_are_refused():

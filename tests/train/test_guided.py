@@ -19,7 +19,6 @@ from train.stages import DecoderStage, RendererStage
 from train.stages.inside import filled_depth
 
 PHASE = Phase(resolution=16, steps=4, batch_size=4, num_samples=24, surface_guided=True)
-QUIET = {"eikonal_weight": 0.0, "minimal_surface_weight": 0.0, "bounds_weight": 0.0, "sphere_anchor_weight": 0.0}
 
 
 def model_of_a_sphere(beta: float) -> Generator:
@@ -33,14 +32,14 @@ def model_of_a_sphere(beta: float) -> Generator:
 
 
 def stage_with(phase: Phase, beta: float = 0.002, **settings) -> RendererStage:
-    config = dataclasses.replace(runs.RENDERER, phases=(phase,), views_per_latent=1, augment=(), **settings)
+    config = dataclasses.replace(runs.with_game(runs.RENDERER, augment=()), phases=(phase,), **settings)
     model = model_of_a_sphere(beta)
     return RendererStage(model.config, config, runs.tiny_data(), initial=model)
 
 
 def gradient_through(phase: Phase) -> tuple[torch.Tensor, int]:
     """The gradient of a random projection of the thumbnails, and how many points the field was asked for."""
-    stage = stage_with(phase, **QUIET)
+    stage = stage_with(phase)
     torch.manual_seed(1)
     scenes = stage._draw_scenes(phase)
     rendering, field = stage._render(phase, scenes, slice(0, 4))
@@ -59,7 +58,7 @@ def test_guided_gradients_are_those_of_all_samples_with_fewer_of_them():
 
 
 def test_guided_steps_move_every_parameter_and_measure_every_term():
-    stage = stage_with(PHASE, solidity_weight=1.0)
+    stage = stage_with(PHASE, terms=runs.RENDERER.terms | {"solidity": 1.0})
     before = snapshot(stage)
     record = stage.step()
     assert {"minimal_surface", "eikonal", "solidity", "g_loss"} <= record.keys()
@@ -69,14 +68,13 @@ def test_guided_steps_move_every_parameter_and_measure_every_term():
 
 
 def test_guided_phases_need_points_of_their_own():
-    with pytest.raises(ValueError, match="eikonal_points is 0"):
-        stage_with(PHASE, eikonal_points=0)
+    with pytest.raises(ValueError, match="num_points is 0"):
+        stage_with(PHASE, num_points=0)
 
 
 def test_a_run_that_starts_from_a_model_is_not_pulled_back_to_the_sphere():
-    record = stage_with(PHASE, sphere_anchor_weight=20.0).step()
-    assert "sphere_anchor" not in record
-    assert "sphere_anchor" in runs.renderer_stage().step()
+    assert stage_with(PHASE).step()["sphere_anchor"] == 0.0
+    assert runs.renderer_stage().step()["sphere_anchor"] > 0.0
 
 
 class Ball:

@@ -121,7 +121,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
 
 def test_the_command_ends_with_the_signals_status(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
-    settings = ["sphere_steps=2", "eikonal_points=8", "phases.0.batch_size=4", "freeze_generator_steps=0"]
+    settings = ["sphere_steps=2", "num_points=8", "phases.0.batch_size=4", "game.freeze_generator_steps=0"]
     command = [
         "renderer",
         "--data",

@@ -5,8 +5,8 @@ import torch
 from stylesdf.config import StyleSDFConfig
 from stylesdf.mapping import RendererMapping
 from stylesdf.model import Generator
-from train.stages.decoder import RenderingPool
 from train.stages.latents import draw_latents, latent_codes
+from train.stages.pool import RenderingPool
 
 
 def mapping() -> RendererMapping:
@@ -54,7 +54,7 @@ def test_renderings_that_are_kept_are_truncated():
     plain, truncated = (RenderingPool(generator, 3, least, seed=0) for least in (1.0, 0.5))
     for pool in (plain, truncated):
         pool.advance_to(0)
-    centre = latent_codes(generator.renderer_mapping, {"z": torch.zeros(1, 16), "psi": torch.zeros(1, 1)})
+    centre = latent_codes(generator.renderer_mapping, {"z": torch.zeros(1, 16), "psi": torch.zeros(1, 1)}).detach()
     for number in range(3):
         before, after = plain.w[number] - centre[0], truncated.w[number] - centre[0]
         share = float(after @ before / (before @ before))

@@ -9,7 +9,7 @@ import pytest
 from stylesdf import config as presets
 from stylesdf.checkpoint import load_config
 from train.__main__ import main
-from train.config import DECODER_PRESETS, RENDERER_PRESETS
+from train.presets import PRESETS
 from train.run.cost import estimate
 
 
@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 
 TOY = str(Path(__file__).parents[2] / "checkpoints" / "toy-heads")
 RENDERER = ["renderer", "--preset", "toy", "--device", "cpu", "--set"]
-RENDERER += ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=0"] + [
+RENDERER += ["sphere_steps=2", "num_points=8", "game.freeze_generator_steps=0"] + [
     f"phases.{phase}.{setting}" for phase in range(3) for setting in ("steps=1", "batch_size=2", "num_samples=2")
 ]
 DECODER = ["decoder", "--preset", "toy", "--device", "cpu", "--set", "steps=1", "batch_size=2", "num_renderings=2"]
@@ -76,7 +76,7 @@ def test_dry_run_prints_all_settings(capsys, tmp_path):
     command = ["renderer", "--preset", "afhq", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
     assert main(command) == 0
     settings = json.loads(capsys.readouterr().out)
-    assert settings["training"]["pose_weight"] == 15.0 and settings["model"]["pose_yaw"] == 0.15
+    assert settings["training"]["terms"]["view"] == 15.0 and settings["model"]["pose_yaw"] == 0.15
     assert settings["cost"]["steps"] == 200_000 and settings["cost"]["images"] == 4_800_000
     assert 10 < settings["cost"]["hours"]["one consumer GPU (RTX 4090)"] < 1000
     assert not (tmp_path / "out").exists()
@@ -84,18 +84,18 @@ def test_dry_run_prints_all_settings(capsys, tmp_path):
 
 @pytest.mark.parametrize("preset", ["ffhq", "afhq", "toy"])
 def test_cost_grows_with_the_work_and_micro_batches_save_memory(preset):
-    model, stage = presets.preset(preset), RENDERER_PRESETS[preset]
+    model, stage = presets.preset(preset), PRESETS["renderer"][preset]
     first, last = stage.phases[0], stage.phases[-1]
     more = dataclasses.replace(stage, phases=(*stage.phases, last))
     assert estimate(model, more)["teraflops"] > estimate(model, stage)["teraflops"]
     assert estimate(model, more)["images"] - estimate(model, stage)["images"] == last.steps * last.batch_size
     assert estimate(model, stage, micro_batch=1)["memory_gb"] < estimate(model, stage)["memory_gb"]
-    assert first.steps > 0 and estimate(model, DECODER_PRESETS[preset])["memory_gb"] > 0
+    assert first.steps > 0 and estimate(model, PRESETS["decoder"][preset])["memory_gb"] > 0
 
 
 def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests():
-    model, stage = presets.preset("toy"), RENDERER_PRESETS["toy"]
-    both = dataclasses.replace(stage, reconstruction_weight=1.0)
+    model, stage = presets.preset("toy"), PRESETS["renderer"]["toy"]
+    both = dataclasses.replace(stage, terms=stage.terms | {"reconstruction": 1.0})
     alone = dataclasses.replace(
         both, phases=tuple(dataclasses.replace(phase, is_adversarial=False) for phase in stage.phases)
     )

@@ -12,9 +12,9 @@ from tests.train.test_training import interrupt_and_resume, snapshot
 from train import losses
 from train.config import PolishConfig
 from train.run.loop import Habits, train
-from train.stages import PolishStage
+from train.stages import PolishStage, polish
 
-CONFIG = PolishConfig(steps=4, batch_size=4, beta_end=0.001, num_points=64, num_surface_points=32)
+CONFIG = PolishConfig(steps=4, batch_size=4, beta_end=0.001, num_points=64)
 
 
 def make(config: PolishConfig = CONFIG, teacher: Generator | None = None, engine=None) -> PolishStage:
@@ -23,8 +23,9 @@ def make(config: PolishConfig = CONFIG, teacher: Generator | None = None, engine
     return PolishStage(model, config, teacher, engine)
 
 
-def test_the_first_step_finds_the_pictures_as_they_were():
-    terms = make(dataclasses.replace(CONFIG, beta_end=1.0, outline_sharpness=1.0)).step()
+def test_the_first_step_finds_the_pictures_as_they_were(monkeypatch):
+    monkeypatch.setattr(polish, "OUTLINE_SHARPNESS", 1.0)
+    terms = make(dataclasses.replace(CONFIG, beta_end=1.0)).step()
     assert terms["colour"] < 0.01 and terms["coverage"] < 0.01
 
 
@@ -85,10 +86,11 @@ def test_polishing_can_clean_a_mottled_coat():
         teacher.field.rgb_head.weight *= 4.0
 
     def spread(weight: float) -> tuple[float, float]:
-        config = dataclasses.replace(CONFIG, steps=30, learning_rate=2e-3, speckle_weight=weight)
+        terms = CONFIG.terms | {"speckle": weight}
+        config = dataclasses.replace(CONFIG, steps=30, learning_rate=2e-3, terms=terms)
         stage = make(config, teacher)
-        terms = [stage.step() for _ in range(30)]
-        return terms[0]["speckle"], sum(term["speckle"] for term in terms[-5:]) / 5
+        records = [stage.step() for _ in range(30)]
+        return records[0]["speckle"], sum(record["speckle"] for record in records[-5:]) / 5
 
-    (before, kept), (same, cleaned) = spread(0.0), spread(20.0)
+    (before, kept), (same, cleaned) = spread(1e-9), spread(20.0)
     assert before == same > 0 and cleaned < 0.6 * kept

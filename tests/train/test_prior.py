@@ -12,11 +12,17 @@ from train.__main__ import main
 from train.config import PriorConfig
 from train.networks.encoder import PictureEncoder
 from train.run.loop import Habits, train
-from train.stages import PriorStage
+from train.stages import PriorStage, prior
 from train.stages.prior import energy_distance
 
 MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
-CONFIG = PriorConfig(steps=4, batch_size=64, discriminator_width=32, least_truncation=0.7)
+CONFIG = PriorConfig(steps=4, least_truncation=0.7)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(prior, "BATCH_SIZE", 64)
+    monkeypatch.setattr(prior, "WIDTH", 32)
 
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
@@ -68,14 +74,14 @@ def test_poses_are_needed():
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     common = ["--preset", "toy", "--device", "cpu", "--data", "toy-heads:4", "--out"]
-    settings = ["sphere_steps=2", "eikonal_points=8", "freeze_generator_steps=1"]
+    settings = ["sphere_steps=2", "num_points=8", "game.freeze_generator_steps=1"]
     settings += ["phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
     settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
-    plain, shown, prior = (str(tmp_path / name) for name in ("plain", "shown", "prior"))
+    plain, shown, drawn = (str(tmp_path / name) for name in ("plain", "shown", "drawn"))
     assert main(["renderer", *common, plain, "--set", *settings]) == 0
-    assert main(["prior", *common, prior, "--init-from", f"{plain}/model", "--set", "steps=1"]) == 2
-    assert "no encoder beside it, train it with reconstruction_weight first" in capsys.readouterr().err
-    assert main(["renderer", *common, shown, "--set", *settings, "reconstruction_weight=1"]) == 0
+    assert main(["prior", *common, drawn, "--init-from", f"{plain}/model", "--set", "steps=1"]) == 2
+    assert "no encoder beside it" in capsys.readouterr().err
+    assert main(["renderer", *common, shown, "--set", *settings, "terms.reconstruction=1"]) == 0
     assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()
-    assert main(["prior", *common, prior, "--init-from", f"{shown}/model", "--set", "steps=1"]) == 0
-    assert (tmp_path / "prior" / "model" / "model.safetensors").is_file()
+    assert main(["prior", *common, drawn, "--init-from", f"{shown}/model", "--set", "steps=1"]) == 0
+    assert (tmp_path / "drawn" / "model" / "model.safetensors").is_file()

@@ -28,9 +28,8 @@ def miniature(recipe: Recipe) -> Recipe:
     )  # fmt: skip
 
     def small(settings):
-        changes = {"steps": 2, "batch_size": 2, "freeze_generator_steps": 0, "sphere_steps": 2, "eikonal_points": 8}
-        changes |= {"num_points": 8, "num_surface_points": 4, "num_renderings": 4, "field_steps": 1}
-        changes |= {"discriminator_channels": (8, 8, 8, 8) if hasattr(settings, "phases") else (8, 8)}
+        changes = {"steps": 2, "batch_size": 2, "sphere_steps": 2, "num_points": 8, "num_renderings": 4}
+        changes |= {"field_steps": 1, "discriminator_channels": (8, 8, 8, 8)}
         if hasattr(settings, "phases"):
             phases = [dataclasses.replace(p, steps=1, batch_size=2, resolution=16) for p in settings.phases]
             changes["phases"] = tuple(phases)

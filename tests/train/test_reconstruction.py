@@ -44,7 +44,7 @@ def test_divergence_is_that_of_the_closed_form():
 
 
 @pytest.mark.parametrize("resolution", [8, 16, 64, 128])
-def test_the_encoder_reads_thumbnails_of_any_size(resolution):
+def test_the_encoder_reads_pictures_of_any_size(resolution):
     mean, log_std = PictureEncoder(7, resolution)(torch.rand(2, 3, 2 * resolution, 2 * resolution), torch.rand(2, 2))
     assert mean.shape == log_std.shape == (2, 7)
 
@@ -55,11 +55,13 @@ def test_reconstruction_needs_poses_and_points_and_something_must_teach():
     config = dataclasses.replace(runs.RECONSTRUCTING, use_pose_labels=False)
     with pytest.raises(ValueError, match="no yaw and pitch"):
         RendererStage(model, config, dataclasses.replace(data, poses=None))
-    with pytest.raises(ValueError, match="eikonal_points is 0"):
-        RendererStage(model, dataclasses.replace(config, eikonal_points=0), data)
+    with pytest.raises(ValueError, match="num_points is 0"):
+        RendererStage(model, dataclasses.replace(config, num_points=0), data)
     alone = tuple(dataclasses.replace(phase, is_adversarial=False) for phase in config.phases)
     with pytest.raises(ValueError, match="nothing would teach it"):
-        RendererStage(model, dataclasses.replace(config, phases=alone, reconstruction_weight=0.0), data)
+        RendererStage(model, dataclasses.replace(config, phases=alone, terms=runs.RENDERER.terms), data)
+    with pytest.raises(ValueError, match="terms has divergence, but no reconstruction"):
+        RendererStage(model, dataclasses.replace(config, terms=runs.RENDERER.terms | {"divergence": 1.0}), data)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def heads() -> ImageSet:
     return ImageSet(images, thumbnails, torch.stack([angles, angles / 2], dim=1))
 
 
-def reconstructing_stage(data: ImageSet, **settings) -> RendererStage:
+def reconstructing_stage(data: ImageSet, **game) -> RendererStage:
     config = preset("toy")
     model = dataclasses.replace(
         config, render_resolution=16, field_width=32, field_depth=2, latent_size=8, decoder_channels=()
@@ -80,12 +82,12 @@ def reconstructing_stage(data: ImageSet, **settings) -> RendererStage:
     phase = dataclasses.replace(
         runs.RENDERER.phases[1], steps=1000, batch_size=4, num_samples=32, surface_guided=True, is_adversarial=False
     )
-    settings = {
-        "phases": (phase,), "sphere_steps": 150, "sphere_learning_rate": 1e-3, "sphere_radius": 0.055,
-        "beta_start": 0.004, "generator_learning_rate": 1e-3, "use_alpha": False, "sphere_anchor_weight": 0.0,
-        "reconstruction_weight": 10.0, **settings,
-    }  # fmt: skip
-    return RendererStage(model, dataclasses.replace(runs.RENDERER, **settings), data)
+    config = dataclasses.replace(
+        runs.with_game(runs.RENDERER, learning_rate=1e-3, **game), phases=(phase,), sphere_steps=150,
+        sphere_learning_rate=1e-3, sphere_radius=0.055, beta_start=0.004, use_alpha=False,
+        terms={"eikonal": 0.1, "minimal_surface": 0.05, "bounds": 1.0, "reconstruction": 10.0, "divergence": 1e-4},
+    )  # fmt: skip
+    return RendererStage(model, config, data)
 
 
 def test_the_pictures_are_shown_again(heads):
@@ -93,6 +95,7 @@ def test_the_pictures_are_shown_again(heads):
     stage.prepare()
     distances = [stage.step()["reconstruction"] for _ in range(120)]
     assert stage.images_per_step == 4  # the adversary's batch rests
+    assert stage.discriminator is None and stage.discriminators().keys() == {"encoder"}
     first, last = (sum(part) / 10 for part in (distances[:10], distances[-10:]))
     assert last < 0.6 * first
 

@@ -71,6 +71,25 @@ def test_animals_differ_and_species_are_even():
     assert sample_head(3, 0).attributes == heads[3].attributes != sample_head(3, 1).attributes
 
 
+@pytest.mark.parametrize(
+    "index, species, coat, base_color, num_parts, num_brushes, mean",
+    [
+        (0, "fox", "red", "#eb6625", 20, 25, (0.7547, 0.2556, 0.98400)),
+        (4, "cat", "cream", "#ebd1b1", 19, 33, (0.7750, 0.2622, 0.97525)),
+        (6, "dog", "chocolate", "#805034", 17, 19, (0.6895, 0.2876, 0.97522)),
+        (7, "bear", "black", "#393936", 18, 17, (0.6743, 0.2871, 0.97420)),
+    ],
+)
+def test_animals_are_the_recorded_ones(index, species, coat, base_color, num_parts, num_brushes, mean):
+    """Other animals for the same seed would be another data set than readers and models were trained on."""
+    head = sample_head(index, 3)
+    assert (head.species, head.attributes["coat"], head.attributes["base_color"]) == (species, coat, base_color)
+    assert (len(head.part_names), len(head.brush_colors)) == (num_parts, num_brushes)
+    out = render_heads([head], [0.2], [-0.1], 32)
+    found = [float(each) for each in (out.rgb.mean(), out.alpha.mean(), out.depth.nanmean())]
+    assert found == pytest.approx(mean, abs=2e-4)
+
+
 def test_heads_fit_the_scene():
     for i in range(60):
         head = sample_head(i, 1)

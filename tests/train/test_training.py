@@ -10,22 +10,20 @@ import torch
 from stylesdf.checkpoint import load_config, load_weights
 from stylesdf.model import Generator
 from tests.train import runs
-from train.config import DECODER_PRESETS, RENDERER_PRESETS, override
 from train.data.images import ImageSet
-from train.ema import update_ema
 from train.networks.discriminators import ThumbnailDiscriminator, minibatch_std
+from train.presets import PRESETS
+from train.run.engine import Engine
 from train.run.loop import Habits, train
 from train.run.state import saved_steps
 from train.stages import DecoderStage, RendererStage
 
-PLAIN = {"use_r2": False, "use_relativistic_loss": False, "augment": (), "ada_target": 0.0}
+PLAIN = {"augment": (), "ada_target": 0.0}
 RENDERER = dataclasses.replace(
-    runs.RENDERER,
+    runs.with_game(runs.RENDERER, **PLAIN),
     phases=tuple(dataclasses.replace(phase, batch_size=4) for phase in runs.RENDERER.phases),
-    views_per_latent=1,
-    **PLAIN,
 )
-DECODER = dataclasses.replace(runs.DECODER, steps=5, batch_size=4, **PLAIN)
+DECODER = dataclasses.replace(runs.with_game(runs.DECODER, **PLAIN), steps=5, batch_size=4)
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_renderer_stage_moves_every_parameter_of_both_players(renderer_config, d
     for _ in range(stage.config.total_steps):
         record = stage.step()
     assert all(np.isfinite(value) for value in record.values())
-    assert {"d_loss", "g_loss", "d_view", "g_view", "eikonal", "minimal_surface", "beta", "inside"} <= record.keys()
+    assert {"d_loss", "g_loss", "d_view", "view", "eikonal", "minimal_surface", "beta", "inside"} <= record.keys()
     after = snapshot(stage)
     for name, _ in stage.generator.named_parameters():
         assert not torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]), name
@@ -96,30 +94,6 @@ def test_the_thumbnail_is_compared_only_with_pictures_in_its_own_style(tiny_toy_
     assert ("thumbnail_l1" in stage.step()) == (mixing_probability == 0.0)
 
 
-@pytest.mark.parametrize("only", [False, True])
-def test_pose_labels_only_keep_the_poses_of_renderings_from_the_discriminator(renderer_config, data, only):
-    stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, use_pose_labels_only=only), data)
-    phase, _ = RENDERER.phase_at(0)
-    scenes, draws = stage._draw_scenes(phase), stage._draw_real(phase)
-    kept = stage._render(phase, scenes, slice(0, phase.batch_size))
-
-    def lesson(scenes: dict) -> torch.Tensor:
-        stage.discriminator.zero_grad()
-        stage.engine.descend = lambda optimizer: None
-        stage._discriminator_step(phase, 1.0, scenes, draws, kept)
-        return stage.discriminator.head.weight.grad.clone()
-
-    told_otherwise = scenes | {"pose": scenes["pose"] + 0.5}
-    assert torch.equal(lesson(scenes), lesson(told_otherwise)) == only
-
-
-def test_beta_stays_above_its_floor(renderer_config, data):
-    config = dataclasses.replace(RENDERER, beta_start=0.0016, beta_floor=0.0015, scalar_learning_rate=1.0)
-    stage = RendererStage(renderer_config, config, data)
-    for _ in range(3):
-        assert stage.step()["beta"] >= 0.0015 * (1 - 1e-6)
-
-
 def test_beta_stays_below_its_falling_bound(renderer_config, data):
     config = dataclasses.replace(RENDERER, beta_start=0.1, beta_end=0.001, scalar_learning_rate=0.0)
     stage = RendererStage(renderer_config, config, data)
@@ -127,21 +101,21 @@ def test_beta_stays_below_its_falling_bound(renderer_config, data):
     np.testing.assert_allclose(betas, [0.1 * 0.01 ** ((step + 1) / 6) for step in range(6)], rtol=1e-5)
 
 
-def test_reused_renderings_give_the_players_the_same_pictures(renderer_config, data, monkeypatch):
-    stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, reuse_renderings=True), data)
+@pytest.mark.parametrize("micro_batch, expected", [(0, 1), (2, 4)])
+def test_both_players_see_one_rendering_where_a_batch_is_a_single_part(
+    renderer_config, data, monkeypatch, micro_batch, expected
+):
+    stage = RendererStage(renderer_config, RENDERER, data, Engine(micro_batch=micro_batch))
     calls = []
     render = stage._render
     monkeypatch.setattr(stage, "_render", lambda *arguments: calls.append(1) or render(*arguments))
     stage.step()
-    assert len(calls) == 1
-    stage.config = RENDERER
-    stage.step()
-    assert len(calls) == 3
+    assert len(calls) == expected  # two parts are rendered for each player
 
 
-@pytest.mark.parametrize("pool, exchange_every", [(0, 1), (3, 1), (3, 2)])
-def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool, exchange_every):
-    config = dataclasses.replace(DECODER, num_renderings=pool, exchange_every=exchange_every)
+@pytest.mark.parametrize("pool", [0, 3])
+def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool):
+    config = dataclasses.replace(DECODER, num_renderings=pool)
     renderer = Generator(tiny_toy_config)
 
     def new_stage():
@@ -152,12 +126,12 @@ def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool, 
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=3)
 
 
-@pytest.mark.parametrize("reconstruction_weight", [0.0, 1.0])
-def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path, reconstruction_weight):
-    settings = {"reconstruction_weight": reconstruction_weight}
+@pytest.mark.parametrize("more", [{}, {"reconstruction": 1.0, "divergence": 1e-4}])
+def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path, more):
+    config = dataclasses.replace(RENDERER, terms=RENDERER.terms | more)
 
     def new_stage():
-        return RendererStage(renderer_config, dataclasses.replace(RENDERER, **settings), data)
+        return RendererStage(renderer_config, config, data)
 
     whole = new_stage()
     train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=3, log_every=1))
@@ -197,9 +171,17 @@ def test_run_writes_a_loadable_model_with_means(renderer_config, data, tmp_path)
     assert list((tmp_path / "grids").iterdir())
 
 
+def test_a_run_of_one_picture_a_step_reaches_its_end(renderer_config, data, tmp_path):
+    phases = tuple(dataclasses.replace(phase, batch_size=1) for phase in RENDERER.phases)
+    stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, phases=phases), data)
+    train(stage, tmp_path, Habits(grid_every=100, log_every=1))
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(records) == stage.config.total_steps and not any("variety" in record for record in records)
+
+
 def test_other_settings_in_the_same_folder_are_refused(renderer_config, data, tmp_path):
     train(RendererStage(renderer_config, RENDERER, data), tmp_path)
-    other = RendererStage(renderer_config, dataclasses.replace(RENDERER, pose_weight=1.0), data)
+    other = RendererStage(renderer_config, dataclasses.replace(RENDERER, terms=RENDERER.terms | {"view": 1.0}), data)
     with pytest.raises(ValueError, match="other settings"):
         train(other, tmp_path)
 
@@ -216,20 +198,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(render
 def test_data_without_alpha_or_poses_is_refused_where_they_are_needed(renderer_config, data):
     with pytest.raises(ValueError, match="alpha"):
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, thumbnails=data.thumbnails[:, :3]))
-    with pytest.raises(ValueError, match="use_pose_labels is off"):
-        RendererStage(
-            renderer_config, dataclasses.replace(RENDERER, use_pose_labels=False, use_pose_labels_only=True), data
-        )
     with pytest.raises(ValueError, match="yaw and pitch"):
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, poses=None))
-
-
-def test_ema_moves_by_one_minus_decay(tiny_toy_config):
-    average, model = Generator(tiny_toy_config), Generator(tiny_toy_config)
-    expected = 0.75 * average.field.sdf_head.weight + 0.25 * model.field.sdf_head.weight
-    update_ema(average, model, decay=0.75)
-    torch.testing.assert_close(average.field.sdf_head.weight, expected)
-    assert torch.equal(average.decoder.conv.noise, model.decoder.conv.noise)
 
 
 def test_minibatch_std_is_the_mean_deviation_of_the_group():
@@ -248,32 +218,23 @@ def test_fade_blends_two_input_layers():
     assert not torch.allclose(discriminator(x, fade=1.0)[0], low)
 
 
-@pytest.mark.parametrize("presets", [RENDERER_PRESETS, DECODER_PRESETS])
-def test_presets_can_be_overridden(presets):
-    config = presets["toy"]
-    assert override(config, ["seed=7", "ema_decay=0.5"]).seed == 7
-    with pytest.raises(ValueError, match="unknown setting 'sede'"):
-        override(config, ["sede=7"])
-    with pytest.raises(ValueError, match="seed is 'x'"):
-        override(config, ["seed=x"])
-    with pytest.raises(ValueError, match="name=value"):
-        override(config, ["seed"])
-
-
-def test_phases_can_be_overridden():
-    config = override(RENDERER_PRESETS["toy"], ["phases.1.steps=5", "use_alpha=false", "discriminator_channels=1,2"])
-    assert config.phases[1].steps == 5 and config.phases[0] == RENDERER_PRESETS["toy"].phases[0]
-    assert config.use_alpha is False and config.discriminator_channels == (1, 2)
-    with pytest.raises(ValueError, match="phases.0.NAME"):
-        override(config, ["phases.9.steps=5"])
-    assert config.phase_at(config.phases[0].steps) == (config.phases[1], 0)
+def test_a_phase_is_found_by_its_step():
+    config = PRESETS["renderer"]["toy"]
+    first, second, third = config.phases
+    assert config.phase_at(0) == (first, 0)
+    assert config.phase_at(first.steps) == (second, 0)
+    assert config.phase_at(first.steps + second.steps - 1) == (second, second.steps - 1)
+    assert config.phase_at(config.total_steps) == (third, third.steps)
 
 
 def test_paper_constants_are_the_defaults():
-    renderer, decoder = RENDERER_PRESETS["ffhq"], DECODER_PRESETS["ffhq"]
-    assert (renderer.pose_weight, renderer.eikonal_weight, renderer.minimal_surface_weight) == (15.0, 0.1, 0.05)
-    assert (renderer.generator_learning_rate, renderer.discriminator_learning_rate) == (2e-5, 2e-4)
-    assert (renderer.phases[0].r1_gamma, renderer.r1_every, renderer.sphere_steps) == (10.0, 1, 10_000)
-    assert (decoder.learning_rate, decoder.r1_every, decoder.path_length_weight) == (2e-3, 16, 2.0)
-    assert DECODER_PRESETS["afhq"].r1_gamma == 50.0
-    assert not (renderer.use_alpha or renderer.use_pose_labels or renderer.bounds_weight or decoder.thumbnail_weight)
+    renderer, decoder = PRESETS["renderer"]["ffhq"], PRESETS["decoder"]["ffhq"]
+    assert renderer.terms == {"view": 15.0, "eikonal": 0.1, "minimal_surface": 0.05}
+    assert (renderer.game.learning_rate, renderer.game.discriminator_learning_rate) == (2e-5, 2e-4)
+    assert (renderer.phases[0].r1_gamma, renderer.game.r1_every, renderer.sphere_steps) == (10.0, 1, 10_000)
+    assert (decoder.game.learning_rate, decoder.game.r1_every, decoder.path_length_weight) == (2e-3, 16, 2.0)
+    assert PRESETS["decoder"]["afhq"].r1_gamma == 50.0
+    for game in (renderer.game, decoder.game):
+        assert not (game.use_relativistic_loss or game.augment or game.freeze_generator_steps)
+        assert game.final_learning_rate == 1.0
+    assert not (renderer.use_alpha or renderer.use_pose_labels or renderer.num_points or decoder.thumbnail_weight)

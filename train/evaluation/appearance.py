@@ -126,7 +126,7 @@ def _appearance(pictures: Tensor, background: Tensor, area: float | None) -> dic
     needs=("data", "background"),
 )
 def speckle(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
-    """Are heads blotched with colour that the data's have not? The median over heads of ``speckle_of``."""
+    """Do heads have blotches of colour that the data's heads do not have? The median over heads of ``speckle_of``."""
     samples, background = draw_samples(model, seeds, truncation, context), context.background
     pictures = context.pictures_of(model)
 

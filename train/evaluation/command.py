@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--pictures", choices=PICTURES, default="image",
-        help="judge the decoder's images, or the renderer's thumbnails alone (default: %(default)s)",
+        help="evaluate the decoder's images, or the renderer's thumbnails alone (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--inception", type=Path, metavar="FILE",

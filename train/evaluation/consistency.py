@@ -50,14 +50,14 @@ def project(points: Tensor, camera: Camera, fov_deg: float) -> tuple[Tensor, Ten
 
 def lift(model: Generator, w: Tensor, camera: Camera, rays: int, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Volume-render a view: surface points ``(H, W, 3)``, depth, coverage ``(H, W)`` and colours ``(3, H, W)``."""
-    seen = model.render(w, camera, resolution=rays, num_samples=samples, with_features=False)
-    return seen.xyz[0].permute(1, 2, 0), seen.depth[0, 0], 1.0 - seen.background[0, 0], seen.thumbnail[0]
+    view = model.render(w, camera, resolution=rays, num_samples=samples, with_features=False)
+    return view.xyz[0].permute(1, 2, 0), view.depth[0, 0], 1.0 - view.background[0, 0], view.thumbnail[0]
 
 
 def visible_from(
     points: Tensor, camera: Camera, fov_deg: float, depth: Tensor, coverage: Tensor, tolerance: float
 ) -> Tensor:
-    """Say which world points ``(P, 3)`` another view shows: on its surface, and not far behind what it sees there."""
+    """Tell which world points ``(P, 3)`` another view shows: inside its silhouette, and not far behind its surface."""
     place, own_depth = project(points, camera, fov_deg)
     grid = place[None, None]
     there = F.grid_sample(coverage[None, None], grid, mode="nearest", align_corners=False)[0, 0, 0]
@@ -88,6 +88,7 @@ def _two_cameras(model: Generator, count: int) -> list[tuple[Camera, Camera]]:
 @metric(
     "depth-consistency",
     Quantity("distance", "Chamfer distance of two views' depth maps, in sample spacings", "", "lower", 0.0),
+    num_seeds=100,
 )
 @torch.no_grad()
 def depth_consistency(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:

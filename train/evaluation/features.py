@@ -1,4 +1,4 @@
-"""Networks whose features tell sets of pictures apart, and how they are shown pictures.
+"""Feature networks, by which sets of pictures are compared, and how pictures are prepared for them.
 
 Shapes: N pictures, C features, H W pixels.
 """

@@ -23,12 +23,12 @@ from train.evaluation.views import Context, check_data, draw_from_prior, draw_sa
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the Inception network sees.
+    """Features of the Inception network.
 
     Attributes:
-        generated: In the model's pictures. ``(N, C)``.
-        real: In all of the data. ``(M, C)``.
-        halves: In N pictures of the data, at most half of them, and in all others.
+        generated: Of the model's pictures. ``(N, C)``.
+        real: Of all of the data. ``(M, C)``.
+        halves: Of N pictures of the data, at most half of them, and of all others.
     """
 
     generated: np.ndarray
@@ -37,30 +37,30 @@ class Features:
 
 
 @torch.no_grad()
-def look(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> Features:
-    """Draw a picture per seed at full size and look at it at 256×256, and at all of the data; kept for the next metric.
+def inception_features(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> Features:
+    """Return features at 256×256 of a generated picture per seed and of all of the data; kept for the next metric.
 
     Raises:
         ValueError: The data has fewer than four pictures.
     """
     check_data(context)
     key = (model, tuple(seeds), truncation)
-    return context.kept("inception", key, lambda: _look(model, seeds, truncation, context))
+    return context.cached("inception", key, lambda: _compute_features(model, seeds, truncation, context))
 
 
-def _look(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> Features:
+def _compute_features(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> Features:
     network, resize, count = context.inception, context.options.resize, len(context.data)
     pictures, total = context.pictures_of(model), count + len(seeds)
     real = inception.data_features(
         context.data, pictures, network, resize, lambda done: context.report(done / total)
     )  # fmt: skip
     random = torch.Generator().manual_seed(REFERENCE_SEED)
-    waiting, generated = [], []
+    chunk, generated = [], []
     for index, picture in enumerate(draw_from_prior(model, seeds, truncation, pictures, random)):
-        waiting.append(resize_bytes(to_bytes(picture), inception.SIZE, resize))
-        if len(waiting) == CHUNK or index == len(seeds) - 1:
-            generated.append(network(torch.cat(waiting)).numpy())
-            waiting = []
+        chunk.append(resize_bytes(to_bytes(picture), inception.SIZE, resize))
+        if len(chunk) == CHUNK or index == len(seeds) - 1:
+            generated.append(network(torch.cat(chunk)).numpy())
+            chunk = []
         context.report((count + index + 1) / total)
     order = torch.randperm(count, generator=random).numpy()
     held_out = min(len(seeds), count // 2)
@@ -78,12 +78,12 @@ def fid(model: Generator, seeds: Sequence[int], truncation: float, context: Cont
     Poses are drawn from the model's own prior; all of the data counts. The reference is the distance of as many
     pictures of the data, at most half, to the others: with few pictures both are far too large.
     """
-    seen = look(model, seeds, truncation, context)
+    features = inception_features(model, seeds, truncation, context)
     return {
         "count": len(seeds),
-        "data_count": len(seen.real),
-        "distance": frechet_distance(seen.generated, seen.real),
-        "reference_distance": frechet_distance(*seen.halves),
+        "data_count": len(features.real),
+        "distance": frechet_distance(features.generated, features.real),
+        "reference_distance": frechet_distance(*features.halves),
     }
 
 
@@ -97,12 +97,12 @@ def kid(model: Generator, seeds: Sequence[int], truncation: float, context: Cont
 
     The mean over 100 pairs of subsets of 1,000 pictures, where there are more.
     """
-    seen = look(model, seeds, truncation, context)
+    features = inception_features(model, seeds, truncation, context)
     return {
         "count": len(seeds),
-        "data_count": len(seen.real),
-        "distance": 1000.0 * subset_kernel_distance(seen.generated, seen.real),
-        "reference_distance": 1000.0 * subset_kernel_distance(*seen.halves),
+        "data_count": len(features.real),
+        "distance": 1000.0 * subset_kernel_distance(features.generated, features.real),
+        "reference_distance": 1000.0 * subset_kernel_distance(*features.halves),
     }
 
 
@@ -114,7 +114,7 @@ def kid(model: Generator, seeds: Sequence[int], truncation: float, context: Cont
 )
 @torch.no_grad()
 def mobilenet_frechet(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
-    """How far are the pictures from the data's, in the eyes of another network of ImageNet? A scale of its own.
+    """How far are the pictures from the data's, by features of another network of ImageNet? A scale of its own.
 
     The Fréchet distance on the 1,280 features of MobileNetV2. It depends on the number of pictures, so as many of the
     model's are compared with as many of the data, by default 1,000 each, and the reference is the distance between two
@@ -130,7 +130,7 @@ def mobilenet_frechet(model: Generator, seeds: Sequence[int], truncation: float,
             for half in samples.real_index
         )
 
-    real = context.kept("mobilenet", (pictures, count), features_of_data)
+    real = context.cached("mobilenet", (pictures, count), features_of_data)
     generated = _features(network, samples.generated[:count].split(CHUNK))
     return {
         "count": count,

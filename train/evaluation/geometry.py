@@ -1,7 +1,7 @@
 """Metrics of the geometry: is the level set one closed surface, as deep, as round and as smooth as it should be?
 
-The level set is looked at by rays and by marching cubes, never through the volume rendering. Where there is a subject,
-its drawn heads are the reference.
+The level set is measured by rays and by marching cubes, never by the volume rendering. Where there is a subject, its
+drawn heads are the reference.
 
 Shapes: N seeds, H W thumbnail.
 """
@@ -91,9 +91,9 @@ def surface(model: Generator, seeds: Sequence[int], truncation: float, context: 
 def silhouette(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Does the rendering show the level set? Frontal views; coverage above one half against rays that hit."""
     views = context.views(model, seeds, truncation)
-    seen, there = views.alpha > 0.5, ~views.depth.isnan()
-    both = (seen & there).sum(dim=(1, 2)).double()
-    either = (seen | there).sum(dim=(1, 2)).double()
+    rendered, solid = views.alpha > 0.5, ~views.depth.isnan()
+    both = (rendered & solid).sum(dim=(1, 2)).double()
+    either = (rendered | solid).sum(dim=(1, 2)).double()
     iou = both / either.clamp(min=1.0)
     return {"count": len(seeds), "iou": float(iou.mean()), "iou_5th_percentile": float(torch.quantile(iou, 0.05))}
 

@@ -1,4 +1,4 @@
-"""The Inception network of 2015, through which FID and KID look, and its features of a data set, kept on disk.
+"""The Inception network of 2015 that FID and KID are defined by, and its features of a data set, kept on disk.
 
 Shapes: N pictures, H W pixels.
 """
@@ -96,7 +96,7 @@ def data_features(
     resize: str,
     report: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Look at every picture of a data set, or find that kept from an earlier evaluation.
+    """Return the features of every picture of a data set, computed or as an earlier evaluation has kept them.
 
     The features themselves are kept, for KID needs them; their mean and covariance take seconds.
 
@@ -105,7 +105,7 @@ def data_features(
         pictures: ``"image"`` or ``"thumbnail"``: which of its arrays.
         inception: The network.
         resize: Of ``RESIZE_FILTERS``.
-        report: Called with the number of pictures that have been looked at.
+        report: Called with the number of pictures that are done.
 
     Returns:
         ``(N, 2048)`` float32.

@@ -1,4 +1,4 @@
-"""MobileNetV2 as trained on ImageNet: a network that can be had without a download of its own.
+"""MobileNetV2 as trained on ImageNet, for a Fréchet distance whose weights a Python package holds.
 
 The architecture of arXiv 1801.04381 with the parameter names of torchvision, whose weights it loads. A package of the
 Python registry holds these weights; its file carries the name that torchvision gives it, with the start of its SHA-256.
@@ -54,7 +54,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The classifier; what it is used for here are the features before its last layer."""
+    """The classifier; metrics use the features before its last layer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Readers: small networks that read the pose and the attributes of a subject off a picture.
 
-A reader never sees a training set: it learns from heads of another seed, drawn for it with uniform poses, so that it
-knows the whole range as well as the middle. What it makes of heads it has not learned from is kept in its file, for
-shares that it reads in generated pictures can only be compared with shares that it reads in drawn ones.
+A reader is trained on heads of a seed that no data set has, drawn with uniform poses, so that it knows the whole range
+as well as the middle. Its confusion on held-out heads is kept in its file: shares that it reads in generated pictures
+are compared with the shares that it would read in drawn ones.
 
 Shapes: N pictures, K classes, V views of a head.
 """
@@ -35,12 +35,12 @@ class Reader(PoseReader):
     Args:
         attributes: What it tells.
         is_residual: As ``PoseReader`` has it.
-        is_mirrored: Whether it has learned mirrored pictures: poses are then the mean of a picture's and its mirror
-            image's, which are nearer to the truth.
+        is_mirrored: Whether it was trained on mirrored pictures too: poses are then the mean of a picture's and its
+            mirror image's, which is more accurate.
 
     Attributes:
-        confusion: Heads of each true class (rows) that were read as each class (columns), by attribute: drawn heads,
-            seen from the front, that neither weights nor biases were learned from. ``(K, K)`` int64 each.
+        confusion: Heads of each true class (rows) that were read as each class (columns), by attribute: the test
+            split, drawn from the front. ``(K, K)`` int64 each.
         drawn: Heads of each class among many that are as frequent as in the data, by attribute. ``(K,)`` int64 each.
     """
 
@@ -81,19 +81,19 @@ class Reader(PoseReader):
         return {name: head(features).argmax(dim=1) for name, head in self.heads.items()}
 
     def accuracy(self, name: str) -> float:
-        """Return how often an attribute is read rightly off drawn pictures that were held out."""
+        """Return the accuracy of an attribute on the test split."""
         confusion = self.confusion.get_buffer(name).double()
         return float(confusion.diagonal().sum() / confusion.sum().clamp(min=1.0))
 
     def expected_shares(self, name: str) -> Tensor:
         """Return the shares of classes that are read off drawn pictures, as frequent as in the data. ``(K,)``
 
-        The shares that are drawn, of very many heads, times what the reader makes of each class; an average of what was
-        read would leave the deviation of the few that were held out.
+        The shares among very many drawn heads times the confusion of each class; the mean of what was read on the test
+        split would have the sampling error of its few heads.
         """
         confusion, drawn = self.confusion.get_buffer(name).double(), self.drawn.get_buffer(name).double()
-        seen = confusion.sum(dim=1, keepdim=True)
-        read_as = torch.where(seen > 0, confusion / seen.clamp(min=1.0), torch.eye(len(drawn), dtype=torch.float64))
+        tested = confusion.sum(dim=1, keepdim=True)
+        read_as = torch.where(tested > 0, confusion / tested.clamp(min=1.0), torch.eye(len(drawn), dtype=torch.float64))
         return drawn / drawn.sum() @ read_as
 
 
@@ -132,10 +132,10 @@ def _make_reader(subject: Subject, recipe: dict) -> Reader:
 def train_reader(subject: Subject, report: Callable[[float], None] = lambda share: None, **recipe) -> Reader:
     """Draw heads and train a reader on them; ``recipe`` overrides entries of the subject's.
 
-    The recipe: ``heads`` with ``views`` each at uniform poses to learn from; ``held_out`` heads as frequent as in the
-    data, seen from the front, of which one half calibrates the biases of the attributes and the other half tells what
-    the reader is worth; ``counted`` heads, whose attributes tell the shares of the data; whether the network
-    ``is_residual``, half of the pictures ``is_mirrored``, and the file ``is_half``, of 16-bit floats;
+    The recipe: the train split, ``heads`` with ``views`` each at uniform poses; ``held_out`` heads as frequent as in
+    the data, from the front, one half to calibrate the biases of the attributes and the other half the test split;
+    ``counted`` heads, whose attributes give the shares of the data; whether the network ``is_residual``, half of the
+    pictures ``is_mirrored``, and the file ``is_half``, of 16-bit floats;
     ``attribute_weight`` of the cross entropy of each attribute, beside the loss of the pose; ``epochs``, ``batch`` and
     ``rate`` of the training; the ``seed`` of everything.
     """
@@ -150,11 +150,11 @@ def train_reader(subject: Subject, report: Callable[[float], None] = lambda shar
         reader = _make_reader(subject, recipe)
     poses = poses.flatten(0, 1)
 
-    def loss(seen: Tensor, index: Tensor) -> Tensor:
+    def loss(batch: Tensor, index: Tensor) -> Tensor:
         true_poses = poses[index]
         if recipe["is_mirrored"]:
-            seen, true_poses = _mirrored(seen, true_poses, random)
-        shares, logits = reader(seen)
+            batch, true_poses = _mirrored(batch, true_poses, random)
+        shares, logits = reader(batch)
         attributes = [F.cross_entropy(logits[name], true[index]) for name, true in classes.items()]
         return pose_loss(shares, true_poses) + recipe["attribute_weight"] * sum(attributes)
 
@@ -164,12 +164,12 @@ def train_reader(subject: Subject, report: Callable[[float], None] = lambda shar
     others = subject.draw(numbers, seed, front, lambda share: report(rest + (1.0 - rest) * share))
     is_test = torch.arange(held_out) % 2 == 1
     calibrate(reader, _part(others, ~is_test))
-    _examine(reader, _part(others, is_test), subject, seed)
+    _test_attributes(reader, _part(others, is_test), subject, seed)
     return reader
 
 
 def _mirrored(pictures: Tensor, poses: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mirror half of the pictures, drawn by lot, and their yaw."""
+    """Mirror half of the pictures, chosen at random, and their yaw."""
     side = 1.0 - 2.0 * (torch.rand(len(pictures), generator=random) < 0.5).float()
     flipped = torch.where(side[:, None, None, None] < 0, pictures.flip(3), pictures)
     return flipped, poses * torch.stack([side, torch.ones_like(side)], dim=1)
@@ -200,10 +200,10 @@ def _part(drawn: Drawn, chosen: Tensor) -> Drawn:
 
 @torch.no_grad()
 def calibrate(reader: Reader, drawn: Drawn) -> None:
-    """Shift the biases of the attributes until each class is read as often as it is there.
+    """Shift the biases of the attributes until each class is read as often as it occurs.
 
-    A class that is rarer in the data than among the heads that were learned from would be read too often, and one that
-    is hard to see too seldom.
+    A class that is rarer in the data than in the train split would be read too often, and one that is hard to recognise
+    too seldom.
 
     Args:
         reader: Its biases change.
@@ -224,12 +224,12 @@ def calibrate(reader: Reader, drawn: Drawn) -> None:
         head.bias += best[1]
 
 
-def _examine(reader: Reader, drawn: Drawn, subject: Subject, seed: int) -> None:
-    """Record what the reader makes of heads that it has not learned from, and how frequent classes are in the data."""
+def _test_attributes(reader: Reader, drawn: Drawn, subject: Subject, seed: int) -> None:
+    """Record the reader's confusion on the test split, and how frequent classes are in the data."""
     counts = subject.count_classes(subject.recipe["counted"], seed)
     for name, read in reader.classes(drawn.pictures).items():
         size = len(counts[name])
         pairs = torch.bincount(drawn.classes[name] * size + read, minlength=size * size)
         reader.confusion.get_buffer(name).copy_(pairs.view(size, size))
         reader.drawn.get_buffer(name).copy_(counts[name])
-        log.info("%s is read rightly off %.1f %% of unseen pictures", name, 100.0 * reader.accuracy(name))
+        log.info("%s: accuracy %.1f %% on the test split", name, 100.0 * reader.accuracy(name))

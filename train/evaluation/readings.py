@@ -1,4 +1,4 @@
-"""Metrics of a subject: what its reader reads in generated pictures, and how far its features are from the data's.
+"""Metrics of a subject: what its reader estimates in generated pictures, and distances to the data on its features.
 
 Shapes: N pictures, C features, K classes.
 """
@@ -28,27 +28,27 @@ NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991
 SIMULATIONS = 1000
 
 
-def r_squared(true: Tensor, seen: Tensor) -> float:
-    """Return 1 − Σ(seen − true)² / Σ(true − mean)²; negative for answers that are worse than the mean.
+def r_squared(true: Tensor, estimated: Tensor) -> float:
+    """Return 1 − Σ(estimated − true)² / Σ(true − mean)²; negative for estimates that are worse than the mean.
 
     It is 0 where the truth does not vary.
     """
-    true, seen = true.double(), seen.double()
+    true, estimated = true.double(), estimated.double()
     total = (true - true.mean()).square().sum()
-    return float(1.0 - (seen - true).square().sum() / total) if total > 0 else 0.0
+    return float(1.0 - (estimated - true).square().sum() / total) if total > 0 else 0.0
 
 
-def correlation(true: Tensor, seen: Tensor) -> float:
+def correlation(true: Tensor, estimated: Tensor) -> float:
     """Return Pearson's correlation; 0 where one of the two does not vary."""
-    true, seen = true.double() - true.double().mean(), seen.double() - seen.double().mean()
-    scale = true.norm() * seen.norm()
-    return float((true * seen).sum() / scale) if scale > 0 else 0.0
+    true, estimated = true.double() - true.double().mean(), estimated.double() - estimated.double().mean()
+    scale = true.norm() * estimated.norm()
+    return float((true * estimated).sum() / scale) if scale > 0 else 0.0
 
 
 @metric(
     "pose",
-    Quantity("yaw_r2", "yaw: seen against requested, R²", "", "higher", "reference_yaw_r2"),
-    Quantity("pitch_r2", "pitch: seen against requested, R²", "", "higher", "reference_pitch_r2"),
+    Quantity("yaw_r2", "yaw: estimated against requested, R²", "", "higher", "reference_yaw_r2"),
+    Quantity("pitch_r2", "pitch: estimated against requested, R²", "", "higher", "reference_pitch_r2"),
     Quantity("yaw_error_deg", "yaw: mean error", "degrees", "lower", "reference_yaw_error_deg"),
     Quantity("pitch_error_deg", "pitch: mean error", "degrees", "lower", "reference_pitch_error_deg"),
     needs=("subject",),
@@ -56,9 +56,9 @@ def correlation(true: Tensor, seen: Tensor) -> float:
 def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Does the head turn as requested? One view per seed, evenly over ±30° of yaw and ±15° of pitch.
 
-    A negative correlation is a head that turns the wrong way. The reference is what the reader itself reaches on
-    drawn heads with the same poses; ``data_…`` what it reaches on the data with the data's own poses, as far as they
-    lie within the range it has learned.
+    A negative correlation is a head that turns the wrong way. The reference is what the reader reaches on drawn heads
+    with the same poses; ``data_…`` what it reaches on the data with the data's own poses, as far as they lie within the
+    range of its train split.
     """
     reader = context.reader
     poses = uniform_poses(len(seeds))
@@ -80,10 +80,10 @@ def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Con
     return result
 
 
-def _pose_errors(prefix: str, true: Tensor, seen: Tensor) -> dict[str, float]:
+def _pose_errors(prefix: str, true: Tensor, estimated: Tensor) -> dict[str, float]:
     result = {}
     for column, name in enumerate(("yaw", "pitch")):
-        asked, found = true[:, column], seen[:, column]
+        asked, found = true[:, column], estimated[:, column]
         result[f"{prefix}{name}_r2"] = r_squared(asked, found)
         result[f"{prefix}{name}_correlation"] = correlation(asked, found)
         result[f"{prefix}{name}_error_deg"] = math.degrees(float((found - asked).abs().mean()))
@@ -102,8 +102,8 @@ def shares(model: Generator, seeds: Sequence[int], truncation: float, context: C
     """Are the kinds of heads as frequent as in the data? Frontal views, total variation (TV) by attribute.
 
     TV is half of Σ |share − share in the data|, the share of heads that would have to change. Both shares are as the
-    subject's reader reads them; ``…_accuracy`` tells how often it is right. A sample of the data itself has no TV of
-    0: the reference is the mean TV of as many heads as there are seeds, drawn by lot from the shares of the data.
+    subject's reader reads them; ``…_accuracy`` is its accuracy. A sample of the data itself has no TV of 0: the
+    reference is the mean TV of as many heads as there are seeds, sampled from the shares of the data.
     """
     reader = context.reader
     read = reader.classes(context.views(model, seeds, truncation).pictures)
@@ -133,11 +133,11 @@ def sampled_variation(shares: Tensor, count: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class ReaderFeatures:
-    """What the reader sees.
+    """Features of the reader.
 
     Attributes:
-        generated: In the model's pictures. ``(N, C)``.
-        real: In each of the two sets of the data that ``Samples`` names.
+        generated: Of the model's pictures. ``(N, C)``.
+        real: Of each of the two sets of the data that ``Samples`` names.
     """
 
     generated: np.ndarray
@@ -145,20 +145,20 @@ class ReaderFeatures:
 
 
 @torch.no_grad()
-def read_samples(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> ReaderFeatures:
-    """Read the pictures of ``draw_samples``; kept for the next metric."""
+def reader_features(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> ReaderFeatures:
+    """Return features of the pictures of ``draw_samples``; kept for the next metric."""
     samples, kind = draw_samples(model, seeds, truncation, context), context.pictures_of(model)
 
-    def features(pictures: Tensor) -> np.ndarray:
+    def features_of(pictures: Tensor) -> np.ndarray:
         return context.reader.features(to_reader_size(pictures)).numpy()
 
-    def read() -> ReaderFeatures:
-        generated = [features(chunk.float() / 127.5 - 1.0) for chunk in samples.generated.split(CHUNK)]
-        real = (np.concatenate([features(context.real(chunk, kind)) for chunk in half.split(CHUNK)])
+    def compute() -> ReaderFeatures:
+        generated = [features_of(chunk.float() / 127.5 - 1.0) for chunk in samples.generated.split(CHUNK)]
+        real = (np.concatenate([features_of(context.real(chunk, kind)) for chunk in half.split(CHUNK)])
                 for half in samples.real_index)  # fmt: skip
         return ReaderFeatures(np.concatenate(generated), tuple(real))
 
-    return context.kept("reader features", (model, tuple(seeds), truncation), read)
+    return context.cached("reader features", (model, tuple(seeds), truncation), compute)
 
 
 @metric(
@@ -173,12 +173,12 @@ def reader_frechet(model: Generator, seeds: Sequence[int], truncation: float, co
     can be expected to beat, is the distance between two halves of the data that share no picture, each of at most as
     many as there are seeds.
     """
-    seen = read_samples(model, seeds, truncation, context)
+    features = reader_features(model, seeds, truncation, context)
     return {
         "count": len(seeds),
-        "data_count": len(seen.real[0]),
-        "distance": frechet_distance(seen.generated, seen.real[0]),
-        "reference_distance": frechet_distance(*seen.real),
+        "data_count": len(features.real[0]),
+        "distance": frechet_distance(features.generated, features.real[0]),
+        "reference_distance": frechet_distance(*features.real),
     }
 
 
@@ -189,12 +189,12 @@ def reader_frechet(model: Generator, seeds: Sequence[int], truncation: float, co
 )
 def reader_kid(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """The unbiased kernel distance of KID (arXiv 1801.01401) on the reader's features, divided by their mean square."""
-    seen = read_samples(model, seeds, truncation, context)
-    scale = np.sqrt(np.square(seen.real[1]).mean())  # one for all: some features hardly vary
+    features = reader_features(model, seeds, truncation, context)
+    scale = np.sqrt(np.square(features.real[1]).mean())  # one for all: some features hardly vary
     return {
         "count": len(seeds),
-        "distance": 1000.0 * kernel_distance(seen.generated / scale, seen.real[0] / scale),
-        "reference_distance": 1000.0 * kernel_distance(seen.real[1] / scale, seen.real[0] / scale),
+        "distance": 1000.0 * kernel_distance(features.generated / scale, features.real[0] / scale),
+        "reference_distance": 1000.0 * kernel_distance(features.real[1] / scale, features.real[0] / scale),
     }
 
 
@@ -212,10 +212,10 @@ def recall_and_precision(
     Within reach is nearer than some picture of the other set is to its third neighbour there, in the reader's
     features. The reference compares two halves of the data.
     """
-    seen = read_samples(model, seeds, truncation, context)
+    features = reader_features(model, seeds, truncation, context)
     return {
         "count": len(seeds),
-        "recall": recall(seen.real[0], seen.generated, NEIGHBOURS),
-        "precision": recall(seen.generated, seen.real[0], NEIGHBOURS),
-        "reference_recall": recall(seen.real[0], seen.real[1], NEIGHBOURS),
+        "recall": recall(features.real[0], features.generated, NEIGHBOURS),
+        "precision": recall(features.generated, features.real[0], NEIGHBOURS),
+        "reference_recall": recall(features.real[0], features.real[1], NEIGHBOURS),
     }

@@ -1,4 +1,4 @@
-"""Drawn heads to hold results against, from the front and turned; kept on disk where drawing them takes minutes.
+"""Drawn heads to compare results with, from the front and turned; kept on disk where drawing them takes minutes.
 
 Shapes: N heads.
 """
@@ -27,7 +27,7 @@ BLOCK = 25  # heads in a file
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """Heads that neither a reader nor a data set has seen.
+    """Heads of a seed that no reader and no data set uses.
 
     Attributes:
         front: Pictures from the front, in [−1, 1]. ``(N, 3, 64, 64)``.
@@ -55,7 +55,7 @@ def uniform_poses(count: int, yaw_range: float = YAW_RANGE, pitch_range: float =
 def draw_references(
     subject: Subject, count: int, report: Callable[[float], None] = lambda share: None
 ) -> References:
-    """Draw the first so many reference heads of a subject, or find them kept by an earlier evaluation.
+    """Draw the first so many reference heads of a subject, or load what an earlier evaluation has kept.
 
     Args:
         subject: Whose heads; they are kept where it has ``sources``, and drawn anew when these change.

@@ -1,7 +1,7 @@
 """The registry of metrics: what each is called, what it needs and which of its numbers a table shows.
 
 Each metric is a function of (model, seeds, truncation, context) that returns plain numbers, counts among them. Most
-are general. A metric that needs a subject reads pictures with the subject's reader, or holds them against what is drawn
+are general. A metric that needs a subject reads pictures with the subject's reader, or compares them with what is drawn
 of the subject, and is refused for any other data.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from train.evaluation.registry import METRICS, NETWORKS, NUM_SEEDS, Metric, Quan
 from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import Context, Options
 
-FORMAT = 2
+FORMAT = 3
 MODULES = (geometry, consistency, appearance, distributions, fid, readings)
 # in the order of the table; that of the registry depends on what was imported first
 NAMES = tuple(name for module in MODULES for name, each in METRICS.items() if each.module == module.__name__)
@@ -40,14 +41,13 @@ def evaluate(
     Args:
         model: Generator; one that was loaded with ``from_pretrained`` has its file's hash in the report.
         data: Pictures of the data set, for what is measured on them too.
-        metrics: Names of ``METRICS``; None takes all that can be measured with this data and subject, but none that
-            needs a network whose weights are not part of the project.
+        metrics: Names of ``METRICS``; None takes those of ``default_metrics``.
         num_seeds: Seeds 0 to ``num_seeds`` − 1; the next repeat takes the next so many. None: as many as each metric
-            has by default, 500 or 1,000.
+            has by default.
         truncation: In [0, 1]; 1 is none.
         progress: Called with a metric's name and the share of it that is done, in [0, 1].
         repeats: How often, with other seeds each; the report holds means, and standard deviations as ``spread``.
-        options: How the model is looked at, and which subject it shows.
+        options: How the model is evaluated, and which subject it shows.
 
     Returns:
         A report that fits JSON; the same model gives the same report.
@@ -56,50 +56,46 @@ def evaluate(
         ValueError: An unknown metric, or one that needs data, a subject, a background or a network that is not there;
             fewer than 2 seeds; a truncation out of range; data of another subject than asked for.
     """
-    asked = NUM_SEEDS if num_seeds is None else num_seeds
-    for name, value, least in (("num_seeds", asked, 2), ("repeats", repeats, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} is {value!r}, expected an integer of at least {least}")
-    if not 0.0 <= truncation <= 1.0:
-        raise ValueError(f"truncation is {truncation!r}, expected a number in [0, 1]")
-    progress = progress or (lambda name, share: None)
+    _check_numbers(NUM_SEEDS if num_seeds is None else num_seeds, repeats, truncation)
     context = Context(data, options)
     names = _chosen(metrics, context)
-    # before hours of the others, where one is missing
+    # a network that is missing is an error now, not after hours of other metrics
     needed = {need for name in names for need in METRICS[name].needs}
     networks = {name: getattr(context, name).identity for name in NETWORKS if name in needed}
     about = _about_model(model)  # now: a run may write another model there meanwhile
     counts = {name: num_seeds or METRICS[name].num_seeds for name in names}
-    rounds = []
-    for repeat in range(repeats):
-        results = {}
-        for name, count in counts.items():
-            context.report = partial(progress, name)
-            seeds = range(repeat * count, (repeat + 1) * count)
-            results[name] = METRICS[name].measure(model, seeds, truncation, context)
-        rounds.append(results)
-    usual = min(counts.values(), default=NUM_SEEDS)
+    rounds = [_measure_round(model, context, counts, repeat, truncation, progress) for repeat in range(repeats)]
+    deviation = partial(np.std, ddof=1)
     return {
         "format": FORMAT,
         "model": about,
         "subject": context.subject.name if context.subject else None,
-        "seeds": f"0-{repeats * usual - 1}",
-        "num_seeds": usual,
-        "other_seeds": {name: f"0-{repeats * count - 1}" for name, count in counts.items() if count != usual},
-        "repeats": repeats,
+        **_about_seeds(counts, repeats),
         "truncation": truncation,
         "pictures": context.pictures_of(model),
         "networks": networks,
         "inception": {"size": inception.SIZE, "resize": options.resize} if "inception" in networks else None,
         "metrics": {name: _over_rounds(rounds, name, np.mean) for name in names},
-        "spread": {name: _over_rounds(rounds, name, partial(np.std, ddof=1)) for name in names} if repeats > 1 else {},
+        "spread": {name: _over_rounds(rounds, name, deviation) for name in names} if repeats > 1 else {},
     }
 
 
 def default_metrics(context: Context) -> list[str]:
     """Return all metrics that this data and subject allow, but none that needs a network whose weights are not ours."""
-    each_of = [METRICS[name] for name in NAMES]
-    return [each.name for each in each_of if not each.needs_network and not _what_is_missing(each, context)]
+    return [name for name in fitting_metrics(context) if not METRICS[name].needs_network]
+
+
+def fitting_metrics(context: Context) -> list[str]:
+    """Return all metrics that this data and subject allow."""
+    return [name for name in NAMES if not _what_is_missing(METRICS[name], context)]
+
+
+def _check_numbers(num_seeds: int, repeats: int, truncation: float) -> None:
+    for name, value, least in (("num_seeds", num_seeds, 2), ("repeats", repeats, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is {value!r}, expected an integer of at least {least}")
+    if not 0.0 <= truncation <= 1.0:
+        raise ValueError(f"truncation is {truncation!r}, expected a number in [0, 1]")
 
 
 def _chosen(metrics: list[str] | None, context: Context) -> list[str]:
@@ -111,21 +107,53 @@ def _chosen(metrics: list[str] | None, context: Context) -> list[str]:
             raise ValueError(f"unknown metric {name!r}, expected of {', '.join(NAMES)}")
         missing = _what_is_missing(METRICS[name], context)
         if missing:
-            raise ValueError(f"the metric {name} {missing}")
+            raise ValueError(f"the metric {name} {missing}; metrics that fit: {', '.join(fitting_metrics(context))}")
     return list(dict.fromkeys(metrics))
 
 
 def _what_is_missing(metric: Metric, context: Context) -> str:
-    """Say what a metric needs that is not there, as the rest of a sentence; empty where all is there."""
-    subjects = ", ".join(SUBJECTS)
+    """Say what a metric needs that is not there, as the middle of a sentence; empty where all is there."""
+    titles = " or ".join(subject.title for subject in SUBJECTS.values())
+    name = context.data.name or "the data" if context.data is not None else "the data"
     if "data" in metric.needs and context.data is None:
         return "compares with the data, expected some (--data)"
     if "subject" in metric.needs and context.subject is None:
-        titles = " or ".join(subject.title for subject in SUBJECTS.values())
-        return f"is only for {titles}, expected data that was drawn as such, or one of {subjects} with --subject"
+        if context.data is None:
+            return f"is only for {titles}, expected their data (--data) or one of {', '.join(SUBJECTS)} with --subject"
+        return f"is only for {titles}, and {name} was not drawn as either (--subject says so where it was)"
     if "background" in metric.needs and context.background is None:
-        return f"needs pictures on one plain background, expected data with such, or one of {subjects} with --subject"
+        if context.data is None:
+            return f"needs pictures on one plain background, expected data (--data) or --subject for {titles}"
+        return f"needs pictures on one plain background, which those of {name} do not have"
     return ""
+
+
+def _measure_round(
+    model: Generator,
+    context: Context,
+    counts: Mapping[str, int],
+    repeat: int,
+    truncation: float,
+    progress: Callable[[str, float], None] | None,
+) -> dict[str, dict]:
+    """Measure every metric on its seeds of one round; ``counts`` is the number of seeds by metric."""
+    results = {}
+    for name, count in counts.items():
+        context.report = partial(progress, name) if progress is not None else lambda share: None
+        seeds = range(repeat * count, (repeat + 1) * count)
+        results[name] = METRICS[name].measure(model, seeds, truncation, context)
+    return results
+
+
+def _about_seeds(counts: Mapping[str, int], repeats: int) -> dict:
+    """Return the entries that say which seeds most metrics took, and which took others."""
+    usual = Counter(counts.values()).most_common(1)[0][0] if counts else NUM_SEEDS
+    return {
+        "seeds": f"0-{repeats * usual - 1}",
+        "num_seeds": usual,
+        "other_seeds": {name: f"0-{repeats * count - 1}" for name, count in counts.items() if count != usual},
+        "repeats": repeats,
+    }
 
 
 def _over_rounds(rounds: list[dict], metric: str, summary: Callable) -> dict:
@@ -214,7 +242,7 @@ def compare(reports: Mapping[float, dict], metrics: Sequence[str] | None = None)
 
 def _about_networks(report: dict) -> str:
     text, how = "".join(f" {name}: {identity}." for name, identity in report["networks"].items()), report["inception"]
-    return f"{text} Inception saw them resized to {how['size']}×{how['size']} ({how['resize']})." if how else text
+    return f"{text} Inception got them resized to {how['size']}×{how['size']} ({how['resize']})." if how else text
 
 
 def _show(quantity: Quantity, value: float | None) -> str:

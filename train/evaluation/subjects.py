@@ -1,7 +1,7 @@
 """Subjects: what the drawn data sets show, and how to draw more of it than any data set has.
 
 A subject is what metrics of it need: attributes with their classes, a background, and new heads from any side with
-depth and attributes. Its reader learns from some of these heads, and results are held against others.
+depth and attributes. Its reader is trained on some of these heads, and results are compared with others.
 
 Shapes: N heads, V views of each, K classes.
 """
@@ -21,13 +21,13 @@ from train.data.people import identity
 from train.networks.pose_reader import POSE_RECIPE, RESOLUTION
 
 DATA = Path(__file__).parents[1] / "data"
-REFERENCE_SEED = 20_240_602  # heads to hold results against; neither a reader nor a data set has seen them
+REFERENCE_SEED = 20_240_602  # of the heads that results are compared with; no reader and no data set uses it
 Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """What can be read of a head beside its pose.
+    """What a reader estimates of a head beside its pose.
 
     Attributes:
         name: Its key in a report.
@@ -114,7 +114,7 @@ HAIR_STYLES = (
     "fringe_long", "bun", "pixie", "puffs", "pigtails", "spacebuns",
 )  # fmt: skip
 SKIN_TONES = ("lightest", "light", "medium", "dark", "darkest")  # fifths of the range of tones
-RARE_SHARE = 0.2  # of glasses and of hats among the heads that a reader learns from
+RARE_SHARE = 0.2  # of glasses and of hats in a reader's train split
 PEOPLE_ATTRIBUTES = (
     Attribute("hair_style", "hair style", HAIR_STYLES),
     Attribute("beard", "beard", ("none", *identity.BEARDS)),

@@ -1,7 +1,7 @@
-"""What metrics look at: pictures that a model draws, the level set behind them, and what they are held against.
+"""What metrics share: pictures that a model generates, the level set behind them, and what they are compared with.
 
-What the geometry is, is asked of the field itself, along dense rays or on a grid, never of the volume rendering that is
-being judged.
+The geometry is measured on the field itself, along dense rays or on a grid, never on the volume rendering, which is
+under test.
 
 Shapes: N seeds, H W thumbnail, S samples of a ray.
 """
@@ -38,15 +38,15 @@ PICTURES = ("image", "thumbnail")
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is looked at.
+    """How a model is evaluated.
 
     Attributes:
         subject: Of ``SUBJECTS``; None takes the one that the data says it shows, if it says so.
-        pictures: Of ``PICTURES``: what of the model is judged, and of the data it is held against. ``"image"`` is the
-            decoder's image, and the thumbnail of a model that has none.
-        reader: Where the subject's reader is kept, trained and written where absent; None takes the shipped one.
+        pictures: Of ``PICTURES``: which pictures of the model are evaluated, and which of the data they are compared
+            with. ``"image"`` is the decoder's image, and the thumbnail of a model without a decoder.
+        reader: File of the subject's reader, trained and written where absent; None takes the shipped one.
         inception: TorchScript file of the Inception network; None takes torch-fidelity's, which downloads it.
-        resize: Of ``RESIZE_FILTERS``, by which pictures get the size at which the Inception network sees them.
+        resize: Of ``RESIZE_FILTERS``, by which pictures get the input size of the Inception network.
         mobilenet: Weights of MobileNetV2; None takes those of the package that brings them.
         device: Where these networks compute.
     """
@@ -70,7 +70,7 @@ class Views:
     """One frontal view per seed.
 
     Attributes:
-        pictures: Colour in [−1, 1], of the kind that is judged, averaged down. ``(N, 3, 64, 64)``.
+        pictures: Colour in [−1, 1], of the kind that is evaluated, averaged down. ``(N, 3, 64, 64)``.
         alpha: Coverage by the volume rendering, in [0, 1]. ``(N, H, W)``.
         depth: z-depth of the level set, world units; NaN where a ray misses it. ``(N, H, W)``.
     """
@@ -82,29 +82,28 @@ class Views:
 
 @dataclass(eq=False)
 class Context:
-    """What metrics share within one evaluation; everything is made when it is first asked for.
+    """What metrics share within one evaluation; everything is computed at its first use.
 
     Args:
-        data: The pictures the model learned from, with poses where they have them; None: there are none.
-        options: How the model is looked at.
+        data: The pictures the model was trained on, with poses where they have them; None: there are none.
+        options: How the model is evaluated.
         report: Called with the share of the running metric that is done, in [0, 1].
 
     Raises:
-        ValueError: The data says that it shows another subject.
+        ValueError: The data says that it shows another subject, or has another background than the subject.
     """
 
     data: ImageSet | None = None
     options: Options = Options()
     report: Callable[[float], None] = lambda share: None  # noqa: E731
     subject: Subject | None = field(init=False)
-    _kept: dict[str, tuple[Any, Any]] = field(init=False, default_factory=dict)
+    _cache: dict[str, tuple[Any, Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        shown = self.data.subject if self.data is not None else None
-        name = self.options.subject or shown
-        if shown and name != shown:
-            raise ValueError(f"subject is {name!r}, but the data shows {shown!r}")
-        self.subject = SUBJECTS[name] if name else None
+        asked, drawn_as = self.options.subject, self.data.subject if self.data is not None else ""
+        if asked and self.data is not None:
+            _check_subject(SUBJECTS[asked], self.data)
+        self.subject = SUBJECTS[asked or drawn_as] if asked or drawn_as else None
 
     @cached_property
     def reader(self) -> Reader:
@@ -125,30 +124,30 @@ class Context:
             return torch.tensor(self.subject.background)
         return plain_background(self.data) if self.data is not None else None
 
-    def kept(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
+    def cached(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
         """Return what was made under a name for the same key, or make it and keep it instead of the last."""
-        if name not in self._kept or self._kept[name][0] != key:
-            self._kept[name] = (key, make())
-        return self._kept[name][1]
+        if name not in self._cache or self._cache[name][0] != key:
+            self._cache[name] = (key, make())
+        return self._cache[name][1]
 
     def pictures_of(self, model: Generator) -> str:
-        """Return which of ``PICTURES`` of a model is judged."""
+        """Return which of ``PICTURES`` of a model is evaluated."""
         return self.options.pictures if model.config.has_decoder else "thumbnail"
 
     def real(self, index: Tensor, pictures: str) -> Tensor:
-        """Return pictures of the data, of the kind that is judged, in [−1, 1]. ``(N, 3, R, R)``."""
+        """Return pictures of the data, of the kind that is evaluated, in [−1, 1]. ``(N, 3, R, R)``."""
         if pictures == "image":
             return self.data.image_batch(index)
         return self.data.thumbnail_batch(index, self.data.thumbnails.shape[-1], 3)
 
     def references(self, count: int) -> References | None:
-        """Draw heads of the subject to hold results against; None without a subject."""
+        """Draw heads of the subject to compare results with; None without a subject."""
         if self.subject is None:
             return None
-        return self.kept("references", count, lambda: draw_references(self.subject, count, self.report))
+        return self.cached("references", count, lambda: draw_references(self.subject, count, self.report))
 
     def reference_pictures(self, count: int) -> Tensor | None:
-        """Return pictures of the subject, else some of the data, to hold frontal views against. ``(N, 3, 64, 64)``."""
+        """Return pictures of the subject, else some of the data, to compare frontal views with. ``(N, 3, 64, 64)``."""
         if self.subject is not None:
             return self.references(count).front
         if self.data is None:
@@ -158,9 +157,9 @@ class Context:
         return to_reader_size(self.data.thumbnail_batch(order[:count].sort().values, resolution, 3))
 
     def views(self, model: Generator, seeds: Sequence[int], truncation: float) -> Views:
-        """Look at each seed from the front."""
+        """Render each seed from the front."""
 
-        def look() -> Views:
+        def render() -> Views:
             rows, camera = [], Camera.from_angles(0.0, 0.0)
             for index, seed in enumerate(seeds):
                 w = model.mapping(latent(model, seed), truncation)
@@ -169,7 +168,25 @@ class Context:
                 self.report((index + 1) / len(seeds))
             return Views(*(torch.cat(column) for column in zip(*rows)))
 
-        return self.kept("views", (model, tuple(seeds), truncation), look)
+        return self.cached("views", (model, tuple(seeds), truncation), render)
+
+
+def _check_subject(subject: Subject, data: ImageSet) -> None:
+    """Raise ValueError where the data was drawn as another subject, or has another background than this one."""
+    if data.subject == subject.name:
+        return
+    colour = data.border_colour()
+    if data.subject:
+        difference = f"shows {data.subject!r}"
+    elif (colour - torch.tensor(subject.background)).abs().max() > MIN_DIFFERENCE:
+        found, expected = (", ".join(f"{x:.2f}" for x in each) for each in (colour.tolist(), subject.background))
+        difference = f"has the background ({found}), expected ({expected})"
+    else:
+        return
+    raise ValueError(
+        f"subject is {subject.name!r}, but {data.name or 'the data'} {difference}: metrics of {subject.title} do not "
+        "fit it, leave --subject out for those that do"
+    )
 
 
 def plain_background(data: ImageSet) -> Tensor | None:
@@ -212,7 +229,7 @@ def draw_full(
 def draw(
     model: Generator, w: Tensor, camera: Camera, truncation: float, pictures: str = "image"
 ) -> tuple[Tensor, Tensor]:
-    """Generate one picture as a reader sees it: as ``draw_full``, the picture averaged down. ``(1, 3, 64, 64)``."""
+    """Generate one picture of a reader's input size: as ``draw_full``, averaged down. ``(1, 3, 64, 64)``."""
     picture, alpha = draw_full(model, w, camera, truncation, pictures)
     return to_reader_size(picture), alpha
 
@@ -230,7 +247,7 @@ def draw_from_prior(
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Pictures of the model, and which of the data they are held against.
+    """Pictures of the model, and which of the data they are compared with.
 
     Attributes:
         generated: One per seed, poses from the model's prior, at full size, 8 bits. ``(N, 3, R, R)``.
@@ -260,7 +277,7 @@ def draw_samples(model: Generator, seeds: Sequence[int], truncation: float, cont
         count = min(len(seeds), len(order) // 2)
         return Samples(torch.cat(pictures), (order[:count], order[count : 2 * count]))
 
-    return context.kept("samples", (model, tuple(seeds), truncation), make)
+    return context.cached("samples", (model, tuple(seeds), truncation), make)
 
 
 def check_data(context: Context) -> None:
@@ -296,7 +313,7 @@ def level_set_depth(model: Generator, w: Tensor, camera: Camera, num_samples: in
     first = inside.to(torch.uint8).argmax(dim=-1, keepdim=True)  # (1, H, W, 1)
     before = (first - 1).clamp(min=0)
     here, there = sdf.gather(-1, first), sdf.gather(-1, before)
-    # linear between the samples on both sides of the surface; at the ball's skin the first sample inside stands
+    # linear between the samples on both sides of the surface; at the ball's surface the first sample inside counts
     enters = (there > 0) & in_ball.gather(-1, before)
     back = torch.where(enters, here / (here - there), torch.zeros_like(here)) * spacing
     found = (depth[first] - back).squeeze(-1)

@@ -146,44 +146,6 @@ class ResidualDownBlock(nn.Module):
         return (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
 
 
-class PatchDiscriminator(nn.Module):
-    """Every place of an image by itself, as far as a few convolutions see (PatchGAN, arXiv 1611.07004).
-
-    Where shapes are right already and only lines, edges and highlights are not, it learns from fewer pictures, and in
-    less time, than one that gives a single answer.
-
-    Args:
-        resolution: Height and width of the image.
-        channels: At half of it, a quarter, ..., multiples of 8; three see 38 pixels. None takes 32, 64 and 128.
-    """
-
-    def __init__(self, resolution: int = 1024, channels: tuple[int, ...] | None = None) -> None:
-        super().__init__()
-        channels = (32, 64, 128) if channels is None else channels
-        if resolution < 4 << len(channels):
-            raise ValueError(f"{len(channels)} channel counts reach below 4×4 from {resolution}")
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(SLOPE))
-            for a, b in zip((3, *channels), channels)
-        )
-        self.head = nn.Conv2d(channels[-1], 1, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Judge images in [−1, 1], ``(B, 3, R, R)``; return a logit for each place, ``(B, P)``."""
-        return self.conclude(self.look(x)[-1])
-
-    def look(self, x: Tensor) -> list[Tensor]:
-        """Return the maps after each block, of half the size each, of images in [−1, 1]."""
-        maps = [x]
-        for block in self.blocks:
-            maps.append(block(maps[-1]))
-        return maps[1:]
-
-    def conclude(self, last: Tensor) -> Tensor:
-        """Return a logit for each place of the last map, ``(B, P)``."""
-        return self.head(last).flatten(1)
-
-
 class ImageDiscriminator(nn.Module):
     """Real or generated: the discriminator of stage 2 (StyleGAN2's, arXiv 1912.04958).
 
@@ -208,18 +170,9 @@ class ImageDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge images in [−1, 1], ``(B, 3, R, R)``; return logits ``(B, 1)``."""
-        return self.conclude(self.look(x)[-1])
-
-    def look(self, x: Tensor) -> list[Tensor]:
-        """Return the maps after each block, of half the size each, of images in [−1, 1]."""
-        x, maps = self.from_rgb(image_layout(x)), []
+        x = self.from_rgb(image_layout(x))
         for block in self.blocks:
             x = block(x)
-            maps.append(x)
-        return maps
-
-    def conclude(self, last: Tensor) -> Tensor:
-        """Return one logit for each image, ``(B, 1)``."""
-        x = self.final_conv(minibatch_std(last)).flatten(1)
+        x = self.final_conv(minibatch_std(x)).flatten(1)
         x = F.linear(x, self.linear1.weight * self.linear1.weight_scale)
         return self.linear2(biased_leaky_relu(x, self.linear1.bias))

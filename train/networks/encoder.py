@@ -22,7 +22,8 @@ from train.data.images import ImageSet
 from train.networks.discriminators import with_coordinates
 
 ENCODER_RESOLUTION = 128  # pixels that it sees of a picture in each direction, at most
-ENCODER_WARM_UP = 200  # steps over which its learning rate rises; at full rate at once its codes run away
+ENCODER_LEARNING_RATE = 1e-3
+ENCODER_WARM_UP = 200  # steps over which the learning rate rises; at full rate at once its codes run away
 CHANNELS = (32, 64, 128, 256, 256)
 WIDTH = 512  # between the last map and the code
 ENCODED_AT_ONCE = 200  # pictures

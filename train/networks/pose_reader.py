@@ -20,7 +20,7 @@ RESOLUTION = 64
 MAX_YAW, MAX_PITCH = math.radians(35.0), math.radians(20.0)
 CHUNK = 100
 POSE_RECIPE = {"epochs": 12, "batch": 50, "rate": 3e-3}
-HELD_OUT = 10  # every so many pictures one is kept for the exam
+HELD_OUT = 10  # every so many pictures one is kept for testing
 FEWEST = 2 * POSE_RECIPE["batch"]
 MOST = 10_000  # pictures; more take memory and minutes, and teach little more
 
@@ -102,7 +102,7 @@ def learn(
     Args:
         reader: What learns; in evaluation mode afterwards.
         pictures: In [−1, 1], or 8 bits, which take a quarter of the memory. ``(N, 3, 64, 64)``.
-        loss: Function of worn pictures and their numbers in ``pictures``.
+        loss: Function of degraded pictures and their numbers in ``pictures``.
         recipe: ``epochs``, ``batch`` and ``rate``.
         random: Where randomness comes from.
         report: Called with the share that is done, in [0, 1].
@@ -118,7 +118,7 @@ def learn(
         for index in order.split(batch_size)[: len(pictures) // batch_size]:
             batch = pictures[index]
             batch = batch / 127.5 - 1.0 if batch.dtype == torch.uint8 else batch
-            value = loss(_worn(batch, random), index)
+            value = loss(_degrade(batch, random), index)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
@@ -138,7 +138,7 @@ def check_poses(data: ImageSet) -> None:
 
 
 def learn_poses(data: ImageSet, seed: int) -> PoseReader:
-    """Train a reader on the data's own poses; every tenth picture is its exam, which the log tells.
+    """Train a reader on the data's own poses; every tenth picture is kept for testing, which the log tells.
 
     Of more than ``MOST`` pictures, so many are drawn by lot.
 
@@ -156,18 +156,18 @@ def learn_poses(data: ImageSet, seed: int) -> PoseReader:
         chosen = torch.randperm(len(data), generator=random)[:MOST]
     resolution = data.thumbnails.shape[-1]
     pictures = torch.cat([to_reader_size(data.thumbnail_batch(part, resolution, 3)) for part in chosen.split(CHUNK)])
-    is_exam = torch.arange(len(chosen)) % HELD_OUT == 0
-    school, poses = pictures[~is_exam], data.poses[chosen[~is_exam]]
+    is_test = torch.arange(len(chosen)) % HELD_OUT == 0
+    training, poses = pictures[~is_test], data.poses[chosen[~is_test]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = PoseReader()
-    learn(reader, school, lambda seen, index: pose_loss(reader(seen), poses[index]), POSE_RECIPE, random)
-    errors = (reader.angles(pictures[is_exam]) - data.poses[chosen[is_exam]]).abs().mean(dim=0).rad2deg()
+    learn(reader, training, lambda seen, index: pose_loss(reader(seen), poses[index]), POSE_RECIPE, random)
+    errors = (reader.angles(pictures[is_test]) - data.poses[chosen[is_test]]).abs().mean(dim=0).rad2deg()
     log.info("poses are read off unseen pictures to %.1f° of yaw and %.1f° of pitch on average", *errors.tolist())
     return reader
 
 
-def _worn(pictures: Tensor, random: torch.Generator) -> Tensor:
+def _degrade(pictures: Tensor, random: torch.Generator) -> Tensor:
     """Pictures as a generator may draw them: half of them blurred, all a little noisy, brighter or darker."""
     count = pictures.shape[0]
     blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

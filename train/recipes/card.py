@@ -12,7 +12,7 @@ from train.recipes.base import Recipe
 # what of the reports the card shows; the rest stands in metrics.json
 SHOWN = (
     "pose", "surface", "silhouette", "relief", "smoothness", "depth-consistency", "shares", "recall",
-    "mobilenet-frechet", "judge",
+    "mobilenet-frechet", "classifier",
 )  # fmt: skip
 
 

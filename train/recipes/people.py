@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 
 from stylesdf.config import StyleSDFConfig
-from train.config import DecoderConfig, Phase, PolishConfig, PriorConfig, RendererConfig
+from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
 from train.recipes.base import Recipe, Run
 
 LEAST_TRUNCATION = 0.7  # codes are truncated by a ψ between this and 1 in every run
@@ -38,56 +38,41 @@ SHOWN = RendererConfig(
         Phase(resolution=16, steps=3000, batch_size=32, num_samples=24, is_adversarial=False),
         Phase(resolution=32, steps=5000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
     ),
+    game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
+    terms={
+        "reconstruction": 10.0, "divergence": 2e-4, "eikonal": 0.7, "minimal_surface": 0.05, "sphere_anchor": 20.0,
+        "bounds": 10.0,
+    },
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
-    generator_learning_rate=6e-4,
     scalar_learning_rate=1e-3,
-    final_learning_rate=0.05,
-    adam_beta1=0.9,
-    adam_beta2=0.99,
     beta_start=0.015,
     beta_end=0.0016,
-    use_alpha=True,
-    eikonal_weight=0.7,
-    eikonal_points=100,
-    sphere_anchor_weight=20.0,
-    bounds_weight=10.0,
-    reconstruction_weight=10.0,
-    divergence_weight=2e-5,
-    horizontal_flip=False,  # the light comes from one side
-    ema_decay=0.998,
-    discriminator_channels=(24, 40, 64, 96, 128, 128),
-)
+    num_points=100,
+)  # fmt: skip
+
+PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION)
 
 POLISHED = PolishConfig(
     steps=500,
     beta_end=0.0008,
     least_truncation=LEAST_TRUNCATION,
-    solidity_weight=150.0,
-    minimal_surface_weight=0.2,
-    smoothness_weight=0.0,
-    speckle_weight=0.05,
-    colour_weight=20.0,
     num_points=900,
-)
+    terms={
+        "colour": 20.0, "coverage": 10.0, "eikonal": 1.0, "minimal_surface": 0.2, "solidity": 150.0, "speckle": 0.05,
+    },
+)  # fmt: skip
 
-# no discriminator learns: a small one keeps the states small
 DECODED = DecoderConfig(
     steps=4000,
     field_steps=4000,
     batch_size=8,
-    learning_rate=1e-3,
-    adam_beta1=0.5,
-    final_learning_rate=0.03,
-    shown_share=1.0,
-    num_renderings=800,
+    game=GameConfig(learning_rate=1e-3, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
     path_length_weight=0.0,
     mixing_probability=0.0,
-    discriminator_channels=(32, 64, 128),
-    use_patches=True,
-    horizontal_flip=False,
-    ema_decay=0.995,
+    shown_share=1.0,
+    num_renderings=800,
 )
 
 ABOUT = """Stylised heads of people, as an animated film draws them. Nobody depicted exists. The pictures it learned
@@ -96,8 +81,6 @@ and one view each, with hair, eyes, clothes, colours and light of the project's 
 
 LIMITS = """Poses and masks of the drawn pictures were used in training, which the paper does not do. The light is part
 of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
-
-PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION)
 
 SMALL = Recipe(
     name="people",

@@ -19,12 +19,12 @@ def one_signed(window: Sequence[Record]) -> str | None:
     if inside and max(inside) < 1e-4:
         return (
             "nothing is solid any more (share of samples inside: 0): "
-            "lower minimal_surface_weight or the learning rate, or raise sphere_anchor_steps"
+            "lower terms.minimal_surface or the learning rate, or raise terms.sphere_anchor"
         )
     if inside and min(inside) > 0.8:
         return (
             f"everything is solid (share of samples inside: {inside[-1]:.2f}): "
-            "set bounds_weight=10, or lower the learning rate"
+            "set terms.bounds=10, or lower the learning rate"
         )
     return None
 
@@ -35,7 +35,7 @@ def stalled_beta(window: Sequence[Record]) -> str | None:
     if beta and window[0].get("progress", 0.0) > 0.2 and beta[-1] > BETA_CONVERGED and beta[-1] > 0.98 * beta[0]:
         return (
             f"beta stalls at {beta[-1]:.4g} (published models end below {BETA_CONVERGED:g}): "
-            "raise r1_gamma, lower minimal_surface_weight, or set beta_end"
+            "raise r1_gamma, lower terms.minimal_surface, or set beta_end"
         )
     return None
 
@@ -46,7 +46,7 @@ def collapsed_variety(window: Sequence[Record]) -> str | None:
     if variety and max(variety) < 0.02:
         return (
             f"the pictures of a batch hardly differ (deviation {variety[-1]:.3f} in [-1, 1]): "
-            "start again from an earlier state with use_relativistic_loss=true use_r2=true, or a higher r1_gamma"
+            "start again from an earlier state with game.use_relativistic_loss=true, or a higher r1_gamma"
         )
     return None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
-from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
-from train.networks.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
+from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig, Settings
+from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+from train.stages.prior import BATCH_SIZE, WIDTH
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
 HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
@@ -18,8 +19,6 @@ DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of
 POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the pupil's forward and backward, its guide
 SINE = 80  # multiply-adds that a sine costs as much as, on a CPU
 COPIES = 10  # weights, gradients, two moments, average; for both players
-
-Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig
 
 
 def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> dict[str, object]:
@@ -51,7 +50,7 @@ def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> d
 
 
 def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
+    shows_again = "reconstruction" in config.terms
     images, work, held = 0, 0.0, 0.0
     for phase in config.phases:
         points = _points(model, phase.resolution, phase.num_samples)
@@ -59,18 +58,21 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -
         if phase.is_adversarial:
             per_image += FIELD_PASSES * _field(model) * points
             per_image += DISCRIMINATOR_PASSES * _convolutions(config.discriminator_channels, phase.resolution)
-        if config.reconstruction_weight:
+        if shows_again:
             per_image += RECONSTRUCTION_PASSES * _field(model) * points
-        images += phase.steps * phase.batch_size * (phase.is_adversarial + bool(config.reconstruction_weight))
+        images += phase.steps * phase.batch_size * (phase.is_adversarial + shows_again)
         work += phase.steps * phase.batch_size * per_image
         held = max(held, 24 * points * (micro_batch or phase.batch_size))  # the field's own activations go in chunks
+    if not config.is_adversarial:
+        return images, work, held, 0
+    judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
     return images, work, held, sum(parameter.numel() for parameter in judge.parameters())
 
 
 def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    judge = config.discriminator_width * (model.latent_size + 2 * config.discriminator_width)
+    judge = WIDTH * (model.latent_size + 2 * WIDTH)
     per_code = DISCRIMINATOR_PASSES * judge + 3 * 4 * model.latent_size**2
-    return 0, config.steps * config.batch_size * per_code, 0.0, judge
+    return 0, config.steps * BATCH_SIZE * per_code, 0.0, judge
 
 
 def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:
@@ -81,20 +83,17 @@ def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tu
 
 def _decoder_stage(model: StyleSDFConfig, config: DecoderConfig, micro_batch: int) -> tuple[int, float, float, int]:
     size = model.image_resolution
-    if config.use_patches:
-        judge = PatchDiscriminator(size, config.discriminator_channels)
-        judging, channels = _patches(judge, size), judge.blocks[0][0].out_channels // 4  # at a half of the size
-    else:
-        judge = ImageDiscriminator(size, config.discriminator_channels)
-        channels, *_ = counts = judge_channels(judge)
-        judging = _convolutions(counts, size)
-    drawn = 1.0 / config.batch_size / config.exchange_every if config.num_renderings else 1.0
+    drawn = 1.0 / config.batch_size if config.num_renderings else 1.0
     per_image = 2 * drawn * _field(model) * _points(model, model.render_resolution, model.num_samples)
     per_image += DECODER_PASSES * _decoder(model)
-    adversarial = max(0, config.steps - config.field_steps)
-    work = config.batch_size * (config.steps * per_image + adversarial * DISCRIMINATOR_PASSES * judging)
+    work, channels, weights = config.batch_size * config.steps * per_image, 0, 0
+    if config.is_adversarial:
+        judge = ImageDiscriminator(size, config.discriminator_channels)
+        channels, *_ = counts = judge_channels(judge)
+        adversarial = config.batch_size * (config.steps - config.field_steps)
+        work += adversarial * DISCRIMINATOR_PASSES * _convolutions(counts, size)
+        weights = sum(parameter.numel() for parameter in judge.parameters())
     held = 8 * size**2 * (channels + model.decoder_channels[-1]) * (micro_batch or config.batch_size)
-    weights = sum(parameter.numel() for parameter in judge.parameters())
     return config.steps * config.batch_size, work, held, weights
 
 
@@ -119,15 +118,6 @@ def _convolutions(channels: tuple[int, ...], resolution: int) -> float:
     for index in range(max(0, first), len(channels) - 1):
         work += 9 * channels[index] * (channels[index] + channels[index + 1] / 4) * resolution**2
         resolution //= 2
-    return work
-
-
-def _patches(judge: PatchDiscriminator, resolution: int) -> float:
-    """Multiply-adds of a patch discriminator's 4×4 convolutions of stride 2."""
-    work = 0.0
-    for block in judge.blocks:
-        resolution //= 2
-        work += block[0].weight.numel() * resolution**2
     return work
 
 

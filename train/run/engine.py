@@ -61,7 +61,7 @@ class Engine:
         """Context in which convolutions run in the precision that was asked for; without it, in full precision."""
         return self.accelerator.autocast()
 
-    def descend(self, optimizer: torch.optim.Optimizer) -> None:
+    def optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Sum the gradients of all processes, take a step, clear them."""
         self.sum_gradients(optimizer)
         optimizer.step()
@@ -91,16 +91,27 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._shares: dict[str, float] = {}
 
     def add(self, terms: dict[str, Tensor], share: float) -> None:
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + share * value.detach().float()
+            self._shares[name] = self._shares.get(name, 0.0) + share
+
+    def add_variety(self, images: Tensor, share: float) -> None:
+        """Add the mean deviation of a part's images ``(B, C, H, W)`` from each other; a single one has none."""
+        images = images.detach().float()
+        is_single = len(images) == 1
+        value = images.new_zeros(()) if is_single else images.std(dim=0).mean()
+        self.add({"variety": value}, 0.0 if is_single else share)
 
     def result(self, engine: Engine) -> dict[str, float]:
+        """Return every term that some part has."""
         if not self._sums:
             return {}
-        values = engine.total(torch.stack(list(self._sums.values()))).tolist()
-        return dict(zip(self._sums, values))
+        sums = torch.stack(list(self._sums.values()))
+        sums, shares = engine.total(torch.stack([sums, sums.new_tensor(list(self._shares.values()))])).tolist()
+        return {name: value / share for name, value, share in zip(self._sums, sums, shares) if share}
 
 
 def share_of(part: slice, batch_size: int) -> float:

@@ -130,16 +130,21 @@ class ChunkedField:
         while self._chunks:
             chunk = self._chunks.pop()
             out, loss = chunk.kept or self._evaluate(chunk.field, chunk.points, chunk.viewdirs)
-            roots, gradients = [out.sdf, out.rgb], [chunk.sdf.grad, chunk.rgb.grad]
+            arrived = [(out.sdf, chunk.sdf.grad), (out.rgb, chunk.rgb.grad)]
             if loss is not None:
-                roots.append(loss)
-                gradients.append(torch.full_like(loss, self._eikonal_weight))
+                arrived.append((loss, torch.full_like(loss, self._eikonal_weight)))
                 eikonal.append(loss.detach())
-            torch.autograd.backward(roots, gradients)
+            arrived = [pair for pair in arrived if pair[1] is not None]  # no loss may ask for the colour
+            if arrived:
+                torch.autograd.backward(*zip(*arrived))
         if eikonal:
             self.eikonal = torch.stack(eikonal).sum()
-        arrived = [torch.cat([leaf.grad for leaf in leaves]) for leaves in zip(*self._leaves)]
-        torch.autograd.backward(self._matrices, arrived)
+        gradients = [torch.cat([_gradient(leaf) for leaf in leaves]) for leaves in zip(*self._leaves)]
+        torch.autograd.backward(self._matrices, gradients)
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def _with_matrices(field: ConditionedField, matrices: list[Tensor]) -> ConditionedField:

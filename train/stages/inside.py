@@ -10,6 +10,11 @@ from torch import Tensor
 from stylesdf.surface import GRID, REFINEMENT, SurfaceGuide
 
 
+def filled_depths(guides: list[SurfaceGuide], points: Tensor) -> Tensor:
+    """Return ``filled_depth`` of the points of each identity: of B guides and ``(B, P, 3)``, ``(B, P)``."""
+    return torch.stack([filled_depth(*pair) for pair in zip(guides, points)])
+
+
 def filled_depth(guide: SurfaceGuide, points: Tensor) -> Tensor:
     """Return how far points are from the outside, as coarsely as the guide's grid can tell.
 

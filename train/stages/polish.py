@@ -25,18 +25,25 @@ from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import PolishConfig
 from train.data.images import ImageSet
-from train.ema import update_ema
+from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder
 from train.networks.pose_reader import PoseReader, check_poses, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
-from train.stages.inside import filled_depth
+from train.stages.inside import filled_depths
 from train.stages.latents import draw_latents, latent_codes
+from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
+TERMS = ("colour", "coverage", "eikonal", "minimal_surface", "solidity", "smoothness", "speckle")
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
 READINGS = 4  # views of a head, of which the mean says how far it looks aside
+NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals are compared with a neighbour's
+SMOOTHNESS_REACH = 0.003  # world units, how far from the surface and from each other those are
+OUTLINE_SHARPNESS = 3.0  # contrast, around one half, of the alpha that the pupil is shown
+FINAL_LEARNING_RATE = 0.05  # share that is left at the end
+EMA_DECAY = 0.995
 MOST_TURN = 0.1  # radians, by which a head is turned; more is taken for a reader's mistake
 
 
@@ -70,6 +77,9 @@ class PolishStage:
             if data is None:
                 raise ValueError("rectify_poses is on, it needs --data with yaw and pitch in metadata.jsonl")
             check_poses(data)
+        check_terms(config.terms, TERMS)
+        if not config.beta_end > 0.0:
+            raise ValueError(f"beta_end is {config.beta_end!r}, expected a positive length")
         self.config, self.data, self.encoder = config, data, encoder
         self.engine = engine or Engine()
         self.device = self.engine.device
@@ -78,7 +88,7 @@ class PolishStage:
         copy_renderer(teacher, self.generator)
         self.teacher = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.generator.field.parameters(), lr=config.learning_rate)
+        self.optimizer = adam(self.generator.field.parameters(), config.learning_rate)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         if config.rectify_poses:
             self.reader = PoseReader().to(self.device).eval()
@@ -104,8 +114,7 @@ class PolishStage:
         """Take one step; return every term."""
         config, means, batch = self.config, Means(), self.config.batch_size
         progress = self.state.step / config.total_steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * (1.0 - (1.0 - config.final_learning_rate) * progress)
+        scale_learning_rates(self.optimizer, linear_decay(progress, FINAL_LEARNING_RATE))
         self._sharpen(progress)
         draws = self._draw()
         for part in self.engine.parts(batch):
@@ -117,12 +126,11 @@ class PolishStage:
             taught = self._teach(codes, mine["pose"], mine.get("views"))
             field = ChunkedField(self.generator.field.condition(codes))
             terms = self._terms(field, camera, taught, mine)
-            sum(getattr(config, f"{name}_weight") * share * value for name, value in terms.items()).backward()
+            (share * weighted_sum(terms, config.terms)).backward()
             field.backward()
             means.add(terms, share)
-        self.engine.descend(self.optimizer)
-        decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
-        update_ema(self.generator_ema, self.generator, decay)
+        self.engine.optimizer_step(self.optimizer)
+        update_average(self.generator_ema, self.generator, EMA_DECAY, self.state.step)
         self.state.step += 1
         return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
 
@@ -146,9 +154,9 @@ class PolishStage:
             "pose": sample_poses(batch, *prior),
             "offset": torch.rand(batch, size, size),
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
-            "pixel": torch.rand(batch, config.num_surface_points),
-            "jitter": torch.randn(batch, config.num_surface_points, 3),
-            "neighbour": F.normalize(torch.randn(batch, config.num_surface_points, 3), dim=-1),
+            "pixel": torch.rand(batch, NUM_SURFACE_POINTS),
+            "jitter": torch.randn(batch, NUM_SURFACE_POINTS, 3),
+            "neighbour": F.normalize(torch.randn(batch, NUM_SURFACE_POINTS, 3), dim=-1),
         }
 
     @torch.no_grad()
@@ -172,28 +180,28 @@ class PolishStage:
 
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:
         config, model = self.config, self.generator.config
-        guides = field.guides(model)
         resolution, samples = model.render_resolution, model.num_samples
         shown = render_field(self.generator, field, camera, mine["offset"], resolution, samples, surface_guided=True)
-        near = _surface_points(taught, mine["pixel"]) + config.smoothness_reach * mine["jitter"]
-        beside = near + config.smoothness_reach * mine["neighbour"]
-        sizes = [config.num_points, config.num_surface_points, config.num_surface_points]
+        near = _surface_points(taught, mine["pixel"]) + SMOOTHNESS_REACH * mine["jitter"]
+        beside = near + SMOOTHNESS_REACH * mine["neighbour"]
+        sizes = [config.num_points, NUM_SURFACE_POINTS, NUM_SURFACE_POINTS]
         sdf, gradient = field.sdf_and_gradient(torch.cat([mine["points"], near, beside], dim=1))
         normal, normal_beside = (F.normalize(part, dim=-1) for part in gradient.split(sizes, dim=1)[1:])
         inside = sdf[:, : config.num_points]
-        depth = torch.stack([filled_depth(*pair) for pair in zip(guides, mine["points"])])
         # the outline stays where the alpha was one half; in between the pupil is not to learn the teacher's haze
-        background = ((taught.background - 0.5) * config.outline_sharpness + 0.5).clamp(0.0, 1.0)
+        background = ((taught.background - 0.5) * OUTLINE_SHARPNESS + 0.5).clamp(0.0, 1.0)
         is_plain = (taught.background - 0.5).abs() > 0.45
-        return {
-            "colour": ((shown.thumbnail - taught.thumbnail).abs() * is_plain).mean(),
-            "coverage": F.l1_loss(shown.background, background),
-            "eikonal": losses.eikonal_loss(gradient),
-            "minimal_surface": losses.minimal_surface_loss(inside),
-            "solidity": losses.solidity_loss(inside, depth),
-            "smoothness": (normal - normal_beside).square().sum(dim=-1).mean(),
-            "speckle": losses.speckle_loss(shown.thumbnail, taught.background < 0.05),
-        }
+        samples = PointSamples(
+            inside, gradient, mine["points"], model, lambda: filled_depths(field.guides(model), mine["points"])
+        )
+        terms = point_terms(samples, [name for name in config.terms if name in POINT_TERMS])
+        terms["colour"] = ((shown.thumbnail - taught.thumbnail).abs() * is_plain).mean()
+        terms["coverage"] = F.l1_loss(shown.background, background)
+        if "smoothness" in config.terms:
+            terms["smoothness"] = (normal - normal_beside).square().sum(dim=-1).mean()
+        if "speckle" in config.terms:
+            terms["speckle"] = losses.speckle_loss(shown.thumbnail, taught.background < 0.05)
+        return terms
 
 
 def _surface_points(rendering: RenderOutput, pixel: Tensor) -> Tensor:

@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
-from train import losses
 from train.config import PriorConfig
 from train.data.images import ImageSet
-from train.ema import update_ema
+from train.game import Game
 from train.networks.encoder import PictureEncoder, encode, unrectify
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents, latent_codes
+
+BATCH_SIZE = 256  # codes per step
+R1_GAMMA = 0.1
+WIDTH = 256  # of the discriminator's three hidden layers
 
 
 class PriorStage:
@@ -40,7 +43,7 @@ class PriorStage:
         engine: Where it runs; None is one process on the CPU. Several processes each do all of it.
 
     Raises:
-        ValueError: The data has no poses, or no alpha where the encoder sees it.
+        ValueError: The data has no poses, or settings of the game that are for images.
     """
 
     name = "prior"
@@ -54,6 +57,8 @@ class PriorStage:
         encoder: PictureEncoder,
         engine: Engine | None = None,
     ) -> None:
+        if config.game.augment or config.game.ada_target or config.game.freeze_generator_steps:
+            raise ValueError("game has augment, ada_target or freeze_generator_steps, but codes are no images")
         self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device
@@ -67,16 +72,12 @@ class PriorStage:
         # what is small beside the noise of stage 1 does not show, so distances are measured in that
         self.centre = self.codes.mean(dim=0)
         self.scale = std * ((self.codes - self.centre) / std).square().mean().sqrt()
-        self.discriminator = _code_discriminator(self.codes.shape[1], config.discriminator_width).to(self.device)
-        adam = {"betas": (config.adam_beta1, config.adam_beta2)}
-        mapping = self.generator.renderer_mapping
-        self.generator_optimizer = torch.optim.Adam(mapping.parameters(), lr=config.learning_rate, **adam)
-        self.discriminator_optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), lr=config.discriminator_learning_rate, **adam
-        )
+        self.discriminator = _code_discriminator(self.codes.shape[1]).to(self.device)
+        mapping = {"params": list(self.generator.renderer_mapping.parameters()), "lr": config.game.learning_rate}
+        self.game = Game(config.game, self.engine, [mapping], self.discriminator)
         self.state = RunState(
             {"generator": self.generator, "generator_ema": self.generator_ema, "discriminator": self.discriminator},
-            {"generator_optimizer": self.generator_optimizer, "discriminator_optimizer": self.discriminator_optimizer},
+            self.game.optimizers,
         )
 
     @property
@@ -95,46 +96,38 @@ class PriorStage:
 
     def step(self) -> dict[str, float]:
         """Take one step of both players; return every term."""
-        config = self.config
-        remaining = 1.0 - (1.0 - config.final_learning_rate) * self.state.step / config.total_steps
-        for optimizer, rate in (
-            (self.generator_optimizer, config.learning_rate),
-            (self.discriminator_optimizer, config.discriminator_learning_rate),
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * remaining
+        config, game = self.config, self.game
+        game.set_learning_rates(self.state.step / config.total_steps)
         share = 1.0 / self.engine.accelerator.num_processes  # each draws and computes the same
         real, drawn = self._draw_real(), self._draw()
-        penalise = self.state.step % config.r1_every == 0
+        penalise = game.is_penalised(self.state.step)
         real.requires_grad_(penalise)
         real_logit = self.discriminator(real)
-        terms = {"d_loss": losses.d_logistic_loss(real_logit, self.discriminator(drawn.detach()), relativistic=True)}
+        terms = game.discriminator_terms(real_logit, self.discriminator(drawn.detach()))
         loss = terms["d_loss"]
         if penalise:
-            terms["r1"] = losses.gradient_penalty(real_logit, real)
-            loss = loss + config.r1_gamma / 2 * config.r1_every * terms["r1"]
+            loss = loss + game.penalty(R1_GAMMA, terms, r1=(real_logit, real))
         (share * loss).backward()
-        self.engine.descend(self.discriminator_optimizer)
+        self.engine.optimizer_step(game.discriminator_optimizer)
         real, drawn = self._draw_real(), self._draw()
         self.discriminator.requires_grad_(False)
-        terms["g_loss"] = losses.g_nonsaturating_loss(self.discriminator(drawn), self.discriminator(real))
+        terms["g_loss"] = game.generator_loss(self.discriminator(drawn), self.discriminator(real))
         terms["energy"] = energy_distance(drawn, real)
         (share * (terms["g_loss"] + config.energy_weight * terms["energy"])).backward()
         self.discriminator.requires_grad_(True)
-        self.engine.descend(self.generator_optimizer)
-        decay = min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
-        update_ema(self.generator_ema, self.generator, decay)
+        self.engine.optimizer_step(game.generator_optimizer)
+        game.update_average(self.generator_ema, self.generator, self.state.step)
         self.state.step += 1
         return {name: value.item() for name, value in terms.items()}
 
     def _draw_real(self) -> Tensor:
         """Codes of some of the data's pictures, before ``rectify``, scaled. ``(B, latent_size)``."""
-        index = torch.randint(len(self.codes), (self.config.batch_size,)).to(self.device)
+        index = torch.randint(len(self.codes), (BATCH_SIZE,)).to(self.device)
         return (self.codes[index] - self.centre) / self.scale
 
     def _draw(self) -> Tensor:
         """Codes of Gaussian latents, truncated as in stage 1 and scaled alike. ``(B, latent_size)``."""
-        latents = draw_latents(self.config.batch_size, self.codes.shape[1], self.config.least_truncation)
+        latents = draw_latents(BATCH_SIZE, self.codes.shape[1], self.config.least_truncation)
         codes = unrectify(latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device)))
         return (codes - self.centre) / self.scale
 
@@ -147,8 +140,8 @@ def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     return 2.0 * torch.cdist(a, b).mean() - within_a - within_b
 
 
-def _code_discriminator(size: int, width: int) -> nn.Sequential:
+def _code_discriminator(size: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before in (size, width, width):
-        layers += [nn.Linear(before, width), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(width, 1))
+    for before in (size, WIDTH, WIDTH):
+        layers += [nn.Linear(before, WIDTH), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(WIDTH, 1))

@@ -22,9 +22,11 @@ from stylesdf.camera import Camera
 from stylesdf.model import Generator
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
-from train.networks.encoder import ENCODER_RESOLUTION, PictureEncoder, divergence, rectify
+from train.game import adam
+from train.networks.encoder import ENCODER_LEARNING_RATE, ENCODER_RESOLUTION, PictureEncoder, divergence, rectify
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
+from train.terms import weighted_sum
 
 
 class Lattice:
@@ -69,16 +71,19 @@ class Reconstruction:
 
     def __init__(self, generator: Generator, config: RendererConfig, data: ImageSet, engine: Engine) -> None:
         if data.poses is None:
-            raise ValueError("reconstruction_weight is set, but the data has no yaw and pitch in metadata.jsonl")
-        if not config.eikonal_points:
-            raise ValueError("reconstruction_weight is set, but eikonal_points is 0: its rays are surface-guided")
+            raise ValueError("terms has reconstruction, but the data has no yaw and pitch in metadata.jsonl")
+        if not config.num_points:
+            raise ValueError("terms has reconstruction, but num_points is 0: its rays are surface-guided")
         self.generator, self.config, self.data, self.engine = generator, config, data, engine
         resolution = min(ENCODER_RESOLUTION, data.images.shape[-1])
         self.encoder = PictureEncoder(generator.config.latent_size, resolution).to(engine.device)
-        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=config.encoder_learning_rate)
+        self.optimizer = adam(self.encoder.parameters(), ENCODER_LEARNING_RATE)
 
     def step(
-        self, phase: Phase, is_frozen: bool, point_losses: Callable[[ChunkedField, Tensor, dict], Tensor] | None
+        self,
+        phase: Phase,
+        is_frozen: bool,
+        point_losses: Callable[[Phase, ChunkedField, Tensor], dict[str, Tensor]] | None,
     ) -> dict[str, float]:
         """Take the encoder's step, and leave the generator's gradients for it to take its own.
 
@@ -86,7 +91,8 @@ class Reconstruction:
             phase: Its batch size and resolution say how many pictures are shown and with how many rays in each
                 direction, among those through the full-size pixels.
             is_frozen: Leave the generator none.
-            point_losses: Further losses of the fields at random points ``(B, P, 3)``, added to the terms; None is none.
+            point_losses: Function of phase, fields and random points ``(B, P, 3)`` that returns further terms; None
+                is none.
 
         Returns:
             Every term.
@@ -97,7 +103,7 @@ class Reconstruction:
         draws = {
             "noise": torch.randn(batch, model.latent_size),
             "offset": torch.rand(batch, side, side),
-            "points": (torch.rand(batch, config.eikonal_points, 3) * 2 - 1) * model.scene_radius,
+            "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
         }
         index = torch.randint(len(self.data), (batch,))
         place = tuple(torch.randint(lattice.step, (2,)).tolist())
@@ -105,15 +111,14 @@ class Reconstruction:
         for part in self.engine.parts(batch):
             share, mine = share_of(part, batch), take(draws, part, self.engine.device)
             terms, field = self._show(index[part], lattice, place, mine, phase)
-            loss = terms["reconstruction"] + config.divergence_weight * terms["divergence"]
-            loss = config.reconstruction_weight * loss
             if point_losses is not None:
-                loss = loss + point_losses(field, mine["points"], terms)
-            (share * loss).backward(retain_graph=True)  # the field goes back through the encoder once more
+                terms |= point_losses(phase, field, mine["points"])
+            # the field goes back through the encoder once more
+            (share * weighted_sum(terms, config.terms)).backward(retain_graph=True)
             field.backward()
             means.add(terms, share)
         self.generator.requires_grad_(True)
-        self.engine.descend(self.optimizer)
+        self.engine.optimizer_step(self.optimizer)
         return means.result(self.engine)
 
     def _show(

@@ -62,7 +62,7 @@ def test_a_ball_agrees_with_itself(measure):
     assert measure("reprojection", Heads())["error"] < 0.02
 
 
-def test_what_changes_with_the_camera_is_seen(measure):
+def test_what_changes_with_the_camera_is_measured(measure):
     moved = measure("depth-consistency", Heads(wobble=0.01))["distance"]
     assert 2.0 < moved < 0.01 / (0.24 / 128) + 1
     assert measure("depth-consistency", Heads(is_flat=True))["distance"] > 1.0
@@ -107,7 +107,7 @@ def test_distances_by_hand():
     assert dense[:, 1].max() == 2.0  # nothing beyond what is solid
 
 
-def test_the_real_renderer_is_looked_at(tiny_model):
+def test_the_real_renderer_gives_points_depth_coverage_and_colours(tiny_model):
     w = tiny_model.mapping(torch.zeros(1, tiny_model.config.latent_size))
     seen = consistency.lift(tiny_model, w, Camera.from_angles(0.1, 0.0), 16, 8)
     assert [tuple(part.shape) for part in seen] == [(16, 16, 3), (16, 16), (16, 16), (3, 16, 16)]

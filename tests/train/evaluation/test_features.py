@@ -1,4 +1,4 @@
-"""Networks and how they are shown pictures."""
+"""Feature networks and how pictures are prepared for them."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ def test_bytes_are_rounded():
 
 
 @pytest.mark.parametrize("shape, dtype", [((1, 3, 8, 8), torch.float32), ((3, 8, 8), torch.uint8)])
-def test_only_8_bit_pictures_are_looked_at(shape, dtype):
+def test_only_8_bit_pictures_are_taken(shape, dtype):
     with pytest.raises(ValueError, match=r"expected uint8 \(N, 3, H, W\)"):
         FeatureNetwork("none", lambda pictures: pictures)(torch.zeros(shape, dtype=dtype))
 

@@ -92,11 +92,11 @@ def test_progress_goes_from_the_data_to_the_seeds(monkeypatch, context):
 def test_thumbnails_are_compared_with_thumbnails(monkeypatch, data, network, pictures, size):
     sizes = []
 
-    def look(images, size, resize):
+    def record(images, size, resize):
         sizes.append(images.shape[-1])
         return resize_bytes(images, size, resize)
 
-    monkeypatch.setattr(fid, "resize_bytes", look)
+    monkeypatch.setattr(fid, "resize_bytes", record)
     asked = Options(inception=network, resize="bilinear", pictures=pictures)
     report = evaluate(Model(TINY), data, ["kid"], num_seeds=2, options=asked)
     assert sizes == [size] * 2 and report["pictures"] == pictures
@@ -123,21 +123,21 @@ def test_a_missing_network_is_told_before_anything_is_measured(monkeypatch, data
 
 @pytest.mark.parametrize("seeds", [12, 30])
 def test_mobilenet_compares_as_many_of_each(monkeypatch, data, seeds):
-    looked = []
+    counts = []
 
-    def look(pictures):
+    def network(pictures):
         assert pictures.shape[1:] == (3, 224, 224)
-        looked.append(len(pictures))
+        counts.append(len(pictures))
         return Colours()(pictures)
 
     context, count = Context(data), min(seeds, 20)
-    context.mobilenet = FeatureNetwork("stand-in", look)
+    context.mobilenet = FeatureNetwork("stand-in", network)
     found = []
     for pictures in (data.image_batch(torch.arange(40).flip(0)[:seeds]), torch.rand(seeds, 3, 32, 32) * 2 - 1):
         show(monkeypatch, pictures)
         found.append(METRICS["mobilenet-frechet"].measure(Model(TINY), range(seeds), 1.0, context))
     near, far = found
-    assert near["count"] == far["count"] == count and sum(looked) == 4 * count  # the data is looked at once
+    assert near["count"] == far["count"] == count and sum(counts) == 4 * count  # of the data once
     assert near["reference_distance"] == far["reference_distance"]
     assert near["distance"] < 3 * near["reference_distance"] < far["distance"]
     show(monkeypatch, pictures)

@@ -1,4 +1,4 @@
-"""The geometry: known numbers for the arithmetic, known shapes for the metrics, and that bad shapes look bad."""
+"""The geometry: known numbers for the arithmetic, known shapes, good and bad, for the metrics."""
 
 import math
 

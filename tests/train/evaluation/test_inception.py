@@ -196,7 +196,7 @@ def test_what_is_kept_belongs_to_one_data_set_filter_network_and_kind(data):
         assert counting.seen == 7 * times
 
 
-def test_an_interrupted_look_leaves_nothing(data, tmp_path, monkeypatch):
+def test_an_interrupted_computation_leaves_nothing(data, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise OSError("disk full")
 

@@ -1,38 +1,42 @@
-"""What readers read: poses and kinds of heads, by readers that answer what they are told to."""
+"""Metrics of a subject, by readers that return given poses and classes."""
 
 import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from stylesdf.pipeline import StyleSDF
 from tests.tiny import TINY, Model
 from tests.train.evaluation.scenes import ball, show
+from train.__main__ import main
 from train.evaluation import readings
 from train.evaluation.readers import Reader
 from train.evaluation.readings import correlation, r_squared
 from train.evaluation.references import uniform_poses
 from train.evaluation.registry import METRICS
-from train.evaluation.report import evaluate, markdown_table
+from train.evaluation.report import default_metrics, evaluate, markdown_table
 from train.evaluation.subjects import SUBJECTS, TOY_HEADS
 from train.evaluation.views import Context, Options
 
 SPECIES = TOY_HEADS.attributes[0].classes
 
 
-class Guess:
-    """A reader that answers the poses and classes it was told to."""
+class FixedReader:
+    """A reader that returns given poses and classes."""
 
     def __init__(self, poses=None, classes=None):
-        self.poses, self.told = poses, classes
+        self.poses, self.numbers = poses, classes
 
     def angles(self, pictures):
         assert pictures.shape[1:] == (3, 64, 64)
         return self.poses(len(pictures))
 
     def classes(self, pictures):
-        return {"species": self.told(len(pictures))}
+        return {"species": self.numbers(len(pictures))}
 
     def expected_shares(self, name):
         return torch.full((4,), 0.25, dtype=torch.float64)
@@ -61,21 +65,21 @@ def test_r_squared_and_correlation_by_hand():
 def test_pose_metric_sees_the_wrong_way(scene, context):
     model, seeds = scene(ball), range(6)
 
-    context.reader = Guess(uniform_poses)
+    context.reader = FixedReader(uniform_poses)
     right = METRICS["pose"].measure(model, seeds, 1.0, context)
     assert right["yaw_r2"] == right["pitch_r2"] == 1.0 and right["yaw_error_deg"] == 0.0
     assert "data_count" not in right
-    context.reader = Guess(lambda count: uniform_poses(count) * torch.tensor([-1.0, 1.0]))
+    context.reader = FixedReader(lambda count: uniform_poses(count) * torch.tensor([-1.0, 1.0]))
     wrong = METRICS["pose"].measure(model, seeds, 1.0, context)
     assert wrong["yaw_correlation"] == pytest.approx(-1.0) and wrong["yaw_r2"] < -2 and wrong["pitch_r2"] == 1.0
 
 
 def test_shares_by_hand(scene, context):
-    context.reader = Guess(classes=lambda count: torch.arange(count) % 4)
+    context.reader = FixedReader(classes=lambda count: torch.arange(count) % 4)
     found = METRICS["shares"].measure(scene(ball), range(8), 1.0, context)
     assert [found[f"species: {name}"] for name in SPECIES] == [0.25] * 4 and found["species"] == 0.0
     assert found["species_accuracy"] == 0.875 and 0.1 < found["reference_species"] < 0.4
-    context.reader = Guess(classes=lambda count: torch.zeros(count, dtype=torch.int64))
+    context.reader = FixedReader(classes=lambda count: torch.zeros(count, dtype=torch.int64))
     assert METRICS["shares"].measure(scene(ball), range(8), 1.0, context)["species"] == 0.75
 
 
@@ -114,10 +118,31 @@ def test_noise_is_far_and_the_data_is_near(monkeypatch, toy_heads):
 @pytest.mark.parametrize("name", ["pose", "shares", "reader-frechet", "reader-kid", "recall"])
 def test_a_metric_of_a_subject_is_refused_for_other_data(toy_heads, name):
     assert "subject" in METRICS[name].needs
-    other = dataclasses.replace(toy_heads, subject="")
-    with pytest.raises(ValueError, match=f"the metric {name} is only for toy heads or drawn people") as caught:
+    other = dataclasses.replace(toy_heads, subject="", name="some/folder")
+    words = f"the metric {name} is only for toy heads or drawn people, and some/folder was not drawn as either"
+    with pytest.raises(ValueError, match=words) as caught:
         evaluate(Model(TINY), other, [name], num_seeds=2)
-    assert "\n" not in str(caught.value)
+    fitting = str(caught.value).partition("; metrics that fit: ")[2].split(", ")
+    assert {"fid", *default_metrics(Context(other))} <= set(fitting) and "\n" not in str(caught.value)
+    assert not {"pose", "shares", "reader-frechet", "reader-kid", "recall"} & set(fitting)
+
+
+def test_the_command_refuses_metrics_of_a_subject_for_photos(tmp_path, capsys):
+    model, folder = tmp_path / "model", tmp_path / "photos"
+    StyleSDF(TINY).save_pretrained(model)
+    folder.mkdir()
+    for number in range(5):
+        noise = np.random.RandomState(number).randint(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    (folder / "people.json").write_text('{"images": []}')  # annotations that somebody else wrote
+    words = ["evaluate", str(model), "--data", str(folder), "--num-seeds", "2", "--metrics", "reader-frechet"]
+    for options, reason in (
+        ([], f"the metric reader-frechet is only for toy heads or drawn people, and {folder} was not drawn as either"),
+        (["--subject", "toy-heads"], f"subject is 'toy-heads', but {folder} has the background ("),
+    ):
+        assert main([*words, *options]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert reason in line
 
 
 def test_the_table_is_headed_by_the_subject(toy_heads):

@@ -15,7 +15,7 @@ from stylesdf.pipeline import StyleSDF
 from train.data.images import ImageSet
 from train.evaluation.command import add_arguments, run
 from train.evaluation.registry import METRICS
-from train.evaluation.report import compare, evaluate, markdown_table
+from train.evaluation.report import compare, default_metrics, evaluate, markdown_table
 from train.evaluation.subjects import SUBJECTS, TOY_HEADS
 from train.evaluation.views import Context, Options
 
@@ -42,19 +42,25 @@ def black(subject: str) -> ImageSet:
     )
 
 
+def photos() -> ImageSet:
+    """Pictures that were not drawn here: without poses and without a plain background."""
+    noise = np.random.RandomState(0).randint(0, 256, (5, 3, 32, 32), np.uint8)
+    return ImageSet(images=noise, thumbnails=noise, poses=None, name="data/photos")
+
+
 @pytest.mark.parametrize(
-    "asked, has_decoder, judged",
+    "asked, has_decoder, evaluated",
     [
         ("image", True, "image"),
         ("thumbnail", True, "thumbnail"),
         ("image", False, "thumbnail"),
     ],
 )
-def test_the_report_says_which_pictures_were_judged(tiny_config, asked, has_decoder, judged):
+def test_the_report_says_which_pictures_were_evaluated(tiny_config, asked, has_decoder, evaluated):
     config = tiny_config if has_decoder else dataclasses.replace(tiny_config, decoder_channels=())
     report = evaluate(Generator(config).eval(), metrics=["variety"], num_seeds=2, options=Options(pictures=asked))
-    assert report["pictures"] == judged and report["inception"] is None and report["networks"] == {}
-    assert f"pictures: the {judged}." in markdown_table(report)
+    assert report["pictures"] == evaluated and report["inception"] is None and report["networks"] == {}
+    assert f"pictures: the {evaluated}." in markdown_table(report)
 
 
 def test_the_hash_is_of_the_weights_that_were_measured(checkpoint, tmp_path, monkeypatch):
@@ -80,7 +86,7 @@ def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained, mo
     )
     assert list(report["metrics"]) == [
         *("surface", "silhouette", "relief", "smoothness", "depth-consistency", "reprojection", "variety"),
-        *("appearance", "speckle", "copies", "judge", "pose", "shares", "reader-frechet", "reader-kid", "recall"),
+        *("appearance", "speckle", "copies", "classifier", "pose", "shares", "reader-frechet", "reader-kid", "recall"),
     ]
     assert len(report["model"]["sha256"]) == 64
     assert all(result["count"] == 2 for result in report["metrics"].values())
@@ -103,7 +109,7 @@ def test_without_data_and_subject_the_general_metrics_are_measured(tiny_model, m
     without = set(evaluate(tiny_model, num_seeds=2)["metrics"])
     assert without == {"surface", "silhouette", "relief", "smoothness", "depth-consistency", "reprojection", "variety"}
     plain, toys = (set(evaluate(tiny_model, black(name), num_seeds=2)["metrics"]) for name in ("", "toy-heads"))
-    assert plain - without == {"copies", "judge", "appearance", "speckle"}
+    assert plain - without == {"copies", "classifier", "appearance", "speckle"}
     assert toys - plain == {"pose", "shares", "reader-frechet", "reader-kid", "recall"}
 
 
@@ -130,10 +136,24 @@ def test_what_a_metric_needs_is_said_in_one_sentence(tiny_model):
     for data, name, words in (
         (None, "copies", "the metric copies compares with the data"),
         (None, "appearance", "the metric appearance needs pictures on one plain background"),
-        (None, "pose", "the metric pose is only for toy heads or drawn people"),
+        (None, "pose", "the metric pose is only for toy heads or drawn people, expected their data"),
+        (photos(), "appearance", "the metric appearance needs pictures on one plain background, which those of data/p"),
+        (photos(), "pose", "the metric pose is only for toy heads or drawn people, and data/photos was not drawn as"),
     ):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=words) as caught:
             evaluate(tiny_model, data, [name], num_seeds=2)
+        fitting = str(caught.value).partition("; metrics that fit: ")[2].split(", ")
+        assert set(default_metrics(Context(data))) <= set(fitting) <= set(METRICS) and name not in fitting
+        assert ("fid" in fitting) == (data is not None)
+
+
+def test_depth_maps_take_fewer_seeds_and_the_report_says_so(tiny_model, monkeypatch):
+    for name in ("surface", "variety", "depth-consistency"):
+        counting = dataclasses.replace(METRICS[name], measure=lambda model, seeds, *rest: {"count": len(seeds)})
+        monkeypatch.setitem(METRICS, name, counting)
+    report = evaluate(tiny_model, metrics=["depth-consistency", "surface", "variety"])
+    assert report["seeds"] == "0-499" and report["other_seeds"] == {"depth-consistency": "0-99"}
+    assert [result["count"] for result in report["metrics"].values()] == [100, 500, 500]
 
 
 def test_rounds_have_a_spread(tiny_model, tmp_path):

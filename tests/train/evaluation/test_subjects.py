@@ -1,6 +1,6 @@
 """Subjects: heads that are drawn with their truth, again and again the same."""
 
-import json
+import zipfile
 
 import pytest
 import torch
@@ -40,19 +40,33 @@ def test_counted_people_are_the_drawn_ones():
     assert counts["beard"][0] == sum(person.beard == "none" for person in people)
 
 
-def test_rare_things_are_frequent_among_what_is_learned():
+def test_rare_attributes_are_frequent_in_the_train_split():
     keywords = PEOPLE.draw_to_learn.keywords
     people = [sample_person(number, 11, **keywords) for number in range(400)]
     assert sum(person.glasses != "none" for person in people) > 60 > 0.1 * 400 > PEOPLE.count_classes(400, 11)["hat"][1]
     assert PEOPLE.background == BACKGROUND
 
 
-@pytest.mark.parametrize("settings, subject", [("toy_heads", "toy-heads"), ("people", "people"), ("cats", "")])
-def test_a_folder_says_what_it_shows(tmp_path, monkeypatch, settings, subject):
+@pytest.mark.parametrize(
+    "name, text, subject",
+    [
+        ("toy_heads", '{"kind": "toy_heads"}', "toy-heads"),
+        ("people", '{"kind": "people"}', "people"),
+        ("cats", '{"kind": "cats"}', ""),
+        ("people", '{"kind": "toy_heads"}', ""),
+        ("people", "[]", ""),  # files of that name that somebody else wrote
+        ("people", "no JSON", ""),
+    ],
+)
+def test_a_folder_says_what_it_was_drawn_as(tmp_path, monkeypatch, name, text, subject):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
     Image.new("RGB", (16, 16)).save(folder / "images" / "0.png")
-    (folder / f"{settings}.json").write_text(json.dumps({}))
+    (folder / f"{name}.json").write_text(text)
     assert load_images(folder, 16, 16).subject == subject
     assert load_images(folder, 16, 16, limit=1).subject == subject
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, path.relative_to(folder))
+    assert load_images(tmp_path / "data.zip", 16, 16).subject == subject

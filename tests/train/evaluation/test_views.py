@@ -1,4 +1,4 @@
-"""What metrics look at: the level set where it is, the pictures that were asked for, and which subject they show."""
+"""What metrics share: the level set where it is, the pictures that were asked for, and which subject they show."""
 
 import math
 
@@ -10,6 +10,8 @@ from stylesdf.camera import Camera
 from stylesdf.pipeline import StyleSDF
 from tests.train.evaluation.scenes import RADIUS, ball
 from train.data.images import ImageSet
+from train.data.toy_heads import BACKGROUND
+from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import Context, Options, draw, draw_full, latent, level_set_depth
 
 
@@ -27,7 +29,7 @@ def test_the_level_set_lies_where_it_is(scene):
     assert covered == pytest.approx(math.pi * RADIUS**2, rel=0.05)
 
 
-def test_thumbnails_can_be_judged_alone(tiny_model):
+def test_thumbnails_can_be_evaluated_alone(tiny_model):
     w, camera = tiny_model.mapping(latent(tiny_model, 0)), Camera.from_angles(0.2, 0.1)
     image, alpha = draw_full(tiny_model, w, camera, 1.0)
     thumbnail, same = draw_full(tiny_model, w, camera, 1.0, "thumbnail")
@@ -46,7 +48,7 @@ def test_thumbnails_can_be_judged_alone(tiny_model):
     )
 
 
-def test_the_decoders_image_is_what_is_judged(tiny_model):
+def test_the_decoders_image_is_what_is_evaluated(tiny_model):
     w = tiny_model.mapping(latent(tiny_model, 0))
     before, alpha = draw(tiny_model, w, Camera.from_angles(0.0, 0.0), 1.0)
     assert before.shape == (1, 3, 64, 64) and alpha.shape == (1, 16, 16)
@@ -55,17 +57,29 @@ def test_the_decoders_image_is_what_is_judged(tiny_model):
     assert not torch.equal(before, draw(tiny_model, w, Camera.from_angles(0.0, 0.0), 1.0)[0])
 
 
-def pictures(subject: str = "") -> ImageSet:
-    black = np.zeros((5, 3, 16, 16), np.uint8)
-    return ImageSet(images=black, thumbnails=black, poses=None, subject=subject)
+def pictures(subject: str = "", colour=BACKGROUND) -> ImageSet:
+    plain = np.empty((5, 3, 16, 16), np.uint8)
+    plain[:] = np.array(colour)[:, None, None] * 255
+    return ImageSet(images=plain, thumbnails=plain, poses=None, name="data/plain", subject=subject)
 
 
 def test_the_data_says_what_it_shows_unless_it_is_told():
     assert Context().subject is None and Context(pictures()).subject is None
     assert Context(pictures("toy-heads")).subject.title == "toy heads"
     assert Context(pictures(), Options(subject="toy-heads")).subject.name == "toy-heads"
-    with pytest.raises(ValueError, match="subject is 'people', but the data shows 'toy-heads'"):
-        Context(pictures("toy-heads"), Options(subject="people"))
+
+
+@pytest.mark.parametrize("asked, shown", [("people", "toy-heads"), ("toy-heads", "people")])
+def test_a_subject_is_refused_for_data_of_another(asked, shown):
+    words = f"subject is '{asked}', but data/plain shows '{shown}': metrics of {SUBJECTS[asked].title} do not fit it"
+    with pytest.raises(ValueError, match=words):
+        Context(pictures(shown), Options(subject=asked))
+
+
+@pytest.mark.parametrize("asked", SUBJECTS)
+def test_a_subject_is_refused_for_data_on_another_background(asked):
+    with pytest.raises(ValueError, match=r"data/plain has the background \(0.20, 0.30, 0.40\), expected \(0.80, 0.86"):
+        Context(pictures(colour=(0.2, 0.3, 0.4)), Options(subject=asked))
 
 
 @pytest.mark.parametrize(
@@ -84,5 +98,5 @@ def test_options_that_mean_nothing_are_refused(options, words):
 def test_the_last_of_each_kind_is_kept():
     made, context = [], Context()
     for key in (1, 1, 2, 1):
-        context.kept("thing", key, lambda key=key: made.append(key))
+        context.cached("thing", key, lambda key=key: made.append(key))
     assert made == [1, 2, 1]

@@ -1,0 +1,131 @@
+"""Three steps of every run of the recipes and presets, in miniature, give the numbers that were recorded once.
+
+A change of ``recorded.json`` is a change of what training does, and has to be wanted; ``python -m
+tests.train.test_recorded`` writes it anew. It was first written when the stages had just come to share one game, whose
+states after three steps were bit for bit those of the code before.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylesdf.model import Generator
+from tests.train import runs
+from train.networks.encoder import PictureEncoder
+from train.presets import PRESETS
+from train.recipes.people import LARGE, SMALL
+from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
+
+RECORDED = Path(__file__).parent / "recorded.json"
+STEPS = 3
+RENDERER_MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
+
+
+def initial() -> Generator:
+    torch.manual_seed(5)
+    generator = Generator(runs.MODEL)
+    torch.nn.init.constant_(generator.decoder.conv.noise_strength, 0.5)
+    return generator
+
+
+def encoder(seed: int = 3) -> PictureEncoder:
+    torch.manual_seed(seed)
+    return PictureEncoder(runs.MODEL.latent_size, runs.MODEL.image_resolution)
+
+
+def renderer(config) -> RendererStage:
+    sizes = (8, 16) if len(config.phases) > 1 else (16,)
+    phases = tuple(
+        dataclasses.replace(phase, resolution=size, batch_size=4, num_samples=4, steps=2)
+        for phase, size in zip(config.phases, sizes)
+    )
+    game = dataclasses.replace(config.game, freeze_generator_steps=min(config.game.freeze_generator_steps, 1))
+    config = dataclasses.replace(
+        config, phases=phases, discriminator_channels=(4, 4, 8, 8), sphere_steps=4, game=game
+    )
+    stage = RendererStage(RENDERER_MODEL, config, runs.tiny_data())
+    if stage.reconstruction is not None:  # its weights do not depend on what else was built
+        stage.reconstruction.encoder.load_state_dict(encoder(77).state_dict())
+    return stage
+
+
+def prior(config) -> PriorStage:
+    return PriorStage(RENDERER_MODEL, config, runs.tiny_data(), initial(), encoder())
+
+
+def polish(config) -> PolishStage:
+    return PolishStage(RENDERER_MODEL, dataclasses.replace(config, batch_size=2, num_points=40), initial())
+
+
+def decoder(config) -> DecoderStage:
+    config = dataclasses.replace(
+        config, batch_size=4, discriminator_channels=(4, 4, 8, 8), num_renderings=min(6, config.num_renderings),
+        field_steps=min(config.field_steps, STEPS), steps=STEPS if config.field_steps else 2 * STEPS,
+    )  # fmt: skip
+    return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial(), encoder=encoder())
+
+
+BUILDERS = {"renderer": renderer, "prior": prior, "polish": polish, "decoder": decoder}
+CASES: dict[str, tuple[Callable, object]] = {
+    f"{size}-{run.name}": (BUILDERS[run.stage], run.settings)
+    for size, recipe in (("small", SMALL), ("large", LARGE))
+    for run in recipe.runs
+}
+CASES |= {
+    f"{stage}-{name}": (BUILDERS[stage], PRESETS[stage][name])
+    for stage in ("renderer", "decoder")
+    for name in ("ffhq", "afhq", "toy")
+}
+RELATIVISTIC = {"use_relativistic_loss": True, "augment": ("color",)}
+CASES["renderer-relativistic"] = (
+    renderer,
+    dataclasses.replace(
+        PRESETS["renderer"]["toy"],
+        game=dataclasses.replace(PRESETS["renderer"]["toy"].game, **RELATIVISTIC),
+        terms=PRESETS["renderer"]["toy"].terms | {"solidity": 3.0},
+        least_truncation=0.7,
+        use_alpha=True,
+        use_pose_labels=True,
+    ),
+)
+CASES["decoder-relativistic"] = (
+    decoder,
+    dataclasses.replace(
+        PRESETS["decoder"]["toy"], game=dataclasses.replace(PRESETS["decoder"]["toy"].game, **RELATIVISTIC)
+    ),
+)
+
+
+def steps_of(name: str) -> dict[str, float]:
+    """Return the last step's terms, and for each network the norm of what it moved by and its projection."""
+    build, config = CASES[name]
+    stage = build(config)
+    torch.manual_seed(12)
+    stage.prepare()
+    before = {key: _parameters(module) for key, module in stage.state.modules.items()}
+    torch.manual_seed(13)
+    for _ in range(STEPS):
+        record = stage.step()
+    for key, module in stage.state.modules.items():
+        moved = _parameters(module) - before[key]
+        direction = torch.randn(len(moved), dtype=torch.double, generator=torch.Generator().manual_seed(0))
+        record |= {f"{key} moved by": moved.norm().item(), f"{key} moved along": (moved @ direction).item()}
+    return record
+
+
+def _parameters(module: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()]).double()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_three_steps_are_those_that_were_recorded(name):
+    recorded = json.loads(RECORDED.read_text())[name]
+    assert steps_of(name) == pytest.approx(recorded, rel=1e-3, abs=1e-6)  # of another kind of processor, too
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(json.dumps({name: steps_of(name) for name in CASES}, indent=1) + "\n")

@@ -1,0 +1,68 @@
+"""One animal head as tensors.
+
+Shapes: P parts, K brushes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SPECIES = ("cat", "dog", "bear", "fox")
+MAX_RADIUS = 0.113  # no head reaches farther from the origin, world units
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One animal: parts, paint, and the numbers it was drawn from.
+
+    Args:
+        species: One of ``SPECIES``.
+        part_names: P names; paired parts end in ``_l`` (at -x) and ``_r`` (at +x).
+        centers: Centres of the parts, world units. ``(P, 3)``.
+        rotations: Columns are the axes of each part. ``(P, 3, 3)``.
+        radii: Half axes, world units. ``(P, 3)``.
+        colors: Unpainted albedo of each part in [0, 1]. ``(P, 3)``.
+        brush_centers: Centres of the paint brushes. ``(K, 3)``.
+        brush_matrices: Map an offset from the centre to the brush's unit ball. ``(K, 3, 3)``.
+        brush_colors: Albedo that the brush paints. ``(K, 3)``.
+        brush_softness: Width of the brush's edge as a share of its radius. ``(K,)``.
+        brush_targets: Which parts take the paint; later brushes cover earlier ones. ``(K, P)`` bool.
+        attributes: Plain floats and strings: sizes in world units, angles in radians, colours as ``#rrggbb``.
+    """
+
+    species: str
+    part_names: tuple[str, ...]
+    centers: Tensor
+    rotations: Tensor
+    radii: Tensor
+    colors: Tensor
+    brush_centers: Tensor
+    brush_matrices: Tensor
+    brush_colors: Tensor
+    brush_softness: Tensor
+    brush_targets: Tensor
+    attributes: dict[str, float | str]
+
+    def part_matrices(self) -> Tensor:
+        """Return the maps from an offset from a part's centre to the part's unit ball. ``(P, 3, 3)``."""
+        return self.rotations.transpose(1, 2) / self.radii[:, :, None]
+
+
+def head_sdf_sign(head: Head, points: Tensor) -> Tensor:
+    """Tell which points lie inside the head.
+
+    Args:
+        head: The animal.
+        points: World points. ``(..., 3)``.
+
+    Returns:
+        True where a point lies in at least one part. ``(...)`` bool.
+    """
+    inside = torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
+    for matrix, center in zip(head.part_matrices(), head.centers, strict=True):
+        offset = (points - center.to(points)) @ matrix.to(points).T
+        inside |= offset.square().sum(-1) < 1
+    return inside
