@@ -18,7 +18,7 @@ from tests.loopback_hub import Fault, LoopbackHub
 
 ROOT = Path(__file__).parents[2]
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
-TABLE, FILES = "you/animals", "you/pictures"
+TABLE, FILES, CSV, DEGREES = "you/animals", "you/pictures", "you/csv", "you/degrees"
 
 # what is asked for, one after the other; waiting is cut short and counted
 PRELUDE = """
@@ -93,6 +93,9 @@ def hub():
         metadata = "\n".join(map(json.dumps, rows)).encode()
         files = {"train/a.png": png(RED), "train/b.png": png(BLUE), "train/metadata.jsonl": metadata}
         hub.create(f"datasets/{FILES}").commit(files)
+        for name, yaw in ((CSV, "0.5"), (DEGREES, "-45")):
+            metadata = f"file_name,yaw,pitch\na.png,{yaw},0.25\n".encode()
+            hub.create(f"datasets/{name}").commit({"train/a.png": png(RED), "train/metadata.csv": metadata})
         yield hub
 
 
@@ -138,6 +141,14 @@ def test_data_sets_are_read_mapped_and_streamed(hub, run, tmp_path):
     assert hub.asked("GET", ".*/train-00001-of-00002.parquet")
 
 
+def test_the_hubs_csv_gives_poses_and_degrees_are_refused(hub, run):
+    (csv, *degrees), _ = run(LOADS, [[CSV, {}], [DEGREES, {}], [DEGREES, {"streaming": True}]])
+    assert csv["centres"] == [RED] and csv["poses"] == [[0.5, 0.25]]
+    for answer in degrees:
+        assert answer["error"].startswith("you/degrees, row 0: yaw is -45")
+        assert "expected radians from −π to π; as degrees it would be -0.7854 radians" in answer["error"]
+
+
 def test_a_branch_that_moves_on_is_decoded_anew(hub, run, tmp_path):
     loads = [
         [TABLE, {"image_column": "photo", "streaming": streaming, "cache_dir": str(tmp_path / f"decoded-{streaming}")}]
@@ -176,7 +187,9 @@ def test_wrong_names_are_one_line_and_status_2(hub, run, tmp_path):
     statuses, said = run(COMMANDS, commands)
     assert statuses == [2] * len(cases)
     for (arguments, *texts), lines in zip(cases, said.split("NEXT\n")):
-        lines = [line for line in lines.splitlines() if line and "examples/s]" not in line]
+        asked = f"INFO train.data.sources: there is no folder or file {arguments[0]!r} here: asking the hub"
+        assert lines.startswith(asked) or "@" in arguments[0], lines  # at once, before it takes its time
+        lines = [line for line in lines.splitlines() if line and "examples/s]" not in line and asked not in line]
         assert len(lines) == 1 or "you/broken" in arguments, lines  # of a broken file the libraries have their say too
         assert lines[-1].startswith("python -m train: error: ") and all(text in lines[-1] for text in texts), lines
     assert not out.exists()

@@ -10,31 +10,24 @@ import json
 import logging
 import os
 import shutil
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from train.data.listing import summary
+from train.data.pixels import DAMAGED, TOO_SMALL, LeftOut, decode_picture
 from train.data.sources import Item, Label, Source, find_source
 from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of the cache
+FORMAT = 2  # of the cache; 1: profiles and the range of floats were not looked at
+FORMAT_OF_DRAWN = 1  # data sets drawn by the kit are read as ever
 SHARE_OF_GPU = 0.25  # of the free memory there, that pictures may take
-BROKEN = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class ImageSet:
         name: Of the source, for people.
         identity: Of the decoded pictures, for what is kept about them; other pictures or sizes have another one.
             Empty: nothing is to be kept.
-        subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other.
+        subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other data.
     """
 
     images: np.ndarray | Tensor
@@ -135,18 +128,17 @@ def load_images(
     """Decode a source of pictures, or find it decoded already.
 
     A picture is turned upright (EXIF), cropped to its central square and Lanczos-resized to R; the thumbnail is
-    resized from that with a Hamming filter. Grey, palette, CMYK and 16-bit pictures become 8-bit RGB; of an animated
-    one the first frame is taken; alpha is kept when every picture has it, and dropped else. A picture that cannot be
-    read, or whose shorter side is smaller than the thumbnail, is named in the log and left out.
-
-    Several processes may ask for the same at once: one decodes, the others wait. One that is killed leaves nothing
-    that the next would take for finished.
+    resized from that with a Hamming filter. Every picture becomes 8-bit sRGB, by its profile and by the rules of
+    ``train.data.pixels.decode_picture``, which the log says; of an animated one the first frame is taken; alpha is
+    kept when every picture has it, and dropped otherwise. A picture that cannot be read, or whose shorter side is
+    smaller than the thumbnail, is named in the log and left out; one line counts all. Of several processes one
+    decodes and the others wait; a killed one leaves nothing that the next would take for finished.
 
     Args:
         source: A folder, searched with its subfolders; a zip; ``toy-heads``, ``people`` or these with ``:COUNT``,
             drawn on the spot; or a data set id of the Hugging Face hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file
-            ``metadata.jsonl`` with ``file_name``, ``yaw`` and ``pitch`` (radians) in a folder or zip, or columns of
-            these names, give poses.
+            ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``, ``yaw`` and ``pitch`` (radians) or EG3D's
+            ``dataset.json`` in a folder or zip, or columns of these names, give poses.
         image_resolution: R in pixels.
         thumbnail_resolution: r in pixels.
         image_column: Of a hub data set with several.
@@ -173,13 +165,14 @@ def load_images(
             "people": lambda count: _draw_people(root, count, image_resolution),
         },
     )
-    key = {"format": FORMAT, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
+    drawing = FORMAT_OF_DRAWN if found.subject else FORMAT
+    key = {"format": drawing, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
     folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # the system lets go of it when its holder is killed
+    with FileLock(folder.with_suffix(".lock")):  # released by the system when its holder is killed
         if not folder.exists():
             _decode_all(found, folder, image_resolution, thumbnail_resolution)
-    return _open(folder, found.name, found.subject)
+    return _open(folder, found)
 
 
 def _draw_toy_heads(root: Path, count: int, size: int) -> Path:
@@ -201,10 +194,9 @@ def _draw_people(root: Path, count: int, size: int) -> Path:
     return folder
 
 
-def _open(folder: Path, name: str, subject: str) -> ImageSet:
-    facts = json.loads((folder / "facts.json").read_text())
-    for skipped, reason in facts["skipped"]:
-        log.warning("left out %s: %s", skipped, reason)
+def _open(folder: Path, source: Source) -> ImageSet:
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    _tell(facts, source)
     count, size, small = len(facts["names"]), *facts["sizes"]
     images = np.memmap(folder / "images.bin", np.uint8, "r", shape=(count, 3, size, size))
     thumbnails = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=(count, 4, small, small))
@@ -212,10 +204,32 @@ def _open(folder: Path, name: str, subject: str) -> ImageSet:
         images=images,
         thumbnails=thumbnails[:, : 4 if facts["has_alpha"] else 3],
         poses=None if facts["poses"] is None else torch.tensor(facts["poses"], dtype=torch.float32),
-        name=name,
+        name=source.name,
         identity=folder.name,
-        subject=subject,
+        subject=source.subject,
     )
+
+
+def _tell(facts: dict, source: Source) -> None:
+    """Say what a data set is seen as: what was left out and why, by which rules pictures were read, their poses."""
+    for skipped, reason in facts["skipped"]:
+        log.warning("left out %s: %s", skipped, reason)
+    for note in source.notes:
+        log.warning("%s", note)
+    for note, (count, first) in facts.get("rules", {}).items():
+        log.info("%d pictures (%s …): %s", count, first, note)
+    left_out = dict(source.left_out)
+    for (skipped, _), kind in zip(facts["skipped"], facts.get("kinds", [])):
+        left_out[kind] = [*left_out.get(kind, []), skipped]
+    level = logging.WARNING if left_out else logging.INFO
+    log.log(level, "%s: %s", source.name, summary(len(facts["names"]), left_out))
+    if facts["poses"] is not None:
+        yaw, pitch = np.degrees(facts["poses"]).T
+        angles = (yaw.min(), yaw.max(), pitch.min(), pitch.max())
+        log.info("poses of all pictures: yaw %.1f to %.1f, pitch %.1f to %.1f degrees", *angles)
+    elif facts.get("posed"):
+        message = "%d of %d pictures have a pose and the others none: poses are not used"
+        log.warning(message, facts["posed"], len(facts["names"]))
 
 
 def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
@@ -223,13 +237,14 @@ def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    names, skipped, poses, has_alpha = [], [], [], True
+    names, skipped, kinds, poses, rules, has_alpha = [], [], [], [], {}, True
     with open(partial / "images.bin", "wb") as images, open(partial / "thumbnails.bin", "wb") as thumbnails:
         for item in source.items():
             try:
-                picture = _decode(item, small)
-            except BROKEN as error:
-                skipped.append([item.name, " ".join(str(error).split())[:200]])
+                picture, notes = _decode(item, small)
+            except LeftOut as error:
+                skipped.append([item.name, str(error)])
+                kinds.append(error.kind)
                 continue
             image = _resize(picture, size, Image.Resampling.LANCZOS)
             thumbnail = _resize(image, small, Image.Resampling.HAMMING)
@@ -238,37 +253,42 @@ def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
             thumbnails.write(np.asarray(thumbnail.convert("RGBA")).transpose(2, 0, 1).tobytes())
             names.append(item.name)
             poses.append([item.row.get("yaw"), item.row.get("pitch")])
+            for note in notes:
+                rules.setdefault(note, [0, item.name])[0] += 1
     if not names:
         shutil.rmtree(partial)
         reasons = f", the first because: {skipped[0][1]}" if skipped else ""
-        raise ValueError(f"no usable image in {source.name}: {len(skipped)} found, none of use{reasons}")
-    has_poses = all(isinstance(value, (int, float)) for pose in poses for value in pose)
+        others = f"; {summary(0, source.left_out)}" if source.left_out else ""
+        message = f"no usable image in {source.name}: {len(skipped)} found, none of use{reasons}{others}"
+        raise ValueError(message)
+    posed = sum(None not in pose for pose in poses)
     facts = {
         "sizes": [size, small],
         "names": names,
         "has_alpha": has_alpha,
-        "poses": poses if has_poses else None,
+        "poses": poses if posed == len(poses) else None,
+        "posed": posed,
         "skipped": skipped,
+        "kinds": kinds,
+        "rules": rules,
     }
     (partial / "facts.json").write_text(json.dumps(facts))
     partial.rename(folder)
 
 
-def _decode(item: Item, smallest: int) -> Image.Image:
-    """Return the upright central square of a picture, RGB or RGBA."""
-    with item.open() as file, Image.open(file) as opened:
-        if getattr(opened, "n_frames", 1) > 1:
-            log.warning("%s has %d frames, the first is taken", item.name, opened.n_frames)
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I"):  # 16 bits
-            picture = Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
-        has_alpha = picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
-        picture = picture.convert("RGBA" if has_alpha else "RGB")
+def _decode(item: Item, smallest: int) -> tuple[Image.Image, set[str]]:
+    """Return the upright central square of a picture, RGB or RGBA, and by which rules it was read."""
+    try:
+        with item.open() as file:
+            data = file.read()
+    except OSError as error:
+        raise LeftOut(" ".join(str(error).split())[:200], DAMAGED) from None
+    picture, notes = decode_picture(data, item.name)
     side = min(picture.size)
     if side < smallest:
-        raise ValueError(f"{picture.width}×{picture.height} pixels, smaller than the thumbnail's {smallest}")
+        raise LeftOut(f"{picture.width}×{picture.height} pixels, smaller than the thumbnail's {smallest}", TOO_SMALL)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
+    return picture.crop((left, top, left + side, top + side)), notes
 
 
 def _resize(picture: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
