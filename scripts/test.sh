@@ -17,7 +17,7 @@ prepare_environment requirements.txt requirements-dev.txt
 selection=()
 if ! find_chromium; then
     echo "Installing Chromium for the test of the demo page" >&2
-    if ! apt_install chromium fonts-dejavu-core || ! find_chromium; then
+    if ! apt_install chromium fonts-dejavu-core nodejs || ! find_chromium; then
         [ "${CI:-}" != true ] || fail "CI needs Chromium for the test of the demo page, and it could not be installed"
         echo "No Chromium found: the demo page is NOT tested. Install it, on Debian: sudo apt-get install chromium" >&2
         selection=(-m "not browser")

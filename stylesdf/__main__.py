@@ -26,6 +26,7 @@ from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.export import ONNX_ENDINGS, export_onnx
 from stylesdf.files import check_ending, replacing
+from stylesdf.live.export import HTML_ENDINGS, WEIGHTS, export_live
 from stylesdf.mesh import (
     KEEP,
     MAX_RESOLUTION,
@@ -56,6 +57,7 @@ EXAMPLES = """examples:
   python -m stylesdf video --seed 3 --frames 120 --fps 30 --out orbit.mp4
   python -m stylesdf morph --seeds 3,7,11 --frames 120 --out morph.mp4
   python -m stylesdf export --out model.onnx
+  python -m stylesdf export --out heads.html
   python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq
   python -m stylesdf info checkpoints/ffhq
 
@@ -189,12 +191,16 @@ def _parser() -> _Parser:
     export = command(
         "export",
         _export,
-        "write renderer and decoder as one ONNX file: latent, camera and truncation in, image and geometry out",
-        f"python -m stylesdf export --model {DEFAULT_MODEL} --out model.onnx",
+        "write one file: an ONNX graph of renderer and decoder (latent, camera and truncation in, image and geometry "
+        "out), or a web page that draws the model's heads by itself, offline",
+        f"python -m stylesdf export --model {DEFAULT_MODEL} --out heads.html",
     )
     _add_model(export)
     _add_fov(export)
-    export.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(ONNX_ENDINGS)}")
+    numbers = f"how a web page stores the weights; None is {WEIGHTS[0]}, float32 is twice the size"
+    export.add_argument("--weights", choices=WEIGHTS, help=numbers)
+    endings = f"file that ends in {', '.join(ONNX_ENDINGS)} (ONNX) or {', '.join(HTML_ENDINGS)} (web page)"
+    export.add_argument("--out", type=Path, required=True, help=endings)
 
     convert = command(
         "convert",
@@ -425,8 +431,15 @@ def _morph(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    _check_file(args.out, ONNX_ENDINGS)
+    _check_file(args.out, ONNX_ENDINGS + HTML_ENDINGS)
+    is_page = args.out.suffix.lower() in HTML_ENDINGS
+    if args.weights and not is_page:
+        raise ValueError(f"--weights is {args.weights}, but only a web page ({', '.join(HTML_ENDINGS)}) has the choice")
     model = _load(args)
+    if is_page:
+        export_live(model, args.out, args.weights or WEIGHTS[0], args.fov_deg, version=__version__)
+        print(f"{args.out}: {args.out.stat().st_size:,} bytes")
+        return
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of packages that nothing here needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its own

@@ -1,0 +1,1 @@
+"""Heads that live in a web page: one file, no server, see ``stylesdf.live.export``."""

@@ -1,0 +1,71 @@
+// The signed distance field of one head: FiLM-SIREN layers h <- sin(M h + o), frequency and phase folded into M and o.
+// BLOCKS (width / 4) and DEPTH are defined before. The texture `weights`, made by Model.fold, is 4 * BLOCKS wide:
+//   row (layer - 1) * BLOCKS + b   texel i: column i of M, outputs 4b .. 4b+3; layer 1 .. DEPTH, the last is the colour's
+//   row OFFSETS + layer            texel b: offsets of outputs 4b .. 4b+3; layer 0 .. DEPTH
+//   row FIRST + axis               texel b: layer 0, the column of x, y or z
+//   row HEADS                      texel i: what hidden unit i gives to the distance and to red, green and blue
+//   row BIASES                     texel 0: their biases
+precision highp float;
+precision highp int;
+precision highp sampler2D;
+precision highp sampler3D;
+
+uniform sampler2D weights;
+uniform int blocks; // BLOCKS once more: loops up to a uniform are not unrolled, which some compilers take minutes for
+
+const int OFFSETS = DEPTH * BLOCKS, FIRST = OFFSETS + DEPTH + 1, HEADS = FIRST + 3, BIASES = HEADS + 1;
+
+vec4 hidden[BLOCKS];
+
+vec4 within(vec4 angle) { // the same angle in -pi .. pi, where every GPU's sine is good
+  return angle - 6.283185307 * round(angle * 0.1591549431);
+}
+
+vec4 first(vec3 point, int block) {
+  return texelFetch(weights, ivec2(block, OFFSETS), 0)
+    + texelFetch(weights, ivec2(block, FIRST), 0) * point.x
+    + texelFetch(weights, ivec2(block, FIRST + 1), 0) * point.y
+    + texelFetch(weights, ivec2(block, FIRST + 2), 0) * point.z;
+}
+
+vec4 later(int layer, int block) {
+  vec4 sum = texelFetch(weights, ivec2(block, OFFSETS + layer), 0);
+  int row = (layer - 1) * BLOCKS + block;
+  for (int i = 0; i < blocks; i++) {
+    vec4 h = hidden[i];
+    sum += texelFetch(weights, ivec2(4 * i, row), 0) * h.x
+      + texelFetch(weights, ivec2(4 * i + 1, row), 0) * h.y
+      + texelFetch(weights, ivec2(4 * i + 2, row), 0) * h.z
+      + texelFetch(weights, ivec2(4 * i + 3, row), 0) * h.w;
+  }
+  return sum;
+}
+
+void advance(int layer) {
+  vec4 next[BLOCKS];
+  for (int b = 0; b < blocks; b++) next[b] = sin(within(later(layer, b)));
+  hidden = next;
+}
+
+vec4 heads() { // distance, red, green, blue of what is in `hidden`
+  vec4 sum = texelFetch(weights, ivec2(0, BIASES), 0);
+  for (int i = 0; i < blocks; i++) {
+    vec4 h = hidden[i];
+    sum += texelFetch(weights, ivec2(4 * i, HEADS), 0) * h.x
+      + texelFetch(weights, ivec2(4 * i + 1, HEADS), 0) * h.y
+      + texelFetch(weights, ivec2(4 * i + 2, HEADS), 0) * h.z
+      + texelFetch(weights, ivec2(4 * i + 3, HEADS), 0) * h.w;
+  }
+  return sum;
+}
+
+float distanceAt(vec3 point) { // leaves the last hidden layer in `hidden`
+  for (int b = 0; b < blocks; b++) hidden[b] = sin(within(first(point, b)));
+  for (int layer = 1; layer < DEPTH; layer++) advance(layer);
+  return heads().x;
+}
+
+vec3 colourHere() { // after distanceAt; in 0 .. 1
+  advance(DEPTH);
+  return 1.0 / (1.0 + exp(-heads().yzw));
+}

@@ -1,0 +1,114 @@
+'use strict'
+// The generator without its decoder: mapping network, truncation, and the field's layers folded for one head.
+
+const SLOPE = 0.2 // of the leaky ReLU
+
+// Half precision to single.
+function halfToFloat(half) {
+  const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023
+  if (exponent === 0) return sign * fraction * 2 ** -24
+  if (exponent === 31) return fraction ? NaN : sign * Infinity
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
+}
+
+// Numbers from little-endian bytes; dtype is 'float16' or 'float32'.
+function readNumbers(bytes, dtype) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const size = dtype === 'float16' ? 2 : 4, numbers = new Float32Array(bytes.byteLength / size)
+  for (let i = 0; i < numbers.length; i++) {
+    numbers[i] = size === 2 ? halfToFloat(view.getUint16(2 * i, true)) : view.getFloat32(4 * i, true)
+  }
+  return numbers
+}
+
+// y = W x + b, W of shape (y, x) row by row.
+function linear(weight, bias, x) {
+  const y = new Float32Array(bias.length)
+  for (let row = 0; row < y.length; row++) {
+    let sum = bias[row]
+    for (let i = 0, at = row * x.length; i < x.length; i++) sum += weight[at + i] * x[i]
+    y[row] = sum
+  }
+  return y
+}
+
+function lerp(a, b, share) {
+  return share === 1 ? b : a.map((value, i) => value + share * (b[i] - value))
+}
+
+class Model {
+  // header: what export.py writes; bytes: all tensors, one after the other.
+  constructor(header, bytes) {
+    const count = header.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+    const wanted = count * (header.dtype === 'float16' ? 2 : 4)
+    if (bytes.byteLength !== wanted) {
+      throw new Error(`This file holds ${bytes.byteLength} bytes of weights and should hold ${wanted}: it is damaged.`)
+    }
+    const numbers = readNumbers(bytes, header.dtype)
+    this.header = header
+    this.tensors = {}
+    let start = 0
+    for (const { name, shape } of header.tensors) {
+      const size = shape.reduce((a, b) => a * b, 1)
+      this.tensors[name] = numbers.subarray(start, start += size)
+    }
+    this.codes = new Map()
+  }
+
+  // w of a seed, truncated; the last few are kept
+  code(seed, psi) {
+    const key = `${seed} ${psi}`
+    if (!this.codes.has(key)) {
+      if (this.codes.size > 64) this.codes.clear()
+      this.codes.set(key, this.mapping(randn(seed, this.header.latent_size), psi))
+    }
+    return this.codes.get(key)
+  }
+
+  // z to w: linear layers with leaky ReLU, then lerp(mean, w, psi)
+  mapping(z, psi) {
+    let w = z
+    for (let i = 0; i < this.header.mapping_layers; i++) {
+      w = linear(this.tensors[`mapping.${i}.weight`], this.tensors[`mapping.${i}.bias`], w)
+      w = w.map((value) => (value < 0 ? SLOPE * value : value))
+    }
+    return lerp(this.tensors.w_avg, w, psi)
+  }
+
+  // The field of code w as rows of RGBA texels, `field_width` texels to a row; field.glsl says what lies where.
+  // The colour layer may take its style from another code.
+  fold(w, colourW = w) {
+    const { field_width: width, field_depth: depth, point_scale: scale } = this.header, blocks = width / 4
+    const offsets = depth * blocks, first = offsets + depth + 1, heads = first + 3, height = heads + 2
+    const data = new Float32Array(4 * width * height)
+    for (let layer = 0; layer <= depth; layer++) {
+      const code = layer === depth ? colourW : w, part = (name) => this.tensors[`field.${layer}.${name}`]
+      const weight = part('weight'), bias = part('bias'), inputs = layer === 0 ? 3 : width
+      const frequency = linear(part('frequency.weight'), part('frequency.bias'), code)
+      const phase = linear(part('phase.weight'), part('phase.bias'), code)
+      for (let out = 0; out < width; out++) {
+        // gamma * (W h + b) + phi = (gamma W) h + (gamma b + phi)
+        const gamma = 15 * frequency[out] + 30, phi = 0.25 * phase[out]
+        data[4 * width * (offsets + layer) + out] = gamma * bias[out] + phi
+        for (let i = 0; i < inputs; i++) {
+          const value = gamma * weight[out * inputs + i]
+          if (layer === 0) data[4 * width * (first + i) + out] = scale * value
+          else data[4 * (width * ((layer - 1) * blocks + (out >> 2)) + i) + (out & 3)] = value
+        }
+      }
+    }
+    const { 'sdf.weight': sdf, 'sdf.bias': sdfBias, 'rgb.weight': rgb, 'rgb.bias': rgbBias } = this.tensors
+    for (let i = 0; i < width; i++) {
+      data.set([sdf[i], rgb[i], rgb[width + i], rgb[2 * width + i]], 4 * (width * heads + i))
+    }
+    data.set([sdfBias[0], ...rgbBias], 4 * width * (heads + 1))
+    return { data, width, height }
+  }
+
+  // The texels of a head: { seed, psi, texture, to, share } as a scene has them.
+  head({ seed, psi, texture, to, share }) {
+    let w = this.code(seed, psi)
+    if (to !== null && share > 0) w = lerp(w, this.code(to, psi), share)
+    return this.fold(w, texture === null ? w : this.code(texture, psi))
+  }
+}

@@ -1,0 +1,68 @@
+// Unit normals in world axes at the places that trace.glsl found: the field's gradient, by one sweep back through the
+// layers: M1' (cos a1 * ... Mn' (cos an * sdf head)).
+uniform sampler2D places;
+uniform mat4x3 camera;
+uniform float focal, size;
+
+out vec4 normal;
+
+vec4 cosines[DEPTH * BLOCKS];
+
+void main() {
+  vec4 place = texelFetch(places, ivec2(gl_FragCoord.xy), 0);
+  normal = vec4(0.0);
+  if (place.w == 0.0) return;
+  vec2 centre = gl_FragCoord.xy / size - 0.5;
+  vec3 point = camera[3] + mat3(camera[0], camera[1], camera[2]) * vec3(centre / focal, -1.0) * place.x;
+
+  for (int b = 0; b < blocks; b++) {
+    vec4 angle = within(first(point, b));
+    cosines[b] = cos(angle);
+    hidden[b] = sin(angle);
+  }
+  for (int layer = 1; layer < DEPTH; layer++) {
+    vec4 next[BLOCKS];
+    for (int b = 0; b < blocks; b++) {
+      vec4 angle = within(later(layer, b));
+      cosines[layer * BLOCKS + b] = cos(angle);
+      next[b] = sin(angle);
+    }
+    hidden = next;
+  }
+
+  for (int b = 0; b < blocks; b++) { // from here on `hidden` holds the gradient
+    hidden[b] = vec4(
+      texelFetch(weights, ivec2(4 * b, HEADS), 0).x,
+      texelFetch(weights, ivec2(4 * b + 1, HEADS), 0).x,
+      texelFetch(weights, ivec2(4 * b + 2, HEADS), 0).x,
+      texelFetch(weights, ivec2(4 * b + 3, HEADS), 0).x);
+  }
+  for (int layer = DEPTH - 1; layer > 0; layer--) {
+    vec4 next[BLOCKS];
+    for (int b = 0; b < blocks; b++) {
+      hidden[b] *= cosines[layer * BLOCKS + b];
+      next[b] = vec4(0.0);
+    }
+    for (int b = 0; b < blocks; b++) {
+      vec4 g = hidden[b];
+      int row = (layer - 1) * BLOCKS + b;
+      for (int i = 0; i < blocks; i++) {
+        next[i] += vec4(
+          dot(texelFetch(weights, ivec2(4 * i, row), 0), g),
+          dot(texelFetch(weights, ivec2(4 * i + 1, row), 0), g),
+          dot(texelFetch(weights, ivec2(4 * i + 2, row), 0), g),
+          dot(texelFetch(weights, ivec2(4 * i + 3, row), 0), g));
+      }
+    }
+    hidden = next;
+  }
+  vec3 gradient = vec3(0.0);
+  for (int b = 0; b < blocks; b++) {
+    vec4 g = hidden[b] * cosines[b];
+    gradient += vec3(
+      dot(texelFetch(weights, ivec2(b, FIRST), 0), g),
+      dot(texelFetch(weights, ivec2(b, FIRST + 1), 0), g),
+      dot(texelFetch(weights, ivec2(b, FIRST + 2), 0), g));
+  }
+  normal = vec4(normalize(gradient), 1.0);
+}

@@ -1,0 +1,268 @@
+'use strict'
+// WebGL2: the head's weights and guide as textures, rays traced band by band, and the picture made of what they found.
+
+const EVALUATIONS = 12 // of the field along one ray, at most
+const PAPER = [244 / 255, 246 / 255, 249 / 255] // behind what is not a picture
+
+const VERTICES = `#version 300 es
+void main() { // one triangle over everything
+  gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0);
+}`
+
+class Renderer {
+  // shaders: the text of field.glsl, guide.glsl, ... by name
+  constructor(canvas, header, shaders) {
+    const gl = canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' })
+    if (!gl) throw new Error('This browser has no WebGL 2, which draws the head.')
+    if (!gl.isContextLost() && !gl.getExtension('EXT_color_buffer_float')) {
+      throw new Error('This graphics card cannot draw into floating point numbers, which the head needs.')
+    }
+    this.canvas = canvas
+    this.gl = gl
+    this.header = header
+    this.shaders = shaders
+    this.restore()
+  }
+
+  // Make everything that lives on the graphics card; also after it was lost.
+  restore() {
+    const { gl, header } = this
+    gl.getExtension('EXT_color_buffer_float')
+    this.programs = {}
+    this.guides = {}
+    this.targets = [null, null] // what is shown, and what is being drawn
+    this.job = null
+    const height = header.field_depth * header.field_width / 4 + header.field_depth + 6
+    this.weights = this.texture(gl.TEXTURE_2D, gl.RGBA32F, gl.NEAREST, header.field_width, height)
+    gl.bindVertexArray(gl.createVertexArray())
+  }
+
+  texture(kind, format, filter, ...size) {
+    const { gl } = this, texture = gl.createTexture()
+    gl.bindTexture(kind, texture)
+    if (kind === gl.TEXTURE_3D) gl.texStorage3D(kind, 1, format, ...size)
+    else gl.texStorage2D(kind, 1, format, ...size)
+    for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(kind, name, filter)
+    for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) {
+      gl.texParameteri(kind, name, gl.CLAMP_TO_EDGE)
+    }
+    return texture
+  }
+
+  // A program by its shader's name, compiled when it is first needed.
+  program(name) {
+    if (this.programs[name]) return this.programs[name]
+    const { gl, header } = this, program = gl.createProgram()
+    const field = `#define BLOCKS ${header.field_width / 4}\n#define DEPTH ${header.field_depth}\n${this.shaders.field}`
+    const text = `#version 300 es\n${name === 'shade' ? '' : field}\n${this.shaders[name]}`
+    for (const [kind, source] of [[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, text]]) {
+      const shader = gl.createShader(kind)
+      gl.shaderSource(shader, source)
+      gl.compileShader(shader)
+      gl.attachShader(program, shader)
+      program.log = () => gl.getShaderInfoLog(shader)
+    }
+    gl.linkProgram(program)
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+      throw new Error(`This graphics card does not take the shader ${name}: ${program.log()}`)
+    }
+    const uniforms = {}
+    for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
+      const { name: uniform, type } = gl.getActiveUniform(program, i)
+      uniforms[uniform] = { place: gl.getUniformLocation(program, uniform), type }
+    }
+    return this.programs[name] = { program, uniforms }
+  }
+
+  // Draw with a program: values are numbers, arrays, or textures.
+  run(name, values) {
+    const { gl } = this, { program, uniforms } = this.program(name)
+    gl.useProgram(program)
+    let unit = 0
+    for (const [uniform, { place, type }] of Object.entries(uniforms)) {
+      const value = values[uniform]
+      if (type === gl.SAMPLER_2D || type === gl.SAMPLER_3D) {
+        gl.activeTexture(gl.TEXTURE0 + unit)
+        gl.bindTexture(type === gl.SAMPLER_2D ? gl.TEXTURE_2D : gl.TEXTURE_3D, value)
+        gl.uniform1i(place, unit++)
+      } else if (type === gl.FLOAT_MAT4x3) gl.uniformMatrix4x3fv(place, false, value)
+      else if (type === gl.FLOAT_VEC4) gl.uniform4fv(place, value)
+      else if (type === gl.FLOAT_VEC3) gl.uniform3fv(place, value)
+      else if (type === gl.FLOAT_VEC2) gl.uniform2fv(place, value)
+      else if (type === gl.FLOAT) gl.uniform1f(place, value)
+      else gl.uniform1i(place, value) // integers and booleans
+    }
+    gl.drawArrays(gl.TRIANGLES, 0, 3)
+  }
+
+  // Take over a head, as Model.head made it, and measure its guide on a grid of that many samples per side.
+  setHead({ data, width, height }, guideSize) {
+    const { gl } = this
+    gl.bindTexture(gl.TEXTURE_2D, this.weights)
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.FLOAT, data)
+    this.job = null
+    this.guide = this.measureGuide(guideSize, this.measureGuide(guideSize / 2, null))
+  }
+
+  field() {
+    return { weights: this.weights, blocks: this.header.field_width / 4 }
+  }
+
+  measureGuide(size, coarse) {
+    const { gl, header } = this, extent = header.scene_radius, spacing = 2 * extent / (size - 1)
+    const known = this.guides[size], guide = known || {
+      size, error: header.guide_error * spacing ** 2, frame: gl.createFramebuffer(),
+      texture: this.texture(gl.TEXTURE_3D, gl.R16F, gl.LINEAR, size, size, size),
+    }
+    this.guides[size] = guide
+    gl.bindFramebuffer(gl.FRAMEBUFFER, guide.frame)
+    gl.viewport(0, 0, size, size)
+    gl.disable(gl.SCISSOR_TEST)
+    for (let slice = 0; slice < size; slice++) {
+      gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, guide.texture, 0, slice)
+      this.run('guide', {
+        ...this.field(), coarse: coarse && coarse.texture, hasCoarse: coarse ? 1 : 0, size, slice, extent,
+        radius: extent, coarseSize: coarse ? coarse.size : 2, reach: coarse ? 2.2 * spacing + coarse.error : 0,
+      })
+    }
+    return guide
+  }
+
+  // Where rays find the surface, `size` pixels per side, upwards; normals, where wanted, in a second texture.
+  target(size) {
+    const { gl } = this, frame = gl.createFramebuffer(), normalFrame = gl.createFramebuffer()
+    const maps = [gl.RGBA32F, gl.RGBA8, gl.RGBA16F].map((format) =>
+      this.texture(gl.TEXTURE_2D, format, gl.NEAREST, size, size))
+    const [places, colours, normals] = maps
+    gl.bindFramebuffer(gl.FRAMEBUFFER, frame)
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, places, 0)
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT1, gl.TEXTURE_2D, colours, 0)
+    gl.drawBuffers([gl.COLOR_ATTACHMENT0, gl.COLOR_ATTACHMENT1])
+    gl.bindFramebuffer(gl.FRAMEBUFFER, normalFrame)
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, normals, 0)
+    const release = () => {
+      maps.forEach((map) => gl.deleteTexture(map))
+      gl.deleteFramebuffer(frame)
+      gl.deleteFramebuffer(normalFrame)
+    }
+    return { size, frame, normalFrame, places, colours, normals, release }
+  }
+
+  // Begin a drawing of `size` pixels per side; view: { camera, focal, cut }, see viewOf.
+  begin(size, view, withNormals) {
+    const back = this.targets[1]
+    if (!back || back.size !== size) {
+      if (back) back.release()
+      this.targets[1] = this.target(size)
+    }
+    this.job = { size, view, withNormals, row: 0 }
+  }
+
+  // Draw so many rows more; returns whether that was all. Then the drawing is what `shade` shows.
+  advance(rows) {
+    const { gl, job, header, guide } = this, { size, view } = job, target = this.targets[1]
+    rows = Math.min(Math.ceil(rows), size - job.row)
+    gl.viewport(0, 0, size, size)
+    gl.enable(gl.SCISSOR_TEST)
+    gl.scissor(0, job.row, size, rows)
+    gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame)
+    const common = { ...this.field(), camera: view.camera, focal: view.focal, size }
+    this.run('trace', {
+      ...common, guide: guide.texture, guideExtent: header.scene_radius, guideSize: guide.size,
+      guideError: guide.error, slope: header.slope, radius: header.scene_radius, cut: view.cut,
+      evaluations: EVALUATIONS,
+    })
+    if (job.withNormals) {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, target.normalFrame)
+      this.run('normals', { ...common, places: target.places })
+    }
+    gl.disable(gl.SCISSOR_TEST)
+    job.row += rows
+    if (job.row < size) return false
+    this.targets.reverse()
+    this.job = null
+    return true
+  }
+
+  // Show the last complete drawing on the canvas.
+  shade(mode, light) {
+    const { gl, canvas, header } = this, shown = this.targets[0], radius = header.scene_radius
+    if (!shown) return
+    if (canvas.width !== shown.size) canvas.width = canvas.height = shown.size
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null)
+    gl.viewport(0, 0, shown.size, shown.size)
+    this.run('shade', {
+      ...shown, mode: CHOICES.mode.indexOf(mode), depths: [1 - 0.85 * radius, 1 + 0.3 * radius], light: directionOf(light),
+      aside: directionOf({ around: light.around + 86, above: 6 }), background: header.background, paper: PAPER,
+    })
+  }
+
+  // Resolves once the card has done what it was given, to the milliseconds that took.
+  finished() {
+    const { gl } = this, start = performance.now(), fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)
+    gl.flush()
+    return new Promise((resolve) => {
+      const look = () => {
+        if (fence && !gl.isContextLost() && gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) {
+          return setTimeout(look, 1)
+        }
+        gl.deleteSync(fence)
+        resolve(performance.now() - start)
+      }
+      setTimeout(look, 0)
+    })
+  }
+
+  // All numbers of one drawing, rows from the top: depth, distance, evaluations and kind of every pixel; normals.
+  measure(size, view) {
+    const { gl } = this, kept = this.targets
+    this.targets = [null, null]
+    this.begin(size, view, true)
+    this.advance(size)
+    const { places, normals, colours } = this.read(this.targets[0])
+    this.targets[0].release()
+    this.targets = kept
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null)
+    return { size, places, normals, colours }
+  }
+
+  read({ size, frame, normalFrame }) {
+    const { gl } = this
+    const pixels = (buffer, attachment, kind, values) => {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, buffer)
+      gl.readBuffer(attachment)
+      gl.readPixels(0, 0, size, size, gl.RGBA, kind, values)
+      const rows = Array.from({ length: size }, (_, row) => values.slice(4 * size * row, 4 * size * (row + 1)))
+      return rows.reverse()
+    }
+    return {
+      places: pixels(frame, gl.COLOR_ATTACHMENT0, gl.FLOAT, new Float32Array(4 * size * size)),
+      colours: pixels(frame, gl.COLOR_ATTACHMENT1, gl.UNSIGNED_BYTE, new Uint8Array(4 * size * size)),
+      normals: pixels(normalFrame, gl.COLOR_ATTACHMENT0, gl.FLOAT, new Float32Array(4 * size * size)),
+    }
+  }
+}
+
+// Unit vector towards a light, from degrees.
+function directionOf({ around, above }) {
+  const [a, b] = [around, above].map((angle) => angle * Math.PI / 180)
+  return [Math.sin(a) * Math.cos(b), Math.sin(b), Math.cos(a) * Math.cos(b)]
+}
+
+// What the rays need of a scene: right, up, back and origin of the camera on the unit sphere, its focal length, and the
+// plane in front of which all is cut away.
+function viewOf(scene, header) {
+  const [yaw, pitch, roll] = [scene.yaw, scene.pitch, scene.roll].map((angle) => angle * Math.PI / 180)
+  const back = [Math.cos(pitch) * Math.sin(yaw), Math.sin(pitch), Math.cos(pitch) * Math.cos(yaw)]
+  const right = [Math.cos(yaw), 0, -Math.sin(yaw)]
+  const up = [back[1] * right[2] - back[2] * right[1], back[2] * right[0] - back[0] * right[2],
+    back[0] * right[1] - back[1] * right[0]]
+  const [cos, sin] = [Math.cos(roll), Math.sin(roll)]
+  const turned = [right.map((r, i) => cos * r + sin * up[i]), up.map((u, i) => cos * u - sin * right[i])]
+  const plane = { front: [0, 0, 1], side: [1, 0, 0], top: [0, 1, 0] }[scene.cut] || [0, 0, 0]
+  return {
+    camera: new Float32Array([...turned[0], ...turned[1], ...back, ...back]),
+    focal: 0.5 / Math.tan(scene.fov * Math.PI / 360),
+    cut: [...plane, scene.cutAt * header.scene_radius],
+  }
+}

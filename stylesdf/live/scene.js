@@ -1,0 +1,97 @@
+'use strict'
+// What is seen, as one value. Links, file names, PNG metadata and Python code use the names of the Gradio page.
+
+const MAX_SEED = 2 ** 32 - 1
+const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180], fov: [4, 40], cutAt: [-1, 1],
+  around: [-180, 180], above: [-90, 90] }
+const SEEDS = ['seed', 'texture', 'to'] // texture: whose colours it has; to: whom it is blended with; null: nobody
+const CHOICES = { mode: ['image', 'normals', 'depth', 'shape'], cut: ['none', 'front', 'side', 'top'] }
+const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', share: 'morph_share' } // in Python
+
+// Angles in degrees; around and above: where the light is, as in Python's pictures.
+function firstScene(header) {
+  return { seed: 0, psi: 0.7, texture: null, to: null, share: 0, yaw: 0, pitch: 0, roll: 0, fov: header.fov_deg,
+    mode: 'image', cut: 'none', cutAt: 0, around: -33, above: 33 }
+}
+
+const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high)
+const tidy = (value, digits = 2) => Number(value.toFixed(digits))
+const wrap = (yaw) => yaw - 360 * Math.round(yaw / 360) // degrees, -180 .. 180
+
+// One value from text; undefined where the text is no such value.
+function readField(name, text) {
+  if (name in CHOICES) return CHOICES[name].includes(text) ? text : undefined
+  if (SEEDS.includes(name)) return /^[0-9]{1,10}$/.test(text) && Number(text) <= MAX_SEED ? Number(text) : undefined
+  const value = /^[-+.0-9e]{1,30}$/i.test(text) ? Number(text) : NaN
+  if (!Number.isFinite(value)) return undefined
+  return name === 'yaw' ? wrap(value) : clamp(value, LIMITS[name])
+}
+
+// The scene of a link's fragment, and a sentence for every value that could not be read.
+function readFragment(fragment, header) {
+  const scene = firstScene(header), complaints = []
+  for (const [name, text] of new URLSearchParams(fragment.replace(/^#/, ''))) {
+    if (!(name in scene)) continue // not ours
+    const value = readField(name, text)
+    if (value === undefined) complaints.push(`The link's ${name} is "${text.slice(0, 40)}", which this page cannot read.`)
+    else scene[name] = value
+  }
+  return { scene, complaints }
+}
+
+// What differs from the first scene, and the seed.
+function changes(scene, header) {
+  const first = firstScene(header)
+  return Object.entries(scene).filter(([name, value]) => name === 'seed' || value !== first[name])
+}
+
+function writeFragment(scene, header) {
+  return '#' + changes(scene, header).map(([name, value]) => `${name}=${value}`).join('&')
+}
+
+function titleOf({ seed, texture, to, share }) {
+  let title = `head-${seed}`
+  if (texture !== null) title += `-textured-${texture}`
+  if (to !== null && share > 0) title += `-to-${to}-${Math.round(100 * share)}`
+  return title
+}
+
+// Text fields for a PNG: the scene for machines (the Gradio page reads it), and its parts for people.
+function metadataOf(scene, header) {
+  const known = ['seed', 'psi', 'texture', 'to', 'share', 'yaw', 'pitch', 'roll', 'fov', 'mode']
+  const fields = changes(scene, header).filter(([name]) => known.includes(name))
+  const values = Object.fromEntries(fields.map(([name, value]) => [LONG[name] || name, value]))
+  return {
+    Software: `stylesdf ${header.version}`, stylesdf: JSON.stringify({ model: header.name, ...values }),
+    seed: `${scene.seed}`, truncation: `${scene.psi}`, model: header.name, commit: header.commit, version: header.version,
+  }
+}
+
+// Python that makes the same view. The volume renderer's thumbnail is what this page draws; the image has the decoder's
+// detail as well.
+function pythonOf(scene, header) {
+  const { seed, psi, texture, to, share, mode } = scene
+  const [name, revision] = header.name.split('@'), quoted = (text) => JSON.stringify(text)
+  const from = quoted(name) + (revision ? `, revision=${quoted(revision)}` : '')
+  const imports = ['from stylesdf import StyleSDF'], lines = [`model = StyleSDF.from_pretrained(${from})`]
+  lines.push(`head = model.identity(${seed}, truncation=${psi})`)
+  if (to !== null && share > 0) lines.push(`head = model.blend(head, model.identity(${to}, truncation=${psi}), ${share})`)
+  if (texture !== null) {
+    imports.unshift('import dataclasses')
+    lines.push(`colours = model.field.view_layer.fold(model.identity(${texture}, truncation=${psi}).w)`)
+    lines.push('head = dataclasses.replace(head, field=dataclasses.replace(head.field, view_layer=colours))')
+  }
+  const turns = ['yaw', 'pitch', 'roll'].filter((axis) => scene[axis])
+  if (turns.length) imports.splice(imports.length - 1, 0, 'import math')
+  const options = turns.map((axis) => `${axis}=math.radians(${scene[axis]})`)
+  if (scene.fov !== header.model_fov_deg) options.push(`fov_deg=${scene.fov}`)
+  lines.push(`view = model.view(${['head', ...options].join(', ')})`)
+  const file = quoted(`${titleOf(scene)}.png`)
+  if (mode === 'image') {
+    lines.push(`view.thumbnail.save(${file})  # view.image has the decoder's detail`)
+  } else {
+    imports.push('from stylesdf.demo.pictures import picture')
+    lines.push(`picture(view, ${quoted(mode)}).save(${file})`)
+  }
+  return [...imports, '', ...lines].join('\n')
+}

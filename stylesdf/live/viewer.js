@@ -1,0 +1,399 @@
+'use strict'
+// The page: controls, hands and keys change the scene; a loop draws it, at a size that the graphics card can follow.
+
+const MOVING_MS = 30 // what one frame may take while something moves
+const BAND_MS = 45 // what a part of a sharper drawing may take, so that a hand is never kept waiting
+const STILL_MS = 6000 // what the sharpest drawing may take
+const REST_MS = 150 // without a change, until sharper drawings begin
+const SMALLEST = 64, LARGEST = 1024 // pixels per side
+const FAST = 1500 // nanoseconds per pixel; a card that needs less makes a fine guide in no time
+const GUIDES = { moving: 24, still: 32, fast: 48 } // samples per side
+const DEGREES_PER_WIDTH = 150, KEY_STEP = 5, ZOOM_STEP = 1.1, TURN_SPEED = 24, SPIN_DECAY = 4, MORPH_SECONDS = 4
+
+const byId = (id) => document.getElementById(id)
+
+function startViewer() {
+  const say = (text) => { byId('status').textContent = text }
+  try {
+    const header = JSON.parse(byId('header').textContent)
+    const weights = Uint8Array.from(atob(byId('weights').textContent), (letter) => letter.charCodeAt(0))
+    const shaders = {}
+    for (const part of document.querySelectorAll('script[type="x-shader"]')) shaders[part.id] = part.textContent
+    const model = new Model(header, weights), renderer = new Renderer(byId('canvas'), header, shaders)
+    say('')
+    window.liveHeads = new Viewer(model, renderer, say)
+  } catch (error) {
+    say(error.message)
+  }
+}
+
+class Viewer {
+  constructor(model, renderer, say) {
+    Object.assign(this, { model, renderer, say, header: model.header })
+    this.spin = { yaw: 0, pitch: 0 } // degrees per second, after the hand has let go
+    this.isTurning = this.isPlaying = this.isWaiting = this.isHeld = this.isHeadNew = false
+    this.needs = { head: true, view: true, shade: true }
+    this.cost = null // nanoseconds per pixel, of whole drawings
+    this.bandPixels = SMALLEST ** 2 / 4
+    this.changed = this.before = performance.now()
+    LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg)];
+    [byId('fov').min, byId('fov').max] = LIMITS.fov
+    const { scene, complaints } = readFragment(location.hash, this.header)
+    this.scene = scene
+    this.notice(complaints.join(' '))
+    byId('about').textContent = `A generator of heads, drawn by this page alone. Model: ${this.header.name}.`
+    this.bindControls()
+    this.bindHands()
+    this.bindCanvas()
+    this.tell()
+    requestAnimationFrame((now) => this.tick(now))
+  }
+
+  // ---- the scene
+
+  // Take over some values of the scene and draw what they change.
+  set(change) {
+    const old = this.scene
+    this.scene = { ...old, ...change }
+    const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
+    if (differs('seed', 'psi', 'texture', 'to', 'share')) this.needs.head = true
+    if (differs('yaw', 'pitch', 'roll', 'fov', 'cut', 'cutAt')) this.needs.view = true
+    if (differs('mode') && this.wantsNormals() && !this.hasNormals) this.needs.view = true
+    if (differs('mode', 'around', 'above')) this.needs.shade = true
+    this.changed = performance.now()
+    if (this.hasNotice) this.notice('')
+    this.tell()
+  }
+
+  // Say something that stays until the next change.
+  notice(text) {
+    this.hasNotice = text !== ''
+    this.say(text)
+  }
+
+  wantsNormals() {
+    return this.scene.mode === 'normals' || this.scene.mode === 'shape'
+  }
+
+  turn(yaw, pitch) {
+    const { scene } = this
+    this.set({ yaw: tidy(wrap(scene.yaw + yaw)), pitch: tidy(clamp(scene.pitch + pitch, LIMITS.pitch)) })
+  }
+
+  zoom(factor) {
+    this.set({ fov: tidy(clamp(this.scene.fov * factor, LIMITS.fov)) })
+  }
+
+  front() {
+    this.spin = { yaw: 0, pitch: 0 }
+    this.press('turn', this.isTurning = false)
+    this.set({ yaw: 0, pitch: 0, roll: 0, fov: this.header.fov_deg })
+  }
+
+  step(seeds) {
+    this.set({ seed: clamp(this.scene.seed + seeds, [0, MAX_SEED]) })
+  }
+
+  // Controls, address and code say what the scene is.
+  tell() {
+    const { scene, header } = this
+    for (const name of ['seed', 'psi', 'texture', 'to', 'share', 'fov', 'cut', 'cutAt', 'around', 'above']) {
+      const input = byId(name), text = scene[name] === null ? '' : `${scene[name]}`
+      if (input.value !== text && !(document.activeElement === input && input.type === 'number')) input.value = text
+    }
+    for (const output of document.querySelectorAll('output')) {
+      const name = output.htmlFor.value, unit = ['fov', 'around', 'above'].includes(name) ? '°' : ''
+      output.textContent = `${scene[name]}${unit}`
+    }
+    document.querySelector(`#mode input[value=${scene.mode}]`).checked = true
+    byId('light').hidden = scene.mode !== 'shape'
+    byId('depth-of-cut').hidden = scene.cut === 'none'
+    byId('share').disabled = byId('play').disabled = scene.to === null
+    byId('pose').textContent = `yaw ${scene.yaw.toFixed(0)}°  pitch ${scene.pitch.toFixed(0)}°  fov ${scene.fov.toFixed(1)}°`
+    byId('code').textContent = pythonOf(scene, header)
+    document.title = titleOf(scene)
+    clearTimeout(this.writing)
+    this.writing = setTimeout(() => this.writeAddress(), 200) // browsers limit how often
+  }
+
+  writeAddress() {
+    const fragment = writeFragment(this.scene, this.header)
+    if (location.hash !== fragment) history.replaceState(null, '', fragment)
+  }
+
+  // ---- controls, hands, keys
+
+  press(id, isPressed) {
+    byId(id).setAttribute('aria-pressed', isPressed)
+  }
+
+  bindControls() {
+    const onInput = (name, read) => byId(name).addEventListener('input', () => {
+      const value = read(byId(name).value)
+      if (value !== undefined) this.set({ [name]: value })
+    })
+    for (const name of ['psi', 'share', 'fov', 'cut', 'cutAt', 'around', 'above', 'seed']) {
+      onInput(name, (text) => readField(name, text))
+    }
+    for (const name of ['texture', 'to']) onInput(name, (text) => (text === '' ? null : readField(name, text)))
+    byId('to').addEventListener('input', () => {
+      if (this.scene.to === null) this.play(false)
+      else if (this.scene.share === 0) this.set({ share: 0.5 })
+    })
+    for (const name of ['seed', 'texture', 'to']) byId(name).addEventListener('blur', () => this.tell())
+    byId('mode').addEventListener('input', (event) => this.set({ mode: event.target.value }))
+    byId('panel').addEventListener('submit', (event) => event.preventDefault())
+    const onClick = (id, act) => byId(id).addEventListener('click', act)
+    onClick('previous', () => this.step(-1))
+    onClick('next', () => this.step(1))
+    onClick('random', () => this.set({ seed: Math.floor(Math.random() * 10000) }))
+    onClick('play', () => this.play(!this.isPlaying))
+    onClick('turn', () => this.press('turn', this.isTurning = !this.isTurning))
+    onClick('front', () => this.front())
+    onClick('save', () => this.save())
+    onClick('copy-link', () => { this.writeAddress(); this.copy(location.href, 'The link') })
+    onClick('copy-code', () => this.copy(byId('code').textContent, 'The code'))
+    window.addEventListener('hashchange', () => {
+      const { scene, complaints } = readFragment(location.hash, this.header)
+      this.set(scene)
+      this.notice(complaints.join(' '))
+    })
+  }
+
+  play(isPlaying) {
+    this.isPlaying = isPlaying
+    this.press('play', isPlaying)
+    this.phase = Math.acos(1 - 2 * this.scene.share) // of the way there and back
+  }
+
+  bindHands() {
+    const canvas = byId('canvas'), fingers = new Map()
+    let last = 0, turnsLight = false
+    canvas.addEventListener('pointerdown', (event) => {
+      if (event.button > 2) return
+      canvas.focus({ preventScroll: true })
+      canvas.setPointerCapture(event.pointerId)
+      fingers.set(event.pointerId, [event.clientX, event.clientY])
+      turnsLight = this.scene.mode === 'shape' && (event.shiftKey || event.button === 2)
+      this.isHeld = true
+      this.spin = { yaw: 0, pitch: 0 }
+      last = event.timeStamp
+      event.preventDefault()
+    })
+    canvas.addEventListener('pointermove', (event) => {
+      const before = fingers.get(event.pointerId)
+      if (!before) return
+      const now = [event.clientX, event.clientY], scale = DEGREES_PER_WIDTH / canvas.clientWidth
+      fingers.set(event.pointerId, now)
+      const across = (now[0] - before[0]) * scale, down = (now[1] - before[1]) * scale
+      if (fingers.size === 2) {
+        const other = [...fingers].find(([id]) => id !== event.pointerId)[1]
+        const apart = (place) => Math.max(Math.hypot(place[0] - other[0], place[1] - other[1]), 1)
+        this.zoom(apart(before) / apart(now))
+      } else if (turnsLight) {
+        const { around, above } = this.scene
+        this.set({ around: Math.round(wrap(around + 2 * across)), above: Math.round(clamp(above - 2 * down, LIMITS.above)) })
+      } else if (fingers.size === 1) {
+        this.turn(-across, down) // the camera goes against the hand
+        const seconds = Math.max(event.timeStamp - last, 1) / 1000
+        const mixed = (old, now) => 0.6 * old + 0.4 * clamp(now / seconds, [-400, 400])
+        this.spin = { yaw: mixed(this.spin.yaw, -across), pitch: mixed(this.spin.pitch, down) }
+        last = event.timeStamp
+      }
+    })
+    const lift = (event) => {
+      if (!fingers.delete(event.pointerId) || fingers.size) return
+      this.isHeld = false
+      const calm = window.matchMedia('(prefers-reduced-motion: reduce)').matches
+      if (calm || turnsLight || event.timeStamp - last > 80) this.spin = { yaw: 0, pitch: 0 }
+    }
+    canvas.addEventListener('pointerup', lift)
+    canvas.addEventListener('pointercancel', lift)
+    canvas.addEventListener('contextmenu', (event) => event.preventDefault())
+    canvas.addEventListener('wheel', (event) => {
+      event.preventDefault()
+      const pixels = event.deltaY * (event.deltaMode === 0 ? 1 : 33) // else it counts lines
+      this.zoom(ZOOM_STEP ** (clamp(pixels, [-100, 100]) / 100))
+    }, { passive: false })
+    canvas.addEventListener('dblclick', () => this.front())
+    canvas.addEventListener('keydown', (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return
+      const actions = {
+        ArrowLeft: () => this.turn(-KEY_STEP, 0), ArrowRight: () => this.turn(KEY_STEP, 0),
+        ArrowUp: () => this.turn(0, KEY_STEP), ArrowDown: () => this.turn(0, -KEY_STEP),
+        '+': () => this.zoom(1 / ZOOM_STEP), '=': () => this.zoom(1 / ZOOM_STEP), '-': () => this.zoom(ZOOM_STEP),
+        Home: () => this.front(), 0: () => this.front(), PageUp: () => this.step(-1), PageDown: () => this.step(1),
+        ' ': () => byId('turn').click(),
+      }
+      CHOICES.mode.forEach((mode, i) => { actions[i + 1] = () => this.set({ mode }) })
+      if (!(event.key in actions)) return
+      actions[event.key]()
+      event.preventDefault()
+    })
+  }
+
+  // ---- drawing
+
+  bindCanvas() {
+    const canvas = byId('canvas')
+    new ResizeObserver(() => { this.changed = performance.now() }).observe(canvas)
+    canvas.addEventListener('webglcontextlost', (event) => {
+      event.preventDefault()
+      this.isLost = true
+      this.say('The graphics card was taken away; the head comes back with it.')
+    })
+    canvas.addEventListener('webglcontextrestored', () => {
+      this.renderer.restore()
+      this.isLost = this.isWaiting = false
+      this.say('')
+      this.needs = { head: true, view: true, shade: true }
+      this.isHeadNew = false
+    })
+  }
+
+  isFast() {
+    return this.cost !== null && this.cost < FAST
+  }
+
+  // Pixels per side that would be worth drawing: two for every one of the screen, for smooth edges.
+  fullSize() {
+    return clamp(2 * Math.round(byId('canvas').clientWidth * (window.devicePixelRatio || 1)), [SMALLEST, LARGEST])
+  }
+
+  // The largest size that takes so many milliseconds.
+  affordable(milliseconds) {
+    const size = this.cost === null ? SMALLEST : Math.sqrt(milliseconds * 1e6 / this.cost)
+    return clamp(8 * Math.floor(size / 8), [SMALLEST, this.fullSize()])
+  }
+
+  tick(now) {
+    const seconds = Math.min((now - this.before) / 1000, 0.1)
+    this.before = now
+    this.animate(seconds)
+    if (!this.isWaiting && !this.isLost) {
+      try {
+        this.draw()
+      } catch (error) {
+        this.say(error.message)
+        return
+      }
+    }
+    requestAnimationFrame((next) => this.tick(next))
+  }
+
+  animate(seconds) {
+    const { spin } = this
+    if (!this.isHeld && (spin.yaw || spin.pitch)) {
+      this.turn(spin.yaw * seconds, spin.pitch * seconds)
+      for (const axis of ['yaw', 'pitch']) {
+        spin[axis] *= Math.exp(-SPIN_DECAY * seconds)
+        if (Math.abs(spin[axis]) < 1) spin[axis] = 0
+      }
+    }
+    if (this.isTurning && !this.isHeld) this.turn(TURN_SPEED * seconds, 0)
+    if (this.isPlaying) {
+      this.phase += Math.PI * seconds / MORPH_SECONDS
+      this.set({ share: tidy(0.5 - 0.5 * Math.cos(this.phase), 3) })
+    }
+  }
+
+  // One piece of work for the graphics card: a head, a band of a drawing, or its shading.
+  draw() {
+    const { renderer, needs, scene } = this, isRunning = renderer.job !== null
+    if (needs.head && !this.isHeadNew) { // each head is drawn before the next one comes
+      needs.head = false
+      needs.view = this.isHeadNew = true
+      this.texels = this.model.head(scene)
+      renderer.setHead(this.texels, this.isFast() ? GUIDES.fast : GUIDES.moving)
+      this.isSharp = false
+      return this.wait()
+    }
+    if (needs.view && !(isRunning && this.isMovingJob)) {
+      needs.view = this.isHeadNew = false
+      this.isSharp = false
+      this.begin(this.affordable(MOVING_MS), true)
+    } else if (!isRunning && !this.isSharp && performance.now() - this.changed > REST_MS) {
+      const shown = renderer.targets[0].size, most = this.affordable(STILL_MS)
+      if (renderer.guide.size < GUIDES.still) {
+        renderer.setHead(this.texels, this.isFast() ? GUIDES.fast : GUIDES.still)
+        return this.wait()
+      }
+      if (most < 1.2 * shown) this.sharpened()
+      else this.begin(2.4 * shown > most ? most : 2 * shown, false)
+    }
+    if (renderer.job) return this.band()
+    if (needs.shade) this.shade()
+  }
+
+  begin(size, isMoving) {
+    this.isMovingJob = isMoving
+    this.jobHasNormals = this.wantsNormals()
+    this.spent = 0
+    this.renderer.begin(size, viewOf(this.scene, this.header), this.jobHasNormals)
+  }
+
+  // Draw as much as fits into one band, all of it while something moves.
+  async band() {
+    const { renderer } = this, { size } = renderer.job
+    const isDone = renderer.advance(this.isMovingJob ? size : Math.max(this.bandPixels / size, 1))
+    if (isDone) {
+      this.hasNormals = this.jobHasNormals
+      this.shade()
+    }
+    const milliseconds = await this.wait()
+    if (this.isLost) return
+    this.spent += milliseconds
+    if (!this.isMovingJob) this.bandPixels *= clamp(BAND_MS / milliseconds, [0.3, 2]) // rows differ: some are empty
+    if (!isDone) return
+    const cost = this.spent * 1e6 / size ** 2
+    this.cost = this.cost === null ? cost : Math.sqrt(this.cost * cost)
+    if (this.isMovingJob) this.facts(size, milliseconds)
+  }
+
+  async wait() {
+    this.isWaiting = true
+    const milliseconds = await this.renderer.finished()
+    this.isWaiting = false
+    return milliseconds
+  }
+
+  shade() {
+    const { mode, around, above } = this.scene
+    if (this.wantsNormals() && !this.hasNormals) return // they are on their way
+    this.needs.shade = false
+    this.renderer.shade(mode, { around, above })
+  }
+
+  // The drawing is as good as it gets: say so, for those who wait for it.
+  sharpened() {
+    this.isSharp = true
+    byId('canvas').dataset.drawn = writeFragment(this.scene, this.header)
+  }
+
+  facts(size, milliseconds) {
+    const rate = `${size} × ${size} pixels in ${milliseconds.toFixed(0)} ms while it moves`
+    byId('facts').textContent = `${rate}; ${this.renderer.guide.size}³ guide; no server, nothing leaves this page.`
+  }
+
+  // ---- to take home
+
+  save() {
+    this.shade() // a canvas keeps its picture only until it has been shown
+    byId('canvas').toBlob(async (blob) => {
+      const bytes = new Uint8Array(await blob.arrayBuffer()), link = document.createElement('a')
+      link.href = URL.createObjectURL(withText(bytes, metadataOf(this.scene, this.header)))
+      link.download = `${titleOf(this.scene)}.png`
+      link.click()
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000)
+    }, 'image/png')
+  }
+
+  async copy(text, what) {
+    try {
+      await navigator.clipboard.writeText(text)
+      this.notice(`${what} is on the clipboard.`)
+    } catch {
+      this.notice(`This browser does not let the page copy; ${what.toLowerCase()} can be selected by hand.`)
+    }
+  }
+}

@@ -1,0 +1,412 @@
+"""An exported page in a real browser, opened from disk: the surface is PyTorch's, and hands, keys and links work."""
+
+import dataclasses
+import io
+import math
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylesdf import Camera, StyleSDF
+from stylesdf.camera import camera_rays
+from stylesdf.demo.scene import Scene
+from stylesdf.live.export import export_live
+from tests.browser.serve import BUNDLED, find_browser, small_model
+from tests.live.surface import find_surface
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+PATIENCE = 180_000  # milliseconds, for a processor that plays graphics card
+SIZE = 128
+
+# Draw one scene at a size and return its maps; the page itself stands still meanwhile.
+MEASURE = """([change, size, guide]) => {
+  const { model, renderer, header } = liveHeads, scene = { ...firstScene(header), ...change }
+  renderer.setHead(model.head(scene), guide)
+  const { places, normals, colours } = renderer.measure(size, viewOf(scene, header))
+  return [places, normals, colours].map((rows) => rows.map((row) => Array.from(row)))
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = find_browser()
+    if path is None and os.environ.get("CI", "").lower() not in ("true", "1"):
+        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+    assert path is not None, "CI must test the page, but there is no Chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A page of coloured balls, which is quick to draw."""
+    folder = tmp_path_factory.mktemp("small")
+    model = StyleSDF.from_pretrained(small_model(folder / "model"))
+    export_live(model, folder / "heads.html", version="0.1.0")
+    return folder / "heads.html"
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """The bundled model and its page."""
+    if not (BUNDLED / "model.safetensors").is_file():
+        pytest.skip("the bundled model is not there yet")
+    path = tmp_path_factory.mktemp("people") / "heads.html"
+    model = StyleSDF.from_pretrained(BUNDLED)
+    export_live(model, path)
+    return model, path
+
+
+class Visit:
+    """One open page, what its console said, and what it asked for."""
+
+    def __init__(self, browser, path, fragment="", width=900, height=700, **options):
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.complaints, self.requests = [], []
+        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.start = time.monotonic()
+        self.page.goto(f"file://{path}{fragment}")
+        self.until("window.liveHeads?.cost")
+
+    def scene(self) -> dict:
+        return self.page.evaluate("liveHeads.scene")
+
+    def until(self, expression: str) -> None:
+        """Wait until something is true; Playwright's own way to wait needs ``eval``, which the page forbids."""
+        start = time.monotonic()
+        while not self.page.evaluate(expression):
+            assert time.monotonic() - start < PATIENCE / 1000, f"{expression} stays false; {self.scene()}"
+            self.page.wait_for_timeout(50)
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until something is true of the page's ``scene``."""
+        self.until(f"(() => {{ const scene = liveHeads.scene; return {condition} }})()")
+
+    def freeze(self) -> None:
+        """Let the page draw nothing by itself."""
+        self.page.evaluate("liveHeads.isLost = true")
+        self.until("!liveHeads.isWaiting")
+
+    def hand(self) -> tuple[float, float]:
+        box = self.page.locator("canvas").bounding_box()
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+        assert [url for url in self.requests if not url.startswith(("file:", "blob:"))] == []
+        assert sum(url.startswith("file:") for url in self.requests) == 1
+
+
+@pytest.fixture
+def visit(chromium, small, tmp_path):
+    visit = Visit(chromium, small)
+    yield visit
+    visit.page.screenshot(path=tmp_path / "page.png")
+    visit.close()
+
+
+# ---- the surface
+
+
+@pytest.mark.parametrize(
+    "guide, seed, psi, yaw, pitch, change",
+    [(48, 3, 0.7, 20, 5, {}), (24, 5, 1, -70, -15, {}), (48, 2, 0.7, 0, 0, {"to": 6, "share": 0.4, "texture": 1})],
+)
+def test_the_surface_is_that_of_pytorch(chromium, people, guide, seed, psi, yaw, pitch, change):
+    model, path = people
+    visit = Visit(chromium, path)
+    visit.freeze()
+    scene = {"seed": seed, "psi": psi, "yaw": yaw, "pitch": pitch, **change}
+    maps = visit.page.evaluate(MEASURE, [scene, SIZE, guide])
+    visit.close()
+    places, normals, colours = (torch.tensor(values).view(SIZE, SIZE, 4) for values in maps)
+    with torch.no_grad():
+        codes = {name: model.mapping(model.latents([number]), psi) for name, number in scene.items()
+                 if name in ("seed", "to", "texture")}  # fmt: skip
+        w = torch.lerp(codes["seed"], codes["to"], change["share"]) if "to" in codes else codes["seed"]
+        field = model.field.condition(w)
+        if "texture" in codes:
+            field = dataclasses.replace(field, view_layer=model.field.view_layer.fold(codes["texture"]))
+    expected = find_surface(model, field, Camera.from_angles(math.radians(yaw), math.radians(pitch)), SIZE)
+    hit = places[..., 3] > 0.0
+    both = hit & expected["hit"]
+    iou = (both.sum() / (hit | expected["hit"]).sum()).item()
+    depth = (places[..., 0] - expected["depth"]).abs()[both]
+    cosine = (torch.nn.functional.normalize(normals[..., :3], dim=-1) * expected["normals"]).sum(dim=-1)[both]
+    angle = torch.rad2deg(cosine.clamp(-1.0, 1.0).acos())
+    psnr = -10.0 * (colours[..., :3] / 255.0 - expected["rgb"])[both].square().mean().log10().item()
+    evaluations = places[..., 2].mean().item()
+    print(f"IoU {iou:.4f}; depth median {depth.median():.2g}, 99 % {depth.quantile(0.99):.2g}; normals median "
+          f"{angle.median():.2g}, 95 % {angle.quantile(0.95):.2g} degrees; colour {psnr:.1f} dB; {evaluations:.2f} "
+          "evaluations a pixel")  # fmt: skip
+    assert iou >= 0.995
+    assert depth.median() <= 1e-4 and depth.quantile(0.99) <= 1e-3
+    assert angle.median() <= 0.2 and angle.quantile(0.95) <= 1.5
+    assert psnr >= 42.0
+    assert evaluations <= 1.5
+
+
+def test_the_cut_shows_the_distance_inside(chromium, people):
+    model, path = people
+    visit = Visit(chromium, path)
+    visit.freeze()
+    scene = {"seed": 3, "cut": "side", "cutAt": 0.1, "yaw": 60}
+    places = torch.tensor(visit.page.evaluate(MEASURE, [scene, 64, 32])[0]).view(64, 64, 4)
+    visit.close()
+    on_plane = places[..., 3] == 2.0
+    assert 0.1 < on_plane.float().mean() < 0.6
+    origins, along, _ = camera_rays(Camera.from_angles(math.radians(60), 0.0), 64, model.config.fov_deg)
+    points = (origins + along * places[None, ..., :1])[0][on_plane]
+    assert (points[:, 0] - 0.1 * model.config.scene_radius).abs().max() <= 1e-5
+    with torch.no_grad():
+        sdf = model.field.condition(model.mapping(model.latents([3]), 0.7)).sdf(points[None])[0]
+    torch.testing.assert_close(places[on_plane][:, 1], sdf, atol=2e-4, rtol=0)
+    assert sdf.max() <= 2e-4
+
+
+def test_it_draws_soon_after_it_was_opened(chromium, people):
+    visit = Visit(chromium, people[1], "#seed=5")
+    print(f"{time.monotonic() - visit.start:.2f} s from opening to the first head")
+    pixels = visit.page.evaluate(
+        """() => { liveHeads.shade(); const canvas = document.createElement('canvas'); canvas.width = canvas.height = 16
+          const pen = canvas.getContext('2d'); pen.drawImage(liveHeads.renderer.canvas, 0, 0, 16, 16)
+          return Array.from(pen.getImageData(0, 0, 16, 16).data) }"""
+    )
+    image = np.array(pixels).reshape(16, 16, 4)
+    assert np.abs(image[8, 8, :3] - image[0, 0, :3]).max() > 30
+    visit.close()
+
+
+# ---- hands, keys, links
+
+
+def test_it_gets_sharp_and_says_so(visit):
+    visit.page.wait_for_selector("canvas[data-drawn='#seed=0']")
+    assert visit.page.evaluate("liveHeads.renderer.canvas.width") > 64
+
+
+def test_the_hand_turns_zooms_and_lets_go(visit):
+    page, (x, y) = visit.page, visit.hand()
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(x - 8 * step, y + 4 * step)
+        page.wait_for_timeout(16)
+    page.mouse.up()
+    assert visit.scene()["yaw"] > 5 and visit.scene()["pitch"] > 3
+    visit.until("liveHeads.spin.yaw === 0")  # it comes to rest
+    page.mouse.wheel(0, -100)
+    visit.wait_for("scene.fov < 12")
+    page.mouse.dblclick(x, y)
+    visit.wait_for("scene.yaw === 0 && scene.pitch === 0 && scene.fov === 12")
+
+
+def test_it_turns_on_after_the_hand_let_go(visit):
+    """With events of one moment, as a slow machine's pauses would end the swing."""
+    throw = """() => {
+      const canvas = liveHeads.renderer.canvas, send = (kind, x) => canvas.dispatchEvent(
+        new PointerEvent(kind, { pointerId: 1, clientX: x, clientY: 50, button: 0, bubbles: true }))
+      canvas.setPointerCapture = () => {}
+      send('pointerdown', 100)
+      for (let x = 100; x >= 60; x -= 10) send('pointermove', x)
+      send('pointerup', 60)
+      return liveHeads.scene.yaw
+    }"""
+    yaw = visit.page.evaluate(throw)
+    assert yaw > 0
+    visit.wait_for(f"scene.yaw > {yaw} + 2")
+    visit.until("liveHeads.spin.yaw === 0")
+
+
+def test_keys_do_everything(visit):
+    page = visit.page
+    page.focus("canvas")
+    for key, condition in (
+        ("ArrowRight", "scene.yaw === 5"), ("ArrowUp", "scene.pitch === 5"), ("+", "scene.fov < 12"),
+        ("Home", "scene.yaw === 0 && scene.fov === 12"), ("PageDown", "scene.seed === 1"),
+        ("2", "scene.mode === 'normals'"), ("4", "scene.mode === 'shape'"), ("PageUp", "scene.seed === 0"),
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        visit.wait_for(condition)
+    page.keyboard.press("Space")
+    visit.wait_for("scene.yaw > 3")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#turn", "aria-pressed") == "false"
+
+
+def test_controls_change_the_scene(visit):
+    page = visit.page
+    page.fill("#seed", "41")
+    page.click("#next")
+    page.click("text=Clay")
+    page.fill("#psi", "0.5")
+    page.fill("#around", "60")
+    page.select_option("#cut", "top")
+    page.fill("#cutAt", "0.25")
+    page.fill("#texture", "9")
+    assert page.is_disabled("#share")
+    page.fill("#to", "7")
+    assert visit.scene()["share"] == 0.5
+    visit.wait_for("scene.seed === 42 && scene.psi === 0.5 && scene.mode === 'shape' && scene.around === 60")
+    visit.wait_for("scene.cut === 'top' && scene.cutAt === 0.25 && scene.texture === 9 && scene.to === 7")
+    page.click("#play")
+    visit.wait_for("scene.share > 0.6")
+    page.click("#play")
+    page.fill("#to", "")
+    visit.wait_for("scene.to === null")
+    visit.until("location.hash.includes('cut=top')")
+    page.fill("#seed", "-3")  # no seed: the old one stays
+    page.focus("#psi")
+    assert visit.scene()["seed"] == 42 and page.input_value("#seed") == "42"
+    page.click("#random")
+    visit.wait_for("scene.seed !== 42")
+
+
+def test_a_morph_is_seen(visit):
+    """Although every frame has another head, each is drawn before the next one comes."""
+    visit.page.evaluate(
+        """() => { const { renderer } = liveHeads, shade = renderer.shade; window.shares = new Set()
+          renderer.shade = (...options) => { shares.add(liveHeads.scene.share); shade.apply(renderer, options) } }"""
+    )
+    visit.page.fill("#to", "3")
+    visit.page.click("#play")
+    visit.until("shares.size > 4")
+
+
+def test_shift_moves_the_light(visit):
+    page, (x, y) = visit.page, visit.hand()
+    page.click("text=Clay")
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 50, y - 20)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    visit.wait_for("scene.around > -33 && scene.above > 33 && scene.yaw === 0")
+
+
+def test_two_fingers_zoom(chromium, small):
+    visit = Visit(chromium, small, width=390, height=844, is_mobile=True, has_touch=True)
+    x, y = visit.hand()
+    session = visit.context.new_cdp_session(visit.page)
+    for kind, apart in (("touchStart", 30), ("touchMove", 60), ("touchMove", 90)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    visit.wait_for("scene.fov < 6 && scene.yaw === 0")
+    visit.close()
+
+
+def test_the_fragment_restores_the_view(chromium, small):
+    fragment = "#seed=21&psi=0.9&texture=4&to=5&share=0.3&yaw=-25.5&pitch=8&fov=10&mode=normals&cut=front&cutAt=0.2"
+    visit = Visit(chromium, small, fragment, width=500)
+    visit.page.wait_for_selector(f"canvas[data-drawn='{fragment}']")
+    scene = visit.scene()
+    assert (scene["seed"], scene["texture"], scene["yaw"], scene["mode"]) == (21, 4, -25.5, "normals")
+    picture = visit.page.evaluate(MEASURE, [scene, 32, 24])
+    visit.page.evaluate("location.hash = '#seed=4&psi=2&mode=<b>'")
+    visit.wait_for("scene.seed === 4 && scene.psi === 1 && scene.yaw === 0")
+    assert visit.page.inner_text("#status") == 'The link\'s mode is "<b>", which this page cannot read.'
+    visit.close()
+    again = Visit(chromium, small, fragment)
+    again.freeze()
+    assert again.page.evaluate(MEASURE, [again.scene(), 32, 24]) == picture
+    again.close()
+
+
+def test_pictures_and_code_go_home(visit, tmp_path):
+    page = visit.page
+    page.fill("#seed", "21")
+    page.click("text=Depth")
+    page.focus("canvas")
+    page.keyboard.press("ArrowLeft")
+    visit.until("liveHeads.isSharp")
+    with page.expect_download() as download:
+        page.click("#save")
+    path = tmp_path / "picture.png"
+    download.value.save_as(path)
+    assert download.value.suggested_filename == "head-21.png"
+    assert Scene.from_picture(path) == Scene("model", 21, yaw=-5.0, mode="depth")
+    image = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGB")).astype(int)
+    assert image.shape[0] == image.shape[1] >= 64
+    middle = image.shape[0] // 2
+    assert np.abs(image[middle, middle] - image[0, 0]).max() > 30
+    code = page.inner_text("#code")
+    assert "model.identity(21, truncation=0.7)" in code and "yaw=math.radians(-5)" in code
+
+
+def test_a_lost_card_comes_back(visit):
+    page = visit.page
+    page.evaluate("window.extension = liveHeads.renderer.gl.getExtension('WEBGL_lose_context')")
+    page.evaluate("extension.loseContext()")
+    visit.until("document.getElementById('status').textContent.includes('comes back')")
+    page.evaluate("extension.restoreContext()")
+    visit.until("document.getElementById('status').textContent === ''")
+    page.fill("#seed", "2")
+    page.wait_for_selector("canvas[data-drawn='#seed=2']")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(chromium, small, tmp_path, scheme):
+    visit = Visit(chromium, small, "#mode=shape&cut=top&to=3", 360, 740, is_mobile=True, color_scheme=scheme)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
+    visit.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    visit.close()
+
+
+def test_everything_has_a_name(visit):
+    nameless = visit.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas, pre')].filter((node) =>
+          !node.ariaLabel && !node.innerText?.trim() && !node.labels?.length).map((node) => node.outerHTML)"""
+    )
+    assert nameless == []
+
+
+# ---- what can be missing
+
+
+def test_a_file_that_is_cut_short_says_so(chromium, small, tmp_path):
+    text = small.read_text(encoding="utf-8")
+    start = text.index('id="weights"')
+    for name, part in (("ends", text[: start + 500]), ("lacks", text.replace(text[start + 100 : start + 500], ""))):
+        path = tmp_path / f"{name}.html"
+        path.write_text(part, encoding="utf-8")
+        page = chromium.new_page()
+        page.goto(f"file://{path}")
+        page.wait_for_timeout(200)
+        assert {"ends": "the file is not complete", "lacks": "it is damaged"}[name] in page.inner_text("#status")
+        page.close()
+
+
+@pytest.mark.parametrize(
+    "missing, sentence",
+    [
+        ("HTMLCanvasElement.prototype.getContext = () => null", "This browser has no WebGL 2"),
+        ("WebGL2RenderingContext.prototype.getExtension = () => null", "cannot draw into floating point numbers"),
+    ],
+)
+def test_a_browser_that_cannot_draw_is_told(chromium, small, missing, sentence):
+    page = chromium.new_page()
+    page.add_init_script(missing)
+    page.goto(f"file://{small}")
+    assert sentence in page.inner_text("#status")
+    page.close()
