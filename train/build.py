@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.hub import find_discriminator, load_discriminator, load_weights
-from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
+from train.config import PolishConfig, PriorConfig, RendererConfig, Settings
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder, encoder_resolution
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator
@@ -19,7 +19,6 @@ from train.run.engine import Engine
 from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
 
 log = logging.getLogger(__name__)
-Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig
 
 
 def build_stage(
@@ -28,8 +27,6 @@ def build_stage(
     data: ImageSet | None,
     engine: Engine,
     initial: PretrainedGenerator | None = None,
-    *,
-    decoder: PretrainedGenerator | None = None,
 ):
     """Return a stage that is ready to be trained.
 
@@ -38,8 +35,8 @@ def build_stage(
         settings: Of the stage; their kind says which one.
         data: Pictures; None where the stage needs none.
         engine: Where it runs.
-        initial: The model it goes on with, and its encoder and discriminators; None starts from nothing.
-        decoder: Model whose decoder and image discriminator are trained on instead.
+        initial: The model it goes on with, its decoder where the run trains one of the same architecture, and its
+            encoder and discriminators; None starts from nothing.
 
     Raises:
         ValueError: No encoder where one is needed, or settings, data and models that do not go together.
@@ -54,17 +51,17 @@ def build_stage(
         stage = RendererStage(renderer_config, settings, data, engine, initial)
     else:
         encoder = _needed_encoder(initial) if settings.shown_share else None
-        stage = DecoderStage(model_config, settings, data, initial, engine, decoder, encoder)
-    source = decoder or initial
-    if source is not None:
-        _take_discriminators(stage, source.name_or_path)
+        stage = DecoderStage(model_config, settings, data, initial, engine, encoder=encoder)
+    if initial is not None:
+        _take_discriminators(stage, initial.name_or_path)
     return stage
 
 
-def with_decoder_of(config: StyleSDFConfig, source: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFConfig:
-    """Return a config with the decoder of another one, or of a fallback where that one has none."""
-    source = source if source.has_decoder else fallback
-    return dataclasses.replace(config, **{name: getattr(source, name) for name in DECODER_FIELDS})
+def with_decoder(config: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFConfig:
+    """Return a config as it is, or with the decoder of another one where it has none."""
+    if config.has_decoder:
+        return config
+    return dataclasses.replace(config, **{name: getattr(fallback, name) for name in DECODER_FIELDS})
 
 
 def load_encoder(initial: PretrainedGenerator) -> PictureEncoder | None:
@@ -84,9 +81,7 @@ def load_encoder(initial: PretrainedGenerator) -> PictureEncoder | None:
 def _needed_encoder(initial: PretrainedGenerator) -> PictureEncoder:
     encoder = load_encoder(initial)
     if encoder is None:
-        raise ValueError(
-            f"{initial.name_or_path} has no encoder beside it, train it with reconstruction_weight first"
-        )
+        raise ValueError(f"{initial.name_or_path} has no encoder beside it, train it with terms.reconstruction first")
     return encoder
 
 

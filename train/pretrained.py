@@ -18,7 +18,7 @@ def copy_renderer(source: Generator, target: Generator) -> None:
     """Copy mapping, field and renderer.
 
     Raises:
-        RuntimeError: The two have other sizes.
+        ValueError: The two have other sizes.
     """
     _copy(RENDERER_PARTS, source, target)
 
@@ -40,4 +40,12 @@ def copy_decoder(source: Generator, target: Generator) -> None:
 
 def _copy(parts: tuple[str, ...], source: Generator, target: Generator) -> None:
     for part in parts:
+        theirs, ours = (
+            {name: tuple(tensor.shape) for name, tensor in getattr(model, part).state_dict().items()}
+            for model in (source, target)
+        )
+        for name in sorted(theirs.keys() | ours.keys()):
+            if theirs.get(name) != ours.get(name):
+                found, expected = (shapes.get(name, "absent") for shapes in (theirs, ours))
+                raise ValueError(f"{part}.{name} of the model to start from is {found}, expected {expected}")
         getattr(target, part).load_state_dict(getattr(source, part).state_dict())

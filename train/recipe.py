@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
@@ -34,8 +34,12 @@ from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
 from train.run.cost import HARDWARE, estimate
 from train.run.engine import Engine
-from train.run.loop import Habits, train
+from train.run.errors import RunError
+from train.run.lineage import Origin
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.run.signals import Stopped
+from train.run.state import saved_steps, step_of
 
 log = logging.getLogger(__name__)
 TRUNCATIONS = {0.7: "metrics.json", 1.0: "metrics-1.json"}  # reports of the finished model
@@ -66,11 +70,13 @@ def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
 
 
 def is_finished(out: Path, run: Run) -> bool:
-    """Return whether a run of a recipe's folder has come to its end."""
-    return (out / run.name / "model" / WEIGHTS_FILE).is_file()
+    """Return whether a run of a recipe's folder has come to its end; a model may also be exported before that."""
+    states = saved_steps(out / run.name / "state")
+    is_at_end = not states or step_of(states[-1]) >= run.settings.total_steps
+    return is_at_end and (out / run.name / "model" / WEIGHTS_FILE).is_file()
 
 
-def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine, habits: Habits) -> None:
+def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine, options: RunOptions) -> None:
     """Do one run in this process, or this process's share of it.
 
     Raises:
@@ -83,7 +89,8 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
         if not is_finished(out, earlier):
             raise ValueError(f"run {run.name!r} starts from {run.start!r}, which is not finished in {out}")
         initial = PretrainedGenerator.from_pretrained(out / run.start / "model")
-    train(build_stage(recipe.model, run.settings, data, engine, initial), out / run.name, habits)
+    stage = build_stage(recipe.model, run.settings, data, engine, initial)
+    train(stage, out / run.name, options, Origin(data, initial))
 
 
 def run_recipe(
@@ -114,14 +121,14 @@ def run_recipe(
 
 
 def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = None) -> Path:
-    """Measure the last run's model and put it together with its card; what is there already is kept."""
+    """Measure the last run's model and put it together with its card; reports of this very model are kept."""
     last, model_folder = out / recipe.runs[-1].name, out / "model"
     model_folder.mkdir(parents=True, exist_ok=True)
     model = PretrainedGenerator.from_pretrained(last / "model")
     reports = {}
     for truncation, name in TRUNCATIONS.items():
         path = model_folder / name
-        if not path.is_file():
+        if not _is_of(path, last / "model"):
             report = evaluate(model, data, _metrics(data), num_seeds, truncation)
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -138,6 +145,14 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     _copy(last / "model" / CONFIG_FILE, model_folder / CONFIG_FILE)
     _copy(last / "model" / WEIGHTS_FILE, model_folder / WEIGHTS_FILE)
     return model_folder
+
+
+def _is_of(report: Path, model: Path) -> bool:
+    """Return whether there is a report, and one of the model in a folder."""
+    if not report.is_file():
+        return False
+    about = json.loads(report.read_text(encoding="utf-8")).get("model", {})
+    return about.get("sha256") == file_hash(model / WEIGHTS_FILE, "sha256")
 
 
 def _metrics(data: ImageSet) -> list[str]:
@@ -167,7 +182,7 @@ def in_processes(arguments: Sequence[str], count: int) -> None:
 
     Raises:
         Stopped: SIGINT or SIGTERM; the processes have saved their state.
-        RuntimeError: They ended otherwise; they have said why.
+        RunError: They ended otherwise; they have said why.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     threads = str(max(1, (os.cpu_count() or 1) // count))
@@ -188,7 +203,7 @@ def in_processes(arguments: Sequence[str], count: int) -> None:
     if asked:
         raise Stopped(asked[0])
     if status:
-        raise RuntimeError(f"the processes of {' '.join(arguments[:2])} ended with status {status}, see above")
+        raise RunError(f"the processes of {' '.join(arguments[:2])} ended with status {status}, see above")
 
 
 def default_processes(device: str) -> int:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.train import runs
 from train.run.alarms import WINDOW, Alarms
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.run.state import saved_steps
 
 HEALTHY = {"inside": 0.06, "beta": 0.01, "variety": 0.2, "d_loss": 1.2, "g_loss": 0.8}
@@ -63,9 +64,9 @@ def test_the_run_says_so_and_stops_where_it_shall(tmp_path, monkeypatch, caplog)
     stage = runs.renderer_stage()
     step = stage.step
     stage.step = lambda: step() | {"inside": 0.0}
-    habits = Habits(save_every=100, grid_every=100, log_every=1, stop_on_alarm=True)
+    options = RunOptions(save_every=100, grid_every=100, log_every=1, stop_on_alarm=True)
     with pytest.raises(RuntimeError, match="stopped at step 2, saved: nothing is solid any more"):
-        train(stage, tmp_path, habits)
+        train(stage, tmp_path, options)
     assert "nothing is solid" in caplog.text
     assert saved_steps(tmp_path / "state")[-1].name == "step-00000002"
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])

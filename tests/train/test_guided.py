@@ -14,7 +14,8 @@ from tests.train import runs
 from tests.train.test_training import DECODER, interrupt_and_resume, snapshot
 from train import losses
 from train.config import Phase
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.stages import DecoderStage, RendererStage
 from train.stages.inside import filled_depth
 
@@ -140,7 +141,7 @@ def test_field_pictures_are_those_of_the_entries_own_scenes():
 
 def test_a_run_that_starts_from_the_fields_pictures_resumes_bit_for_bit(tmp_path):
     whole = field_steps_stage()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(field_steps_stage, tmp_path / "parts", whole, stop_at=2)
 
 

@@ -16,12 +16,13 @@ import torch
 
 from tests.train import runs
 from train.__main__ import main
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.run.signals import Stopped
 from train.run.state import saved_steps
 
 KILLS = int(os.environ.get("STYLESDF_KILLS", 4))
-HABITS = Habits(save_every=2, grid_every=3, log_every=1)
+OPTIONS = RunOptions(save_every=2, grid_every=3, log_every=1)
 FORK = multiprocessing.get_context("fork")
 STAGES = [runs.renderer_stage, runs.decoder_stage]
 
@@ -37,7 +38,7 @@ def one_thread():
 
 def run(make_stage, out):
     try:
-        train(make_stage(), out, HABITS)
+        train(make_stage(), out, OPTIONS)
     except Stopped as stopped:
         sys.exit(128 + stopped.signal_number)
 
@@ -108,10 +109,10 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
         return stage
 
     with pytest.raises(Stopped, match=signal.Signals(number).name):
-        train(make_stage(), out, HABITS)
+        train(make_stage(), out, OPTIONS)
     assert newest(out) == 3  # no multiple of save_every
     assert signal.getsignal(number) is not None and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    train(make_stage(), out, HABITS)
+    train(make_stage(), out, OPTIONS)
     run(runs.renderer_stage, tmp_path / "whole")
     a = final_tensors(runs.renderer_stage, out)
     b = final_tensors(runs.renderer_stage, tmp_path / "whole")

@@ -38,30 +38,31 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
     assert config.has_decoder and config.image_resolution == 256
     assert len((tmp_path / "renderer" / "log.jsonl").read_text().splitlines()) == 1  # the last step
 
-    # fine-tuning takes over every weight, the discriminators' too
-    still = ["--set", "steps=0"]
+    # fine-tuning takes over every weight, the discriminators' too, and hands on what it does not train
+    still_decoder = ["--set", "steps=0"]
     second = tmp_path / "decoder" / "model"
-    again = [*DECODER[:5], *still, "--init-from", str(second), *out, str(tmp_path / "decoder-again")]
+    again = [*DECODER[:5], *still_decoder, "--init-from", str(second), *out, str(tmp_path / "decoder-again")]
     assert main(again) == 0
     still = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3))]
     assert main([*still, "--init-from", str(second), *out, str(tmp_path / "renderer-again")]) == 0
-    for run, origin in (("decoder-again", second), ("renderer-again", first)):
-        for file in ("model.safetensors", *(path.name for path in origin.glob("discriminator_*"))):
-            if run == "renderer-again" and file.startswith("discriminator"):
-                continue  # the model of stage 2 came with the image discriminator only
-            assert (tmp_path / run / "model" / file).read_bytes() == (origin / file).read_bytes(), (run, file)
+    files = ("model.safetensors", "discriminator_image.safetensors", "discriminator_thumbnail.safetensors")
+    for run in ("decoder-again", "renderer-again"):
+        for file in files:
+            assert (tmp_path / run / "model" / file).read_bytes() == (second / file).read_bytes(), (run, file)
+    assert (second / files[2]).read_bytes() == (first / files[2]).read_bytes()
     assert main([*still, "--init-from", str(first), *out, str(tmp_path / "renderer-third")]) == 0
     name = "discriminator_thumbnail.safetensors"
     assert (tmp_path / "renderer-third" / "model" / name).read_bytes() == (first / name).read_bytes()
     assert "a new thumbnail discriminator learns" not in caplog.text
 
-    # a tuned renderer with the decoder of the model it came from, which brings its own discriminator
-    with_decoder = ["--init-from", str(first), "--decoder-from", str(second), *out, str(tmp_path / "decoder-from")]
-    assert main([*DECODER[:5], "--set", "steps=0", *with_decoder]) == 0
-    for file in ("model.safetensors", "discriminator_image.safetensors"):
-        assert (tmp_path / "decoder-from" / "model" / file).read_bytes() == (second / file).read_bytes(), file
-    assert main([*DECODER, "--init-from", str(first), "--decoder-from", str(first), *out, str(tmp_path / "none")]) == 2
-    assert not (tmp_path / "none").exists()
+    # a tuned renderer comes with the decoder of the model that it started from, and stage 2 goes on with that
+    polished, decoded = tmp_path / "polished" / "model", tmp_path / "decoded" / "model"
+    polish = ["polish", "--device", "cpu", "--init-from", str(second), "--out", str(tmp_path / "polished")]
+    assert main([*polish, "--set", "steps=1", "batch_size=1", "num_points=8"]) == 0
+    assert main([*DECODER[:5], *still_decoder, "--init-from", str(polished), *out, str(tmp_path / "decoded")]) == 0
+    for file in files:
+        assert (decoded / file).read_bytes() == (polished / file).read_bytes(), file
+        assert ((polished / file).read_bytes() == (second / file).read_bytes()) == (file != "model.safetensors"), file
 
     # one of another size is not taken over, and not silently
     other = ["discriminator_channels=8,8,8,8,8,8", "--init-from", str(first), *out, str(tmp_path / "renderer-fourth")]

@@ -11,7 +11,8 @@ from tests.train.test_guided import model_of_a_sphere
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train import losses
 from train.config import PolishConfig
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.stages import PolishStage, polish
 
 CONFIG = PolishConfig(steps=4, batch_size=4, beta_end=0.001, num_points=64)
@@ -56,7 +57,7 @@ def test_micro_batches_do_not_change_the_gradient():
 
 def test_a_run_resumes_bit_for_bit(tmp_path):
     whole = make()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
     assert "optimizer.0.step" in snapshot(whole)
 

@@ -14,7 +14,8 @@ from tests.train.test_training import interrupt_and_resume
 from train.data.images import ImageSet
 from train.networks import pose_reader as poses
 from train.networks.pose_reader import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.stages import PolishStage
 from train.stages.latents import latent_codes
 from train.stages.polish import MOST_TURN, READINGS
@@ -130,7 +131,7 @@ def test_a_step_holds_the_pupil_as_asked_against_the_teacher_as_turned(monkeypat
 
 def test_a_rectifying_run_resumes_bit_for_bit(tmp_path):
     whole = make()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
 
 

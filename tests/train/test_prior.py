@@ -11,7 +11,8 @@ from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import PriorConfig
 from train.networks.encoder import PictureEncoder
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.stages import PriorStage, prior
 from train.stages.prior import energy_distance
 
@@ -62,7 +63,7 @@ def test_only_the_mapping_learns():
 
 def test_a_run_resumes_bit_for_bit(tmp_path):
     whole = make()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
 
 

@@ -4,17 +4,21 @@ import dataclasses
 import logging
 
 import pytest
+import torch
 
 from stylesdf import StyleSDF
 from stylesdf.card import CardFacts
-from stylesdf.hub import load_discriminator
+from stylesdf.hub import load_config, load_discriminator, save_model
 from tests.loopback_hub import Fault, Repo
 from tests.train import runs
-from train.run.loop import Habits, train
+from train.pretrained import PretrainedGenerator
+from train.run.lineage import Origin, finished_model
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.run.publish import Publisher, images_until
 
 REPO = "someone/heads"
-HABITS = Habits(save_every=100, grid_every=100, log_every=1)
+OPTIONS = RunOptions(save_every=100, grid_every=100, log_every=1)
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def publisher(**options) -> Publisher:
 
 def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
     stage = runs.renderer_stage(config=config)
-    train(stage, tmp_path, HABITS, publisher=publisher())
+    train(stage, tmp_path, OPTIONS, publisher=publisher())
     files = hub.repos[REPO].files()
     assert files["samples.png"].startswith(b"\x89PNG")
     card = files["README.md"].decode()
@@ -57,14 +61,14 @@ def test_pushes_go_on_in_the_background_while_it_trains(hub, config, tmp_path):
         pushing._thread and pushing._thread.join()
 
     pushing.offer = offer
-    train(stage, out, HABITS, publisher=pushing)
+    train(stage, out, OPTIONS, publisher=pushing)
     assert offered == [1, 2, 3]
     titles = [title for title in hub.repos[REPO].titles if title.startswith("Train to step")]
     assert titles == ["Train to step 2", "Train to step 3", "Train to step 4"]
 
 
 def test_an_edited_card_stays_and_ours_is_renewed(hub, config, tmp_path):
-    train(runs.renderer_stage(config=config), tmp_path, HABITS, publisher=publisher())
+    train(runs.renderer_stage(config=config), tmp_path, OPTIONS, publisher=publisher())
     first = hub.repos[REPO].files()["README.md"]
     pushing = publisher()
     pushing.facts = CardFacts(licence="mit")
@@ -81,7 +85,7 @@ def test_a_failing_network_stops_nothing(hub, config, tmp_path, caplog):
     hub.faults.append(Fault(r".*", method="POST", status=500, times=10_000))
     stage = runs.renderer_stage(config=config)
     with caplog.at_level(logging.WARNING):
-        model = train(stage, tmp_path, HABITS, publisher=publisher(every_images=4))
+        model = train(stage, tmp_path, OPTIONS, publisher=publisher(every_images=4))
     assert stage.state.step == 4 and (model / "model.safetensors").exists()
     assert f"push to {REPO} failed (3 of 3)" in caplog.text
     assert not hub.repos.get(REPO, Repo()).commits.get("main")
@@ -102,3 +106,32 @@ def test_images_are_counted_over_phases(config):
     decoder = runs.decoder_stage()
     decoder.state.step = 2
     assert images_until(decoder) == 16
+
+
+def test_what_is_handed_on_goes_to_the_hub_too(hub, config, tmp_path):
+    """A renderer that was tuned from a model with a decoder is published with that decoder and its discriminator."""
+    whole, other = tmp_path / "whole", runs.decoder_stage()
+    save_model(finished_model(other.generator_ema, None), whole, discriminators=other.discriminators())
+    origin = Origin(runs.tiny_data(), PretrainedGenerator.from_pretrained(whole))
+    train(runs.renderer_stage(config=config), tmp_path / "run", OPTIONS, origin, publisher=publisher())
+    files = hub.repos[REPO].files()
+    assert load_config(tmp_path / "run" / "model").has_decoder
+    for name in ("config.json", "model.safetensors", "discriminator_thumbnail.safetensors"):
+        assert files[name] == (tmp_path / "run" / "model" / name).read_bytes(), name
+    name = "discriminator_image.safetensors"
+    assert files[name] == (whole / name).read_bytes() == (tmp_path / "run" / "model" / name).read_bytes()
+    assert StyleSDF.from_pretrained(REPO).generate(seeds=[0]).images
+
+
+def test_what_a_model_of_the_hub_hands_on_is_that_of_its_commit(hub, config, tmp_path):
+    other = runs.decoder_stage()
+    model = finished_model(other.generator_ema, None)
+    commit = model.push_to_hub(REPO, discriminators=other.discriminators()).oid
+    initial = PretrainedGenerator.from_pretrained(REPO)
+    before = hub.repos[REPO].files()["discriminator_image.safetensors"]
+    torch.nn.init.zeros_(other.discriminator.linear2.weight)
+    model.push_to_hub(REPO, discriminators=other.discriminators())
+    assert hub.repos[REPO].files()["discriminator_image.safetensors"] != before
+    origin = Origin(None, initial)
+    assert origin.describe()["initial"]["name"] == f"{REPO}@{commit}"
+    assert origin.files["image"].read_bytes() == before

@@ -14,7 +14,7 @@ from train.config import PolishConfig
 from train.recipes import RECIPES, Recipe, Run
 from train.run.cost import estimate
 from train.run.engine import Engine
-from train.run.loop import Habits
+from train.run.options import RunOptions
 
 SIZED = [(name, size) for name, sizes in RECIPES.items() for size in sizes]
 LONGEST = 6  # runs
@@ -58,7 +58,7 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
 
     def start_run(run: Run) -> None:
         done.append(run.name)
-        runner.execute(recipe, run, tmp_path, data, Engine(), Habits(grid_every=2))
+        runner.execute(recipe, run, tmp_path, data, Engine(), RunOptions(grid_every=2))
 
     folder = runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
     assert done == [run.name for run in recipe.runs]
@@ -90,8 +90,8 @@ def test_a_run_that_was_stopped_goes_on_and_the_finished_ones_are_left(tmp_path)
     recipe, data = miniature(RECIPES["people"]["small"]), runs.tiny_data()
     first, second = recipe.runs[:2]
     with pytest.raises(ValueError, match="starts from 'shown', which is not finished"):
-        runner.execute(recipe, second, tmp_path, data, Engine(), Habits())
-    runner.execute(recipe, first, tmp_path, data, Engine(), Habits())
+        runner.execute(recipe, second, tmp_path, data, Engine(), RunOptions())
+    runner.execute(recipe, first, tmp_path, data, Engine(), RunOptions())
     weights = (tmp_path / first.name / "model" / "model.safetensors").read_bytes()
     done = []
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,8 @@ from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.networks.encoder import PictureEncoder, expected_code
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.stages import DecoderStage
 
 
@@ -100,7 +101,7 @@ def test_without_a_pool_the_first_steps_need_no_discriminator():
 
 def test_a_run_resumes_bit_for_bit(tmp_path):
     whole = make()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
 
 

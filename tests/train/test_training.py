@@ -13,8 +13,10 @@ from tests.train import runs
 from train.data.images import ImageSet
 from train.networks.discriminators import ThumbnailDiscriminator, minibatch_std
 from train.presets import PRESETS
+from train.pretrained import copy_decoder
 from train.run.engine import Engine
-from train.run.loop import Habits, train
+from train.run.loop import train
+from train.run.options import RunOptions
 from train.run.state import saved_steps
 from train.stages import DecoderStage, RendererStage
 
@@ -73,18 +75,18 @@ def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):
         assert torch.equal(before[f"generator.{name}"], after[f"generator.{name}"]) == frozen, name
 
 
-def test_a_decoder_that_does_not_fit_is_refused(tiny_toy_config, renderer_config, data):
-    renderer = Generator(renderer_config)
+def test_a_decoder_that_does_not_fit_is_refused(tiny_toy_config, renderer_config):
+    target = Generator(tiny_toy_config)
     with pytest.raises(ValueError, match="has none"):
-        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=renderer)
+        copy_decoder(Generator(renderer_config), target)
     other = Generator(dataclasses.replace(tiny_toy_config, latent_size=2 * tiny_toy_config.latent_size))
     with pytest.raises(
         ValueError, match=f"latent_size {other.config.latent_size}, expected {tiny_toy_config.latent_size}"
     ):
-        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=other)
+        copy_decoder(other, target)
     other = Generator(dataclasses.replace(tiny_toy_config, decoder_style_size=2 * tiny_toy_config.decoder_style_size))
     with pytest.raises(ValueError, match="model of decoder_style_size"):
-        DecoderStage(tiny_toy_config, DECODER, data, renderer, decoder=other)
+        copy_decoder(other, target)
 
 
 @pytest.mark.parametrize("mixing_probability", [0.0, 1.0])
@@ -122,7 +124,7 @@ def test_decoder_run_resumes_bit_for_bit(tiny_toy_config, data, tmp_path, pool):
         return DecoderStage(tiny_toy_config, config, data, renderer)
 
     whole = new_stage()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=100, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=3)
 
 
@@ -134,7 +136,7 @@ def test_renderer_run_resumes_bit_for_bit(renderer_config, data, tmp_path, more)
         return RendererStage(renderer_config, config, data)
 
     whole = new_stage()
-    train(whole, tmp_path / "whole", Habits(save_every=100, grid_every=3, log_every=1))
+    train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=3, log_every=1))
     interrupt_and_resume(new_stage, tmp_path / "parts", whole, stop_at=4)
 
 
@@ -149,9 +151,9 @@ def interrupt_and_resume(new_stage, out, whole, stop_at):
 
     broken.step = step_or_die
     with pytest.raises(RuntimeError):
-        train(broken, out, Habits(save_every=2, grid_every=100, log_every=1))
+        train(broken, out, RunOptions(save_every=2, grid_every=100, log_every=1))
     resumed = new_stage()
-    train(resumed, out, Habits(save_every=2, grid_every=100, log_every=1))
+    train(resumed, out, RunOptions(save_every=2, grid_every=100, log_every=1))
     assert_same(snapshot(whole), snapshot(resumed))
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, whole.config.total_steps + 1))
@@ -163,7 +165,7 @@ def interrupt_and_resume(new_stage, out, whole, stop_at):
 
 def test_run_writes_a_loadable_model_with_means(renderer_config, data, tmp_path):
     stage = RendererStage(renderer_config, RENDERER, data)
-    folder = train(stage, tmp_path, Habits(save_every=100, grid_every=100))
+    folder = train(stage, tmp_path, RunOptions(save_every=100, grid_every=100))
     model = Generator(load_config(folder))
     load_weights(model, folder / "model.safetensors")
     assert model.config == renderer_config
@@ -174,7 +176,7 @@ def test_run_writes_a_loadable_model_with_means(renderer_config, data, tmp_path)
 def test_a_run_of_one_picture_a_step_reaches_its_end(renderer_config, data, tmp_path):
     phases = tuple(dataclasses.replace(phase, batch_size=1) for phase in RENDERER.phases)
     stage = RendererStage(renderer_config, dataclasses.replace(RENDERER, phases=phases), data)
-    train(stage, tmp_path, Habits(grid_every=100, log_every=1))
+    train(stage, tmp_path, RunOptions(grid_every=100, log_every=1))
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(records) == stage.config.total_steps and not any("variety" in record for record in records)
 
@@ -191,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(render
     step = stage.step
     stage.step = lambda: step() | ({"g_loss": float("nan")} if stage.state.step == 3 else {})
     with pytest.raises(FloatingPointError, match="g_loss is nan at step 3"):
-        train(stage, tmp_path, Habits(save_every=1, grid_every=100))
+        train(stage, tmp_path, RunOptions(save_every=1, grid_every=100))
     assert [folder.name for folder in saved_steps(tmp_path / "state")] == ["step-00000001", "step-00000002"]
 
 

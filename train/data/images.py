@@ -150,7 +150,7 @@ def load_images(
 
     Raises:
         ValueError: There is no such source, column, split or label, or no picture in it can be used.
-        RuntimeError: A stream breaks off.
+        RunError: A stream breaks off.
     """
     root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     found = find_source(

@@ -20,6 +20,7 @@ from pathlib import Path
 from train.data.labels import METADATA_FILES, LabelError, check_pose, key_of, rows_of
 from train.data.listing import Listing, is_hidden, list_folder, list_zip
 from train.data.pixels import what_it_is_instead
+from train.run.errors import RunError
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Source:
     Attributes:
         name: For people.
         identity: JSON-able; another content has another one.
-        items: Starts from the first picture at every call. A stream that breaks off is a RuntimeError.
+        items: Starts from the first picture at every call. A stream that breaks off is a RunError.
         subject: What a drawn data set shows, a value of ``DRAWN_KINDS``; empty for any other.
         left_out: By the reason, names of files that are not among the items.
         notes: What else people should know, a line each.
@@ -327,7 +328,7 @@ def _hub(name: str, image_column: str | None, label: Label | None, split: str, s
         except LabelError:
             raise
         except Exception as error:  # whatever the network does to a stream
-            raise RuntimeError(f"cannot read the data set {name!r} to its end: {_one_line(error)}") from None
+            raise RunError(f"cannot read the data set {name!r} to its end: {_one_line(error)}") from None
 
     return Source(name, identity, items)
 
@@ -350,7 +351,7 @@ def _open_cell(image: dict) -> io.BufferedIOBase:
         with fsspec.open(path, "rb") as file:
             return io.BytesIO(file.read())
     except Exception as error:  # a network that fails must not pass for a broken picture, which would be left out
-        raise RuntimeError(f"cannot read {path}: {_one_line(error)}") from None
+        raise RunError(f"cannot read {path}: {_one_line(error)}") from None
 
 
 def _wanted(name: str, features, label: Label | None) -> Callable[[object], bool] | None:

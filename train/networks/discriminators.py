@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, convolve, fir_filter, image_layout
 
+GROUP_SIZE = 4  # images of a batch whose deviation a discriminator sees
 
-def minibatch_std(x: Tensor, group_size: int = 4) -> Tensor:
+
+def minibatch_std(x: Tensor, group_size: int = GROUP_SIZE) -> Tensor:
     """Append the mean standard deviation within groups as one channel: ``(B, C, H, W)`` to ``(B, C + 1, H, W)``.
 
     Neighbours form a group, so a batch that is worked on in parts of whole groups gives the same.

@@ -6,9 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from stylesdf.config import StyleSDFConfig
-from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig
-
-STAGE_OF = {RendererConfig: "renderer", PriorConfig: "prior", PolishConfig: "polish", DecoderConfig: "decoder"}
+from train.config import STAGE_OF, Settings
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Run:
     """
 
     name: str
-    settings: RendererConfig | PriorConfig | PolishConfig | DecoderConfig
+    settings: Settings
     start: str | None = None
 
     @property

@@ -19,12 +19,12 @@ def one_signed(window: Sequence[Record]) -> str | None:
     if inside and max(inside) < 1e-4:
         return (
             "nothing is solid any more (share of samples inside: 0): "
-            "lower terms.minimal_surface or the learning rate, or raise terms.sphere_anchor"
+            "lower terms.minimal_surface or game.learning_rate, or raise terms.sphere_anchor"
         )
     if inside and min(inside) > 0.8:
         return (
             f"everything is solid (share of samples inside: {inside[-1]:.2f}): "
-            "set terms.bounds=10, or lower the learning rate"
+            "set terms.bounds=10, or lower game.learning_rate"
         )
     return None
 
@@ -46,7 +46,7 @@ def collapsed_variety(window: Sequence[Record]) -> str | None:
     if variety and max(variety) < 0.02:
         return (
             f"the pictures of a batch hardly differ (deviation {variety[-1]:.3f} in [-1, 1]): "
-            "start again from an earlier state with game.use_relativistic_loss=true, or a higher r1_gamma"
+            "export an earlier state and start from it with game.use_relativistic_loss=true or a higher r1_gamma"
         )
     return None
 
@@ -57,7 +57,7 @@ def overwhelmed_generator(window: Sequence[Record]) -> str | None:
     if d_loss and g_loss and max(d_loss) < 0.05 and min(g_loss) > 5.0:
         return (
             f"the discriminator is always right (its loss {d_loss[-1]:.3f}, the generator's {g_loss[-1]:.1f}): "
-            "raise r1_gamma, lower its learning rate, or augment a small data set"
+            "raise r1_gamma, lower game.discriminator_learning_rate, or augment a small data set"
         )
     return None
 
@@ -75,13 +75,13 @@ class Alarms:
 
     Args:
         total_steps: Of the run.
-        log_every: Steps between records.
+        log_every: Steps between records; 0 where there are none.
     """
 
     def __init__(self, total_steps: int, log_every: int) -> None:
         self._total = max(total_steps, 1)
         self._window: deque[Record] = deque(maxlen=WINDOW)
-        self._long: deque[Record] = deque(maxlen=max(WINDOW, self._total // (10 * log_every)))
+        self._long: deque[Record] = deque(maxlen=max(WINDOW, self._total // (10 * max(log_every, 1))))
         self._raised: set[str] = set()
 
     def update(self, step: int, record: Record) -> dict[str, str]:

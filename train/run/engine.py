@@ -8,14 +8,23 @@ images have one source of it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+
+from train.run.errors import RunError
 
 if torch.distributed.is_available():
     # Its functions take the process group as it is when they are defined for their default. An optimiser imports it:
     # were there a group by then, its threads would outlive Accelerator.end_training(), and sometimes abort the process.
     import torch.distributed.nn  # noqa: F401
+
+
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -24,7 +33,7 @@ class Engine:
     Args:
         accelerator: Of accelerate; None is one process on the CPU in full precision.
         micro_batch: Most images that a process works on at once; 0 is all of its share. Where the discriminator looks
-            at the deviation within groups of four images, a multiple of four keeps the groups.
+            at the deviation within groups of four images, it must be a multiple of four.
     """
 
     def __init__(self, accelerator: Accelerator | None = None, micro_batch: int = 0) -> None:
@@ -50,7 +59,30 @@ class Engine:
         Raises:
             ValueError: There are more processes than images.
         """
-        count, rank = self.accelerator.num_processes, self.accelerator.process_index
+        return self._parts_of(batch_size, self.accelerator.process_index)
+
+    def check_groups(self, batch_size: int, group_size: int) -> None:
+        """Refuse parts of a batch in which a discriminator would compare other images than in the whole batch.
+
+        Args:
+            batch_size: Images per step.
+            group_size: Images that the discriminator compares, at most; 1 where it looks at each by itself.
+
+        Raises:
+            ValueError: A process or micro-batch gets a part of a group, or there are more processes than images.
+        """
+        parts = [self._parts_of(batch_size, rank) for rank in range(self.accelerator.num_processes)]
+        sizes = [part.stop - part.start for own in parts for part in own]
+        group = math.gcd(batch_size, group_size)
+        if any(math.gcd(size, group_size) != group for size in sizes):
+            raise ValueError(
+                f"a batch of {batch_size} images would be worked on in parts of {_listed(sizes)}, but the "
+                f"discriminator compares images in groups of {group}: choose a batch_size, a number of processes and a "
+                "--micro-batch that keep the groups whole"
+            )
+
+    def _parts_of(self, batch_size: int, rank: int) -> list[slice]:
+        count = self.accelerator.num_processes
         if batch_size < count:
             raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
         first, last = batch_size * rank // count, batch_size * (rank + 1) // count
@@ -84,6 +116,30 @@ class Engine:
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.total(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def main_first(self, task: Callable[[], Result]) -> Result:
+        """Call a function in the main process, then in the others, and wait for all; a failure of the first ends all.
+
+        Raises:
+            RunError: In the other processes, where it failed in the main one.
+        """
+        result, error = None, None
+        if self.is_main:
+            try:
+                result = task()
+            except (ValueError, OSError) as caught:
+                error = caught
+        if self.any(error is not None):
+            raise error or RunError("the first process could not go on, it has said why")
+        if not self.is_main:
+            result = task()
+        if self.accelerator.num_processes > 1:
+            self.accelerator.wait_for_everyone()
+        return result
+
+
+def _listed(sizes: list[int]) -> str:
+    return " and ".join(str(size) for size in sorted(set(sizes)))
 
 
 class Means:

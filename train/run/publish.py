@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from torch import nn
+
 from stylesdf.card import CardFacts, model_card
 from train.config import to_dict
 from train.pretrained import PretrainedGenerator
 from train.run.grid import sample_grid
+from train.run.lineage import Origin, finished_model
 
 log = logging.getLogger(__name__)
 GRID_FILE = "samples.png"
@@ -45,8 +48,14 @@ class Publisher:
         self._thread: threading.Thread | None = None
         self._last: int | None = None  # how many times every_images had gone by at the last push
 
-    def offer(self, stage, out: Path) -> None:
-        """Push in the background if it is time and the last push is through."""
+    def offer(self, stage, out: Path, origin: Origin | None = None) -> None:
+        """Push in the background if it is time and the last push is through.
+
+        Args:
+            stage: Whose model it is.
+            out: Folder of the run.
+            origin: What the run starts from, and hands on; None is nothing.
+        """
         if not self.every_images:
             return
         count = images_until(stage) // self.every_images
@@ -54,60 +63,79 @@ class Publisher:
             self._last = count
         if count > self._last and (self._thread is None or not self._thread.is_alive()):
             self._last = count
-            snapshot = self._snapshot(stage, final=False)
+            snapshot = self._snapshot(stage, origin or Origin())
             self._thread = threading.Thread(target=self._try, args=(snapshot, out, 1), daemon=True)
             self._thread.start()
 
-    def finish(self, stage, out: Path) -> bool:
-        """Push the finished model; return whether it arrived."""
+    def finish(self, stage, out: Path, origin: Origin | None = None) -> bool:
+        """Push the finished model; return whether it arrived. The arguments are those of ``offer``."""
         if self._thread is not None:
             self._thread.join()
-        return self._try(self._snapshot(stage, final=True), out, ATTEMPTS)
+        return self._try(self._snapshot(stage, origin or Origin()), out, ATTEMPTS)
 
-    def _snapshot(self, stage, final: bool) -> tuple:
-        model = PretrainedGenerator(stage.generator_ema.config)
-        model.load_state_dict(stage.generator_ema.state_dict())
-        if not final:
-            model.update_means()
+    def _snapshot(self, stage, origin: Origin) -> _Snapshot:
+        model = finished_model(stage.generator_ema, origin.initial).cpu()
         buffer = io.BytesIO()
         sample_grid(model, **stage.grid_options()).save(buffer, "PNG")
-        judges: Mapping = {name: copy.deepcopy(module).cpu() for name, module in stage.discriminators().items()}
+        trained = {name: copy.deepcopy(module).cpu() for name, module in stage.discriminators().items()}
         training = {"stage": stage.name, "steps": stage.state.step, "images": images_until(stage)}
         training |= {name: value for name, value in to_dict(stage.config).items() if name != "steps"}
         facts = replace(self.facts, training=training, sample_grid=GRID_FILE)
-        return model, judges, buffer.getvalue(), model_card(model.config, self.repo_id, facts), stage.state.step
+        card = model_card(model.config, self.repo_id, facts)
+        return _Snapshot(stage.state.step, model, trained, origin.handed_on(trained), buffer.getvalue(), card)
 
-    def _try(self, snapshot: tuple, out: Path, attempts: int) -> bool:
+    def _try(self, snapshot: _Snapshot, out: Path, attempts: int) -> bool:
         for attempt in range(1, attempts + 1):
             try:
-                self._push(*snapshot, out)
+                self._push(snapshot, out)
             except Exception as error:  # whatever the network or the hub does, the run goes on
                 log.warning("push to %s failed (%d of %d): %s", self.repo_id, attempt, attempts, _one_line(error))
             else:
-                log.info("step %d is on the hub: %s", snapshot[-1], self.repo_id)
+                log.info("step %d is on the hub: %s", snapshot.step, self.repo_id)
                 return True
         return False
 
-    def _push(self, model, judges, grid: bytes, card: str, step: int, out: Path) -> None:
+    def _push(self, snapshot: _Snapshot, out: Path) -> None:
         from huggingface_hub import CommitOperationAdd, HfApi
 
-        message = f"Train to step {step}"
-        model.push_to_hub(
+        snapshot.model.push_to_hub(
             self.repo_id,
             private=self.private,
             token=self.token,
-            card=card,
-            discriminators=judges,
-            commit_message=message,
+            card=snapshot.card,
+            discriminators=snapshot.discriminators,
+            commit_message=f"Train to step {snapshot.step}",
         )
         api = HfApi(token=self.token, library_name="stylesdf")
-        operations = [CommitOperationAdd(GRID_FILE, grid)]
+        operations = [CommitOperationAdd(GRID_FILE, snapshot.grid)]
+        operations += [CommitOperationAdd(path.name, path) for path in snapshot.handed_on]
         ours = out / "published-card.md"
         there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text()
-        if there == card or (ours.exists() and there == ours.read_text()):
-            operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
-            ours.write_text(card)
-        api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {step}")
+        if there == snapshot.card or (ours.exists() and there == ours.read_text()):
+            operations.append(CommitOperationAdd(CARD_FILE, snapshot.card.encode()))
+            ours.write_text(snapshot.card)
+        api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What is pushed: a copy, so that the run can go on meanwhile.
+
+    Attributes:
+        step: Of the run.
+        model: With its means.
+        discriminators: What the run trains beside it.
+        handed_on: Files beside the initial model that go with it.
+        grid: Sample grid as PNG.
+        card: Text of the model card.
+    """
+
+    step: int
+    model: PretrainedGenerator
+    discriminators: Mapping[str, nn.Module]
+    handed_on: list[Path]
+    grid: bytes
+    card: str
 
 
 def images_until(stage) -> int:

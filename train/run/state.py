@@ -1,18 +1,29 @@
-"""Exact, atomic saving of a run: tensors in safetensors, the rest in JSON, no pickle."""
+"""Exact, atomic saving of a run: tensors in safetensors, the rest in JSON, no pickle, with a SHA-256 of every file.
+
+``sha256sum --check SHA256SUMS`` in the folder of a state checks it by hand.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stylesdf.checkpoint import file_hash
+
+log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 15 * 2**20  # of one file of a state, unless a single tensor is larger
+STATE_FILE = "state.json"
+HASHES_FILE = "SHA256SUMS"
 
 
 class RunState:
@@ -22,6 +33,10 @@ class RunState:
         modules: Networks by name.
         optimizers: Optimisers by name.
         tensors: Further tensors by name, restored in place.
+
+    Attributes:
+        step: Optimizer steps taken so far.
+        settings: What the run is, as its ``settings.json``; kept in each state, too.
     """
 
     def __init__(self, modules: dict[str, nn.Module], optimizers: dict[str, Optimizer], tensors=None) -> None:
@@ -29,6 +44,7 @@ class RunState:
         self.optimizers = optimizers
         self.tensors = tensors or {}
         self.step = 0
+        self.settings: dict = {}
 
     def save(self, folder: Path, keep: int = 2) -> Path:
         """Write ``folder/step-NNNNNNNN``, complete or not at all, and drop all but the newest ``keep``."""
@@ -39,10 +55,15 @@ class RunState:
         for index, tensors in enumerate(_split(dict(self._named_tensors()))):
             save_file(tensors, partial / f"state-{index}.safetensors")
         scalars = {name: _optimizer_scalars(optimizer) for name, optimizer in self.optimizers.items()}
-        (partial / "state.json").write_text(json.dumps({"step": self.step, "optimizers": scalars}))
+        values = {"step": self.step, "optimizers": scalars, "settings": self.settings}
+        (partial / STATE_FILE).write_text(json.dumps(values))
+        hashes = {path.name: file_hash(path, "sha256") for path in sorted(partial.iterdir())}
+        (partial / HASHES_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in hashes.items()))
         for path in partial.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+        if target.exists() and find_damage(target) is not None:
+            _remove(target)
         if not target.exists():  # else a run that was killed later has saved this very step before
             partial.rename(target)
         for old in saved_steps(folder)[:-keep]:
@@ -52,30 +73,57 @@ class RunState:
         return target
 
     def restore(self, folder: Path) -> bool:
-        """Load the newest state in ``folder``; return whether there was one.
+        """Load the newest intact state in ``folder``; return whether there was one.
 
         Raises:
-            ValueError: The state does not fit these networks.
+            ValueError: There are states, but none is intact, or it does not fit these networks.
         """
-        steps = saved_steps(folder)
-        if not steps:
+        source = newest_intact(folder)
+        if source is None:
             return False
-        stored = {}
-        for path in sorted(steps[-1].glob("state-*.safetensors")):
+        self.load(source)
+        return True
+
+    def load(self, source: Path) -> None:
+        """Load an intact state.
+
+        Raises:
+            ValueError: It does not fit these networks.
+        """
+        values, stored = read_values(source), {}
+        for path in _tensor_files(source):
             stored |= load_file(path)
-        scalars = json.loads((steps[-1] / "state.json").read_text())
+        if values["optimizers"].keys() != self.optimizers.keys():
+            raise ValueError(_misfit(source, " and ".join(values["optimizers"].keys() ^ self.optimizers.keys())))
         for name, optimizer in self.optimizers.items():
-            _allocate_moments(optimizer, scalars["optimizers"][name])
-        for name, tensor in self._named_tensors(with_random=False):
-            if name not in stored or stored[name].shape != tensor.shape:
-                raise ValueError(f"{steps[-1]}: {name} does not fit this run; was it started with other settings?")
+            if max(values["optimizers"][name]["started"], default=-1) >= len(_parameters(optimizer)):
+                raise ValueError(_misfit(source, name))
+            _allocate_moments(optimizer, values["optimizers"][name])
+        ours = dict(self._named_tensors(with_random=False))
+        for name in sorted(ours.keys() ^ {name for name in stored if not name.startswith("random.")}):
+            raise ValueError(_misfit(source, name))
+        for name, tensor in ours.items():
+            if stored[name].shape != tensor.shape:
+                raise ValueError(_misfit(source, name))
             with torch.no_grad():
                 tensor.copy_(stored[name])
         torch.set_rng_state(stored["random.cpu"])
         if "random.cuda" in stored and torch.cuda.is_available():
             torch.cuda.set_rng_state(stored["random.cuda"])
-        self.step = scalars["step"]
-        return True
+        self.step = values["step"]
+
+    def clear_gradients(self) -> None:
+        """Drop the gradients of all that the optimisers learn."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def name_of(self, module: nn.Module) -> str | None:
+        """Return the name under which a network's tensors are saved, followed by a dot each; None: they are not."""
+        for name, owner in self.modules.items():
+            for path, part in owner.named_modules():
+                if part is module:
+                    return f"{name}.{path}" if path else name
+        return None
 
     def _named_tensors(self, with_random: bool = True):
         for name, module in self.modules.items():
@@ -93,9 +141,104 @@ class RunState:
                 yield "random.cuda", torch.cuda.get_rng_state()
 
 
-def _split(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+# Reading
+
+
+def saved_steps(folder: Path) -> list[Path]:
+    """Return the states in a folder, oldest first; whether they are intact is not looked at."""
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir()]
+    return sorted(found, key=step_of)
+
+
+def step_of(state: Path) -> int:
+    """Return the step that the name of a state says."""
+    return int(state.name.partition("-")[2])
+
+
+def newest_intact(folder: Path, rename_damaged: bool = False) -> Path | None:
+    """Return the newest state whose files are as they were saved; None where there is no state at all.
+
+    Damaged ones are named in the log.
+
+    Args:
+        folder: Of the states.
+        rename_damaged: Let the name of each damaged one start with ``damaged-``: it is no state any more.
+
+    Raises:
+        ValueError: There are states, but none is intact.
+    """
+    for path in sorted(set(folder.glob("step-*")) - set(saved_steps(folder))):
+        log.warning("%s is not a state, it is left alone", path)
+    damaged: dict[Path, str] = {}
+    for path in reversed(saved_steps(folder)):
+        problem = find_damage(path)
+        if problem is None:
+            if damaged:
+                log.warning("%s: going on from %s instead", _named(damaged), path.name)
+            for other in damaged if rename_damaged else ():
+                target = other.with_name(f"damaged-{other.name}")
+                shutil.rmtree(target, ignore_errors=True)
+                other.rename(target)
+            return path
+        damaged[path] = problem
+    if damaged:
+        raise ValueError(f"{folder} has no intact state, {_named(damaged)}: remove the folder to begin anew")
+    return None
+
+
+def _named(damaged: dict[Path, str]) -> str:
+    return ", ".join(f"{path.name} is damaged ({problem})" for path, problem in damaged.items())
+
+
+def find_damage(state: Path) -> str | None:
+    """Return how the files of a state differ from what was saved, as a few words; None where they do not."""
+    try:
+        lines = (state / HASHES_FILE).read_text(encoding="ascii").splitlines()
+        expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        found = {path.name for path in state.iterdir()} - {HASHES_FILE}
+        for name in sorted(expected.keys() ^ found):
+            return f"{name} is {'missing' if name in expected else f'not in {HASHES_FILE}'}"
+        for name, digest in expected.items():
+            if file_hash(state / name, "sha256") != digest:
+                return f"{name} differs from its SHA-256"
+        step = read_values(state)["step"]
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        return f"{Path(error.filename or state).name}: {error.strerror}"
+    except (ValueError, KeyError):
+        return f"{HASHES_FILE} or {STATE_FILE} is not readable"
+    return None if step == step_of(state) else f"{STATE_FILE} says step {step}"
+
+
+def read_values(state: Path) -> dict:
+    """Return ``step``, ``optimizers`` and ``settings`` of an intact state."""
+    return json.loads((state / STATE_FILE).read_text())
+
+
+def read_tensors(state: Path, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a network in an intact state by their names in the network."""
+    tensors = {}
+    for path in _tensor_files(state):
+        with safe_open(path, framework="pt") as file:
+            tensors |= {key: file.get_tensor(key) for key in file.keys() if key.startswith(f"{name}.")}
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items()}
+
+
+def _tensor_files(state: Path) -> list[Path]:
+    return sorted(state.glob("state-*.safetensors"))
+
+
+def _misfit(state: Path, name: str) -> str:
+    return f"{state}: {name} does not fit this run; was it started with other settings?"
+
+
+# Writing
+
+
+def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """Distribute tensors in their order over files of at most ``MAX_FILE_BYTES``."""
-    files: list[dict[str, torch.Tensor]] = [{}]
+    files: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
         if files[-1] and size + tensor.nbytes > MAX_FILE_BYTES:
@@ -111,12 +254,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder.rename(folder.with_name(f".removed-{folder.name}")))
 
 
-def saved_steps(folder: Path) -> list[Path]:
-    """Return the complete states in a folder, oldest first."""
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def _parameters(optimizer: Optimizer):
+def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 

@@ -20,7 +20,7 @@ from train import losses
 from train.config import DecoderConfig
 from train.data.images import ImageSet
 from train.game import Game
-from train.networks.discriminators import ImageDiscriminator
+from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
 from train.networks.encoder import PictureEncoder
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
 from train.run.engine import Engine, Means, share_of, take
@@ -55,8 +55,6 @@ class DecoderStage:
         renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
             it has the same one.
         engine: Where it runs; None is one process on the CPU.
-        decoder: A generator whose decoder is trained on instead, as that of the model that ``renderer`` was
-            fine-tuned from.
         encoder: Of ``train/networks/encoder.py``, trained with ``renderer``; needed where pictures are shown again.
 
     Raises:
@@ -72,7 +70,6 @@ class DecoderStage:
         data: ImageSet,
         renderer: Generator,
         engine: Engine | None = None,
-        decoder: Generator | None = None,
         encoder: PictureEncoder | None = None,
     ) -> None:
         self.config = config
@@ -84,10 +81,8 @@ class DecoderStage:
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
-        if decoder is None and renderer.config == model_config:
-            decoder = renderer
-        if decoder is not None:
-            copy_decoder(decoder, self.generator)
+        if renderer.config == model_config:
+            copy_decoder(renderer, self.generator)
         for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)
         self.discriminator = None
@@ -114,6 +109,11 @@ class DecoderStage:
     @property
     def images_per_step(self) -> int:
         return self.config.batch_size
+
+    @property
+    def discriminator_group(self) -> int:
+        """Images that the discriminator compares with each other, at most."""
+        return 1 if self.discriminator is None else GROUP_SIZE
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return what judges which output, to be saved beside the model."""

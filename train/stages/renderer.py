@@ -21,7 +21,7 @@ from train import losses
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.game import Game, scale_learning_rates
-from train.networks.discriminators import ThumbnailDiscriminator
+from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP, rectify
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, share_of, take
@@ -118,6 +118,11 @@ class RendererStage:
     def images_per_step(self) -> int:
         phase, _ = self.config.phase_at(self.state.step)
         return phase.batch_size * (phase.is_adversarial + (self.reconstruction is not None))
+
+    @property
+    def discriminator_group(self) -> int:
+        """Images that the discriminator compares with each other, at most."""
+        return GROUP_SIZE if self.config.use_minibatch_std and self.discriminator is not None else 1
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return what judges which output, to be saved beside the model; and the encoder, where there is one."""

@@ -1,0 +1,158 @@
+"""The arguments of ``python -m train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from train.evaluation import command
+from train.presets import PRESETS
+from train.recipes import RECIPES
+from train.run.options import RunOptions
+
+EPILOG = """examples:
+  python -m train run people --out runs/people
+  python -m train toy-heads --out data/toy-heads
+  python -m train people --out data/people --count 6000 --size 256 --jobs 2
+  python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
+  python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
+  python -m train renderer --preset afhq --data huggan/AFHQv2 --label label=cat --out runs/cats --dry-run
+  python -m train settings decoder
+  python -m train export runs/toy/renderer --out models/early
+  python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
+train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
+
+# what each stage is, whether it needs a model to start from, and whether it needs pictures
+STAGES = {
+    "renderer": ("stage 1: field and thumbnail", False, True),
+    "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True, True),
+    "polish": ("sharper density, solid inside, smoother surface, the same pictures", True, False),
+    "decoder": ("stage 2: image, renderer frozen", True, True),
+}
+DEFAULTS = RunOptions()
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    main = argparse.ArgumentParser(
+        prog="python -m train",
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = main.add_subparsers(dest="command", required=True)
+    toy = commands.add_parser("toy-heads", help="draw the procedural data set into a folder of images")
+    toy.add_argument("--out", type=Path, required=True, help="new folder")
+    toy.add_argument("--count", type=int, default=8000, help="images (default: %(default)s)")
+    toy.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
+    toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
+    _add_recipe_arguments(commands.add_parser("run", help="from nothing to a finished model, by a recipe"))
+    _add_people_arguments(commands.add_parser("people", help="draw people who do not exist into a folder of images"))
+    for name, (text, needs_model, needs_data) in STAGES.items():
+        stage = commands.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        _add_stage_arguments(stage, name, needs_model, needs_data)
+    measure = commands.add_parser("evaluate", help="measure a model", description="Measure a model.")
+    command.add_arguments(measure)
+    export = commands.add_parser("export", help="write the model of a run's saved state")
+    export.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    export.add_argument("--out", type=Path, help="folder for the model (default: RUN/model)")
+    export.add_argument("--step", type=int, metavar="N", help="of the state (default: the newest intact one)")
+    listing = commands.add_parser("settings", help="list every setting with its default and the recipes' values")
+    listing.add_argument("stage", nargs="?", choices=STAGES, help="only of this stage")
+    return main
+
+
+def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
+    recipe.add_argument("name", choices=RECIPES, help="of the recipe, a file of train/recipes")
+    recipe.add_argument("--out", type=Path, required=True, help="folder of all runs; the same command goes on there")
+    recipe.add_argument("--size", choices=("small", "large"), default="small", help="for two cores, or for a GPU")
+    recipe.add_argument("--seed", type=int, default=0, help="added to every run's seed (default: %(default)s)")
+    recipe.add_argument("--dry-run", action="store_true", help="print the runs and what they will cost, and stop")
+    recipe.add_argument("--only", metavar="RUN", help="only this run, in this process")
+    recipe.add_argument("--processes", type=int, help="that share each batch (default: one on a GPU, two on two cores)")
+    recipe.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+    _add_machine_arguments(recipe)
+    _add_watching_arguments(recipe)
+
+
+def _add_people_arguments(people: argparse.ArgumentParser) -> None:
+    people.add_argument("--out", type=Path, required=True, help="folder; the same command goes on with it")
+    people.add_argument("--count", type=int, default=6000, help="images (default: %(default)s)")
+    people.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
+    people.add_argument("--seed", type=int, default=0, help="of all people and cameras (default: %(default)s)")
+    people.add_argument("--jobs", type=int, default=1, help="processes; the bytes are the same (default: %(default)s)")
+    for option, text in (("--glasses-share", "glasses"), ("--hat-share", "a hat")):
+        help_text = f"share of people with {text}, 0 to 1 (default: %(default)s)"
+        people.add_argument(option, type=float, default=0.06, metavar="SHARE", help=help_text)
+
+
+def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool) -> None:
+    run = stage.add_argument_group("the run")
+    run.add_argument("--preset", default="toy", choices=PRESETS[name], help="settings to start from")
+    run.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
+    set_help = "settings that differ from the preset; more steps than before make a run longer"
+    run.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=set_help)
+    run.add_argument(
+        "--model-set", nargs="*", default=[], metavar="NAME=VALUE",
+        help="settings of the model that differ from the preset's, or from the initial model's",
+    )  # fmt: skip
+    run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
+    init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
+    run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+    data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
+    data_help = "folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N], people[:N]"
+    data.add_argument("--data", required=needs_data, help=data_help)
+    data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
+    data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
+    data.add_argument("--split", default="train", help="of a hub data set")
+    data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
+    data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+    data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+    if needs_data:
+        hub = stage.add_argument_group("publishing")
+        hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
+        hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
+        hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+        hub.add_argument("--licence", default="other", help="of the model, the hub's identifier; yours to choose")
+    _add_machine_arguments(stage)
+    _add_watching_arguments(stage)
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--device", default="auto", help="auto takes a GPU where there is one; cpu")
+    machine.add_argument(
+        "--mixed-precision", default="no", choices=("no", "bf16"),
+        help="of discriminators and decoder; the field stays in float32, with TF32 products; no: float32 in all",
+    )  # fmt: skip
+    machine.add_argument("--micro-batch", type=int, default=0, help="images at once per process; 0: all; same result")
+
+
+def _add_watching_arguments(parser: argparse.ArgumentParser) -> None:
+    watching = parser.add_argument_group("watching (numbers are steps, 0 is never)")
+    for option, text in {
+        "--save-every": "between states",
+        "--log-every": "between lines of RUN/log.jsonl",
+        "--grid-every": "between sample grids",
+        "--snapshot-every": "between models that are kept in RUN/snapshots",
+        "--evaluate-every": "between evaluations, into log, trackers and RUN/evaluation.png",
+    }.items():
+        default = getattr(DEFAULTS, option.strip("-").replace("-", "_"))
+        watching.add_argument(option, type=int, default=default, metavar="N", help=text)
+    metrics_help = "of python -m train evaluate; the first one says which snapshot is the best"
+    watching.add_argument("--evaluate-metrics", nargs="+", default=[], metavar="NAME", help=metrics_help)
+    seeds_help = "that each of them takes"
+    watching.add_argument("--evaluate-seeds", type=int, default=DEFAULTS.evaluate_seeds, metavar="N", help=seeds_help)
+    watching.add_argument("--keep", type=int, default=DEFAULTS.keep, metavar="N", help="newest states that are kept")
+    watching.add_argument("--stop-on-alarm", action="store_true", help="stop, saved, when something goes wrong")
+    watching.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"), help="log there too")
+
+
+def run_options(args: argparse.Namespace) -> RunOptions:
+    """Return what the arguments say about a run.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+    values = {name: getattr(args, name) for name in vars(DEFAULTS)}
+    return RunOptions(**values | {"evaluate_metrics": tuple(args.evaluate_metrics)})

@@ -1,0 +1,168 @@
+"""``settings.json``: what a run is. The same folder goes on with the same run only, or with a longer one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylesdf.files import replacing
+from train.config import to_dict
+from train.run.lineage import Origin
+from train.run.state import read_values, step_of
+
+log = logging.getLogger(__name__)
+SETTINGS_FILE = "settings.json"
+LENGTH = re.compile(r"steps|phases\.(\d+)\.steps")  # the settings that say how long a run is
+ABSENT = "absent"
+MOST_NAMED = 6  # differences in one message
+
+
+def package_version() -> str:
+    """Return the version of the package, which its face knows."""
+    return sys.modules["stylesdf"].__version__  # every import of its modules has run that; train may not import it
+
+
+def describe(stage, origin: Origin) -> dict:
+    """Return what a run is, as its ``settings.json`` has it.
+
+    Args:
+        stage: One of ``train/stages``.
+        origin: What it starts from.
+
+    Returns:
+        ``stage``, package ``version``, ``precision``, ``data`` (name and identity), ``initial`` model (name and SHA-256
+        of its weights), ``model`` (architecture), ``training`` (settings of the stage), and ``saved_as``: under which
+        name the tensors of the average and of each discriminator are saved in the run's states.
+    """
+    networks = {"model": stage.generator_ema, **stage.discriminators()}
+    names = {kind: stage.state.name_of(module) for kind, module in networks.items()}
+    values = {
+        "stage": stage.name,
+        "version": package_version(),
+        "precision": stage.engine.accelerator.mixed_precision,
+        **origin.describe(),
+        "model": stage.generator.config.to_dict(),
+        "training": to_dict(stage.config),
+        "saved_as": {kind: name for kind, name in names.items() if name is not None},
+    }
+    return json.loads(json.dumps(values))  # tuples become lists, as in the file
+
+
+def check_settings(current: dict, out: Path, state: Path | None, write: bool) -> dict:
+    """Hold a run against the settings in its folder, which are written where they are missing, damaged or shorter.
+
+    Args:
+        current: Of the run that is to go on there, as ``describe`` returns them.
+        out: Folder of the run.
+        state: The state that it would go on from; None is none.
+        write: Whether this process writes.
+
+    Returns:
+        The settings to keep: the current ones, with the version that the run was started with.
+
+    Raises:
+        ValueError: The folder holds another run; all that differs is named, with both values.
+    """
+    path = out / SETTINGS_FILE
+    stored, is_whole = _read(path), True
+    if stored is None and state is not None:
+        stored, is_whole = read_values(state)["settings"], False
+        log.warning("%s is missing or damaged, it is written anew from %s", path, state.name)
+    if stored is None and path.exists():
+        raise ValueError(f"{path} is damaged, and there is no state to go on from: choose another --out")
+    if stored is None:
+        kept, is_whole = current, False
+    else:
+        differences = _differences(stored, current)
+        refused = [each for each in differences if not _is_longer(each, stored, 0 if state is None else step_of(state))]
+        if refused:
+            listed = ", ".join(map(str, refused[:MOST_NAMED]))
+            more = f" and {len(refused) - MOST_NAMED} more" if refused[MOST_NAMED:] else ""
+            raise ValueError(
+                f"{out} holds a run with other settings: {listed}{more}; choose another --out, or the same settings"
+            )
+        if differences:
+            log.info("training goes on for longer: %s", ", ".join(map(str, differences)))
+        version = stored.get("version", ABSENT)
+        if version != current["version"]:
+            log.info("the run was started with version %s, this is %s", version, current["version"])
+        kept, is_whole = current | {"version": version}, is_whole and not differences
+    if write and not is_whole:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(kept, indent=2) + "\n")
+    return kept
+
+
+def _read(path: Path) -> dict | None:
+    """Return the settings in a file; None where it is missing or damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that two runs do not share.
+
+    Attributes:
+        name: Of the setting, as ``--set`` takes it; those of the model start with ``model.``.
+        old, new: Its values.
+    """
+
+    name: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.name} was {_shown(self.old)} and is {_shown(self.new)}"
+
+
+def _differences(old: dict, new: dict) -> list[Difference]:
+    found = [
+        Difference(name, old.get(name, ABSENT), new.get(name, ABSENT))
+        for name in ("stage", "precision")
+        if old.get(name) != new.get(name)
+    ]
+    for name, key in (("data", "identity"), ("initial", "sha256")):
+        ours, theirs = old.get(name) or {}, new.get(name) or {}
+        if ours.get(key) != theirs.get(key):
+            found.append(Difference(name, _source(ours, key), _source(theirs, key)))
+    for part, prefix in (("training", ""), ("model", "model.")):
+        ours, theirs = (flattened(values.get(part) or {}, prefix) for values in (old, new))
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name, ABSENT) != theirs.get(name, ABSENT):
+                found.append(Difference(name, ours.get(name, ABSENT), theirs.get(name, ABSENT)))
+    return found
+
+
+def _source(about: dict, key: str) -> str:
+    return f"{about['name'] or 'unnamed'} ({key} {about[key][:12] or 'unknown'})" if about else "none"
+
+
+def flattened(values: dict | list, prefix: str = "") -> dict[str, object]:
+    """Return nested settings by dotted names; a list of plain values is one value."""
+    flat: dict[str, object] = {}
+    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+        is_nested = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict))
+        flat |= flattened(value, f"{prefix}{name}.") if is_nested else {f"{prefix}{name}": value}
+    return flat
+
+
+def _is_longer(difference: Difference, stored: dict, step: int) -> bool:
+    """Return whether a difference makes a run longer, and no phase that is over: their end would move."""
+    match = LENGTH.fullmatch(difference.name)
+    if match is None or not all(isinstance(value, int) for value in (difference.old, difference.new)):
+        return False
+    phases, index = stored.get("training", {}).get("phases", []), int(match[1] or 0)
+    is_over = index < len(phases) - 1 and sum(phase["steps"] for phase in phases[: index + 1]) <= step
+    return difference.new > difference.old and not (is_over and step > 0)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
