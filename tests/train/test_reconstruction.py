@@ -13,6 +13,7 @@ from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
 from train.networks.encoder import PictureEncoder, divergence, expected_code, rectify, unrectify
+from train.run.grid import sample_grid
 from train.stages import RendererStage
 from train.stages.reconstruction import Lattice
 
@@ -120,3 +121,17 @@ def test_a_code_before_the_leaky_relu_and_behind_it():
     drawn = rectify(mean + std * torch.randn(50_000, 4, 6)).mean(dim=0)
     torch.testing.assert_close(expected_code(mean, std), drawn, atol=0.02, rtol=0)
     assert (rectify(mean) - drawn).abs().max() > 0.1
+
+
+def test_grids_show_the_datas_own_pictures_while_the_mapping_has_not_learned():
+    model = dataclasses.replace(runs.MODEL, decoder_channels=())
+    alone = tuple(dataclasses.replace(phase, is_adversarial=False) for phase in runs.RECONSTRUCTING.phases)
+    stage = RendererStage(model, dataclasses.replace(runs.RECONSTRUCTING, phases=alone), runs.tiny_data())
+    options = stage.grid_options()
+    assert options["resolution"] == model.render_resolution and options["codes"].shape == (8, model.latent_size)
+    data, encoder = stage.data, stage.reconstruction.encoder
+    mean, log_std = encoder(data.image_batch(torch.tensor([3])), data.poses[3:4])
+    torch.testing.assert_close(options["codes"][3:4], expected_code(mean, log_std.exp()))
+    plain = sample_grid(stage.generator_ema, **(options | {"codes": None}))
+    assert sample_grid(stage.generator_ema, **options).tobytes() != plain.tobytes()
+    assert "codes" not in runs.reconstructing_stage().grid_options()

@@ -20,9 +20,10 @@ def sample_grid(
     yaws=(-0.5, 0.0, 0.5),
     psi: float = 1.0,
     resolution: int | None = None,
+    codes: torch.Tensor | None = None,
     **options,
 ) -> Image.Image:
-    """Draw identities × yaws from fixed latents.
+    """Draw identities × yaws from fixed latents, or from codes.
 
     Args:
         model: Generator.
@@ -30,11 +31,13 @@ def sample_grid(
         yaws: Radians; for each a row of colours, one of depth (near is light) and one of normals.
         psi: Truncation in [0, 1].
         resolution: Of the rendering; None takes the config's, where the decoder's image is shown too.
+        codes: Renderer codes to draw instead, ``(num_identities, latent_size)``, which ``psi`` does not truncate.
         **options: For ``Generator.render``.
     """
-    generator = torch.Generator().manual_seed(1)
-    z = torch.randn(num_identities, model.config.latent_size, generator=generator)
-    w = model.mapping(z, psi)
+    w = codes
+    if w is None:
+        generator = torch.Generator().manual_seed(1)
+        w = model.mapping(torch.randn(num_identities, model.config.latent_size, generator=generator), psi)
     rows = []
     for yaw in yaws:
         colours, depths, normals = [], [], []

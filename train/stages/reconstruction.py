@@ -23,7 +23,14 @@ from stylesdf.model import Generator
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.game import adam
-from train.networks.encoder import ENCODER_LEARNING_RATE, ENCODER_RESOLUTION, PictureEncoder, divergence, rectify
+from train.networks.encoder import (
+    ENCODER_LEARNING_RATE,
+    ENCODER_RESOLUTION,
+    PictureEncoder,
+    divergence,
+    expected_code,
+    rectify,
+)
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
 from train.terms import weighted_sum
@@ -78,6 +85,13 @@ class Reconstruction:
         resolution = min(ENCODER_RESOLUTION, data.images.shape[-1])
         self.encoder = PictureEncoder(generator.config.latent_size, resolution).to(engine.device)
         self.optimizer = adam(self.encoder.parameters(), ENCODER_LEARNING_RATE)
+
+    @torch.no_grad()
+    def codes(self, count: int = 8) -> Tensor:
+        """Return the codes of the data's first pictures, ``(count, latent_size)``; of fewer, some come again."""
+        index, device = torch.arange(count) % len(self.data), self.engine.device
+        mean, log_std = self.encoder(self.data.image_batch(index).to(device), self.data.poses[index].to(device))
+        return expected_code(mean, log_std.exp())
 
     def step(
         self,

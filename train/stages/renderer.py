@@ -130,8 +130,12 @@ class RendererStage:
         return self._judge("thumbnail") | encoder
 
     def grid_options(self) -> dict:
+        """Return how sample grids are drawn: the data's own pictures, where the mapping has not learned yet."""
         phase, _ = self.config.phase_at(max(self.state.step - 1, 0))
-        return {"resolution": phase.resolution, "num_samples": max(phase.num_samples, 24)}
+        options = {"resolution": phase.resolution, "num_samples": max(phase.num_samples, 24)}
+        if phase.is_adversarial:
+            return options
+        return options | {"resolution": self.generator.config.render_resolution, "codes": self.reconstruction.codes()}
 
     def prepare(self, progress=None) -> None:
         """Sphere initialisation, before the first step of a run from nothing."""
