@@ -9,6 +9,7 @@ accelerate launch --multi_gpu --num_processes 2 -m train renderer ...
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import logging
@@ -58,7 +59,7 @@ def _refuse(reason: str) -> int:
 def _run_recipe(args: argparse.Namespace) -> int:
     from train import recipe as runner
 
-    recipe = RECIPES[args.name][args.size].with_seed(args.seed)
+    recipe = _recipe(args)
     if args.dry_run:
         print(runner.plan(recipe), end="")
         return 0
@@ -69,7 +70,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
 
     @functools.cache
     def data():
-        return runner.load_data(recipe, args.cache_dir)
+        return runner.load_data(recipe, args.cache_dir, args.label)
 
     if args.only is not None:
         _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
@@ -85,6 +86,18 @@ def _run_recipe(args: argparse.Namespace) -> int:
 
     runner.run_recipe(recipe, args.out, start_run, data)
     return 0
+
+
+def _recipe(args: argparse.Namespace):
+    sizes = RECIPES[args.name]
+    size = args.size or next(iter(sizes))
+    if size not in sizes:
+        raise ValueError(f"size is {size!r}, but {args.name} has only {', '.join(sizes)}")
+    recipe = sizes[size].with_seed(args.seed)
+    recipe = dataclasses.replace(recipe, data=args.data or recipe.data)
+    if recipe.data is None and not args.dry_run:
+        raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
+    return recipe
 
 
 def _execute(args: argparse.Namespace, recipe, run, data) -> None:

@@ -65,7 +65,10 @@ def parser(description: str) -> argparse.ArgumentParser:
 def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
     recipe.add_argument("name", choices=RECIPES, help="of the recipe, a file of train/recipes")
     recipe.add_argument("--out", type=Path, required=True, help="folder of all runs; the same command goes on there")
-    recipe.add_argument("--size", choices=("small", "large"), default="small", help="for two cores, or for a GPU")
+    size_help = "for two cores, or for a GPU (default: small, where there is one)"
+    recipe.add_argument("--size", choices=("small", "large"), help=size_help)
+    recipe.add_argument("--data", help="pictures instead of the recipe's own, as of renderer; ffhq and afhq need it")
+    recipe.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
     recipe.add_argument("--seed", type=int, default=0, help="added to every run's seed (default: %(default)s)")
     recipe.add_argument("--dry-run", action="store_true", help="print the runs and what they will cost, and stop")
     recipe.add_argument("--only", metavar="RUN", help="only this run, in this process")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
+from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig, Settings
+from train.recipes.afhq import AFHQ
+from train.recipes.base import Recipe
+from train.recipes.ffhq import FFHQ
+
+
+def _of(recipe: Recipe, name: str) -> Settings:
+    return next(run.settings for run in recipe.runs if run.name == name)
+
 
 # neither poses nor masks are used; use_pose_labels and use_alpha turn them on
 TOY_RENDERER = RendererConfig(
@@ -58,8 +66,8 @@ TOY_DECODER = DecoderConfig(
 )
 
 PRESETS = {
-    "renderer": {"ffhq": RendererConfig(), "afhq": RendererConfig(), "toy": TOY_RENDERER},
+    "renderer": {"ffhq": _of(FFHQ, "renderer"), "afhq": _of(AFHQ, "renderer"), "toy": TOY_RENDERER},
     "prior": dict.fromkeys(("ffhq", "afhq", "toy"), PriorConfig()),
     "polish": dict.fromkeys(("ffhq", "afhq", "toy"), PolishConfig()),
-    "decoder": {"ffhq": DecoderConfig(), "afhq": DecoderConfig(r1_gamma=50.0), "toy": TOY_DECODER},
+    "decoder": {"ffhq": _of(FFHQ, "decoder"), "afhq": _of(AFHQ, "decoder"), "toy": TOY_DECODER},
 }

@@ -25,7 +25,7 @@ from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
-from train.data.images import ImageSet, load_images
+from train.data.images import ImageSet, load_images, parse_label
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
@@ -60,13 +60,14 @@ def plan(recipe: Recipe) -> str:
     rows.append(["all", "", "", "", "", *(f"{hours:.2f} h" for hours in totals.values())])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data}\n" + "\n".join(lines) + "\n"
+    return f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}\n" + "\n".join(lines) + "\n"
 
 
-def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
+def load_data(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None) -> ImageSet:
     """Return the recipe's pictures, drawn and decoded where they are not there yet."""
     model = recipe.model
-    return load_images(recipe.data, model.image_resolution, model.render_resolution, cache_dir=cache_dir)
+    sizes = model.image_resolution, model.render_resolution
+    return load_images(recipe.data, *sizes, label=parse_label(label), cache_dir=cache_dir)
 
 
 def is_finished(out: Path, run: Run) -> bool:

@@ -1,10 +1,14 @@
-"""The recipes of the bundled models: one file each, by name and size."""
+"""The recipes: one file each, by name and size."""
 
 from train.recipes import people
+from train.recipes.afhq import AFHQ
 from train.recipes.base import Recipe, Run
+from train.recipes.ffhq import FFHQ
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "people": {"small": people.SMALL, "large": people.LARGE},
+    "ffhq": {"large": FFHQ},
+    "afhq": {"large": AFHQ},
 }
 
 __all__ = ["RECIPES", "Recipe", "Run"]

@@ -35,7 +35,7 @@ class Recipe:
 
     Attributes:
         name: As ``python -m train run`` takes it.
-        data: As ``--data`` takes it.
+        data: As ``--data`` takes it; None has to be told.
         model: Architecture, with its decoder.
         runs: In order; the last one's model is the result.
         about: Markdown for the model card: what the model shows and where its data comes from.
@@ -46,7 +46,7 @@ class Recipe:
     """
 
     name: str
-    data: str
+    data: str | None
     model: StyleSDFConfig
     runs: tuple[Run, ...]
     about: str

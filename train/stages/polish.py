@@ -36,7 +36,7 @@ from train.stages.inside import filled_depths
 from train.stages.latents import draw_latents, latent_codes
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
-TERMS = ("colour", "coverage", "eikonal", "minimal_surface", "solidity", "smoothness", "speckle")
+TERMS = (*(POINT_TERMS.keys() - {"sphere_anchor"}), "colour", "coverage", "smoothness", "speckle")
 TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
 READINGS = 4  # views of a head, of which the mean says how far it looks aside
 NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals are compared with a neighbour's
