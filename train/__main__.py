@@ -22,11 +22,11 @@ from stylesdf.card import CardFacts
 from stylesdf.config import preset
 from train.arguments import STAGES, parser, run_options
 from train.config import to_dict
+from train.errors import RunError
 from train.evaluation import command
 from train.override import override
 from train.presets import PRESETS
 from train.recipes import RECIPES
-from train.run.errors import RunError
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from train.augment import OPERATIONS
 
+CODES_PER_STEP, CODE_DISCRIMINATOR_WIDTH = 256, 256  # of the prior's game
+
 
 @dataclass(frozen=True)
 class Phase:

@@ -26,6 +26,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
 from train.data.images import ImageSet, load_images, parse_label
+from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
@@ -34,7 +35,6 @@ from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
 from train.run.cost import HARDWARE, estimate
 from train.run.engine import Engine
-from train.run.errors import RunError
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions

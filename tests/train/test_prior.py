@@ -22,8 +22,8 @@ CONFIG = PriorConfig(steps=4, least_truncation=0.7)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(prior, "BATCH_SIZE", 64)
-    monkeypatch.setattr(prior, "WIDTH", 32)
+    monkeypatch.setattr(prior, "CODES_PER_STEP", 64)
+    monkeypatch.setattr(prior, "CODE_DISCRIMINATOR_WIDTH", 32)
 
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:

@@ -15,9 +15,9 @@ import torch
 
 from tests.train import runs
 from train.__main__ import main
+from train.errors import RunError
 from train.override import override
 from train.run.engine import Engine
-from train.run.errors import RunError
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions, is_due

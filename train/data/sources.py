@@ -20,7 +20,7 @@ from pathlib import Path
 from train.data.labels import METADATA_FILES, LabelError, check_pose, key_of, rows_of
 from train.data.listing import Listing, is_hidden, list_folder, list_zip
 from train.data.pixels import what_it_is_instead
-from train.run.errors import RunError
+from train.errors import RunError
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
-from train.config import DecoderConfig, PolishConfig, PriorConfig, RendererConfig, Settings
+from train.config import (
+    CODE_DISCRIMINATOR_WIDTH,
+    CODES_PER_STEP,
+    DecoderConfig,
+    PolishConfig,
+    PriorConfig,
+    RendererConfig,
+    Settings,
+)
 from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
-from train.stages.prior import BATCH_SIZE, WIDTH
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
 HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
@@ -70,9 +77,9 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -
 
 
 def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    judge = WIDTH * (model.latent_size + 2 * WIDTH)
+    judge = CODE_DISCRIMINATOR_WIDTH * (model.latent_size + 2 * CODE_DISCRIMINATOR_WIDTH)
     per_code = DISCRIMINATOR_PASSES * judge + 3 * 4 * model.latent_size**2
-    return 0, config.steps * BATCH_SIZE * per_code, 0.0, judge
+    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, judge
 
 
 def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:

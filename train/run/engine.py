@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from train.run.errors import RunError
+from train.errors import RunError
 
 if torch.distributed.is_available():
     # Its functions take the process group as it is when they are defined for their default. An optimiser imports it:

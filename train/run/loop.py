@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from train.run.errors import RunError
+from train.errors import RunError
 from train.run.folder import read_records, sole_run
 from train.run.lineage import Origin, finished_model, write_model
 from train.run.monitor import Monitor, check_finite

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
-from train.config import PriorConfig
+from train.config import CODE_DISCRIMINATOR_WIDTH, CODES_PER_STEP, PriorConfig
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.encoder import PictureEncoder, encode, unrectify
@@ -26,9 +26,7 @@ from train.run.engine import Engine, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents, latent_codes
 
-BATCH_SIZE = 256  # codes per step
 R1_GAMMA = 0.1
-WIDTH = 256  # of the discriminator's three hidden layers
 
 
 class PriorStage:
@@ -122,12 +120,12 @@ class PriorStage:
 
     def _draw_real(self) -> Tensor:
         """Codes of some of the data's pictures, before ``rectify``, scaled. ``(B, latent_size)``."""
-        index = torch.randint(len(self.codes), (BATCH_SIZE,)).to(self.device)
+        index = torch.randint(len(self.codes), (CODES_PER_STEP,)).to(self.device)
         return (self.codes[index] - self.centre) / self.scale
 
     def _draw(self) -> Tensor:
         """Codes of Gaussian latents, truncated as in stage 1 and scaled alike. ``(B, latent_size)``."""
-        latents = draw_latents(BATCH_SIZE, self.codes.shape[1], self.config.least_truncation)
+        latents = draw_latents(CODES_PER_STEP, self.codes.shape[1], self.config.least_truncation)
         codes = unrectify(latent_codes(self.generator.renderer_mapping, take(latents, slice(None), self.device)))
         return (codes - self.centre) / self.scale
 
@@ -142,6 +140,6 @@ def energy_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def _code_discriminator(size: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before in (size, WIDTH, WIDTH):
-        layers += [nn.Linear(before, WIDTH), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(WIDTH, 1))
+    for before in (size, CODE_DISCRIMINATOR_WIDTH, CODE_DISCRIMINATOR_WIDTH):
+        layers += [nn.Linear(before, CODE_DISCRIMINATOR_WIDTH), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(CODE_DISCRIMINATOR_WIDTH, 1))
