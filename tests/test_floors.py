@@ -41,6 +41,19 @@ DOORS = {"stylesdf": {"stylesdf.pipeline"}, "stylesdf.__main__": {"stylesdf", "s
 # whole trees that stand on one floor and arrange themselves
 TREES = {"train": 5, "stylesdf.demo": 5}
 HIGHEST_BELOW = {"train": 3}
+# the kit's own floors: its folders and files, from the ground up
+TRAIN_FLOORS = (
+    {"augment", "errors", "losses", "override", "pretrained"},
+    {"data"},
+    {"config", "networks", "terms"},
+    {"evaluation"},
+    {"recipes", "run"},
+    {"game", "listing", "presets"},
+    {"arguments", "stages"},
+    {"build"},
+    {"recipe"},
+    {"__main__"},
+)
 OURS = ("stylesdf", "train", "app", "tests", "scripts")
 
 
@@ -99,6 +112,40 @@ def test_imports_go_down(path):
     module = module_name(path)
     assert floor_of(module) is not None, f"{module} has no floor: enter it in FLOORS, see the house rules"
     assert violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py") == []
+
+
+def train_violations(source: str, module: str) -> list[str]:
+    """Return the imports with which one of the kit's folders or files reaches up, or aside, to another."""
+    floors = {room: floor for floor, rooms in enumerate(TRAIN_FLOORS) for room in rooms}
+    room, wrong = module.split(".")[1], []
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        base = getattr(node, "module", None)
+        for name in names if base is None else [f"{base}.{name}" for name in names]:
+            parts = name.split(".")
+            if parts[0] == "train" and parts[1] != room and floors[parts[1]] >= floors[room]:
+                wrong.append(f"{module} (floor {floors[room]}) imports {name} (floor {floors[parts[1]]})")
+    return wrong
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("train/**/*.py")), ids=module_name)
+def test_imports_of_the_kit_go_down(path):
+    module = module_name(path)
+    if module != "train":
+        assert train_violations(path.read_text(encoding="utf-8"), module) == []
+
+
+@pytest.mark.parametrize(
+    "source, module",
+    [
+        ("from train.stages.prior import PriorStage", "train.run.cost"),
+        ("from train import recipe", "train.build"),
+        ("import train.game", "train.config"),
+        ("def f():\n    from train.run.engine import Engine", "train.evaluation.report"),
+    ],
+)
+def test_an_import_upwards_within_the_kit_is_seen(source, module):
+    assert train_violations(source, module)
 
 
 @pytest.mark.parametrize(
