@@ -37,6 +37,7 @@ SECTIONS = {
         f"{MODEL}.orbit_views",
         f"{MODEL}.morph_views",
         f"{MODEL}.slice_sdf",
+        f"{MODEL}.export_live",
         f"{MODEL}.latents",
         f"{MODEL}.provenance",
         "stylesdf.pipeline.GenerateResult",

@@ -26,7 +26,7 @@ from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.export import ONNX_ENDINGS, export_onnx
 from stylesdf.files import check_ending, replacing
-from stylesdf.live.export import HTML_ENDINGS, WEIGHTS, export_live
+from stylesdf.live.export import HTML_ENDINGS, WEIGHTS
 from stylesdf.mesh import (
     KEEP,
     MAX_RESOLUTION,
@@ -437,7 +437,7 @@ def _export(args: argparse.Namespace) -> None:
         raise ValueError(f"--weights is {args.weights}, but only a web page ({', '.join(HTML_ENDINGS)}) has the choice")
     model = _load(args)
     if is_page:
-        export_live(model, args.out, args.weights or WEIGHTS[0], args.fov_deg, version=__version__)
+        model.export_live(args.out, args.weights or WEIGHTS[0], args.fov_deg)
         print(f"{args.out}: {args.out.stat().st_size:,} bytes")
         return
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of packages that nothing here needs
