@@ -167,7 +167,7 @@ def decode(decoder, features: Tensor, ws: Tensor, noises: list[Tensor]) -> Tenso
     return rgb
 
 
-def judge(discriminator, x: Tensor) -> Tensor:
+def logits_of(discriminator, x: Tensor) -> Tensor:
     def convolved(layer, x):
         kernel = layer.weight.shape[-1]
         weight = layer.weight * layer.scale
@@ -220,20 +220,20 @@ def decoder_step(stage, generator, discriminator, optimizers, scenes, real, scen
     with torch.no_grad():
         fake = image_of(*rendered(scenes))
     images = stage._real(real, everything)
-    loss = F.softplus(-judge(discriminator, images)).mean() + F.softplus(judge(discriminator, fake)).mean()
+    loss = F.softplus(-logits_of(discriminator, images)).mean() + F.softplus(logits_of(discriminator, fake)).mean()
     discriminator_optimizer.zero_grad()
     loss.backward()
     discriminator_optimizer.step()
     if stage.state.step % config.game.r1_every == 0:
         images = images.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(judge(discriminator, images).sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(logits_of(discriminator, images).sum(), images, create_graph=True)
         discriminator_optimizer.zero_grad()
         (config.r1_gamma / 2 * config.game.r1_every * gradient.square().sum(dim=(1, 2, 3)).mean()).backward()
         discriminator_optimizer.step()
 
     discriminator.requires_grad_(False)
     image = image_of(*rendered(scenes_g))
-    loss = F.softplus(-judge(discriminator, image)).mean()
+    loss = F.softplus(-logits_of(discriminator, image)).mean()
     generator_optimizer.zero_grad()
     loss.backward()
     generator_optimizer.step()

@@ -109,15 +109,15 @@ class Game:
         """Return the generator's loss; the logits of real images ``(B, 1)`` count where the loss is relativistic."""
         return losses.g_nonsaturating_loss(fake_logit, real_logit if self.config.use_relativistic_loss else None)
 
-    def penalty(self, gamma: float, terms: dict[str, Tensor], **judged: tuple[Tensor, Tensor]) -> Tensor:
+    def penalty(self, gamma: float, terms: dict[str, Tensor], **pairs: tuple[Tensor, Tensor]) -> Tensor:
         """Return γ/2 · ‖∇D‖², times the steps for which it stands.
 
         Args:
             gamma: γ.
             terms: The penalties are added here by their names.
-            **judged: Logits ``(B, 1)`` and the images they came from, which require gradients, under ``r1`` and ``r2``.
+            **pairs: Logits ``(B, 1)`` and the images they came from, which require gradients, under ``r1`` and ``r2``.
         """
-        penalties = {name: losses.gradient_penalty(*pair) for name, pair in judged.items()}
+        penalties = {name: losses.gradient_penalty(*pair) for name, pair in pairs.items()}
         terms |= penalties
         return gamma / 2 * self.config.r1_every * sum(penalties.values())
 

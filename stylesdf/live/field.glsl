@@ -28,9 +28,7 @@ vec4 first(vec3 point, int block) {
     + texelFetch(weights, ivec2(block, FIRST + 2), 0) * point.z;
 }
 
-vec4 later(int layer, int block) {
-  vec4 sum = texelFetch(weights, ivec2(block, OFFSETS + layer), 0);
-  int row = (layer - 1) * BLOCKS + block;
+vec4 addProduct(vec4 sum, int row) { // adds the matrix in a row of the texture, times `hidden`
   for (int i = 0; i < blocks; i++) {
     vec4 h = hidden[i];
     sum += texelFetch(weights, ivec2(4 * i, row), 0) * h.x
@@ -41,6 +39,10 @@ vec4 later(int layer, int block) {
   return sum;
 }
 
+vec4 later(int layer, int block) {
+  return addProduct(texelFetch(weights, ivec2(block, OFFSETS + layer), 0), (layer - 1) * BLOCKS + block);
+}
+
 void advance(int layer) {
   vec4 next[BLOCKS];
   for (int b = 0; b < blocks; b++) next[b] = sin(within(later(layer, b)));
@@ -48,15 +50,7 @@ void advance(int layer) {
 }
 
 vec4 heads() { // distance, red, green, blue of what is in `hidden`
-  vec4 sum = texelFetch(weights, ivec2(0, BIASES), 0);
-  for (int i = 0; i < blocks; i++) {
-    vec4 h = hidden[i];
-    sum += texelFetch(weights, ivec2(4 * i, HEADS), 0) * h.x
-      + texelFetch(weights, ivec2(4 * i + 1, HEADS), 0) * h.y
-      + texelFetch(weights, ivec2(4 * i + 2, HEADS), 0) * h.z
-      + texelFetch(weights, ivec2(4 * i + 3, HEADS), 0) * h.w;
-  }
-  return sum;
+  return addProduct(texelFetch(weights, ivec2(0, BIASES), 0), HEADS);
 }
 
 float distanceAt(vec3 point) { // leaves the last hidden layer in `hidden`

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
 import torch
 
 from stylesdf import StyleSDF, StyleSDFConfig
@@ -46,6 +47,21 @@ def small_model(folder: Path, steps: int = 150) -> Path:
 
 def find_browser() -> str | None:
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
+
+
+@contextlib.contextmanager
+def open_browser(flags: list[str]):
+    """Yield a running browser; skip the test where there is none, unless this is CI."""
+    path = find_browser()
+    if path is None and os.environ.get("CI", "").lower() not in ("true", "1"):
+        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+    assert path is not None, "CI must test pages, but there is no Chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=flags)
+        yield browser
+        browser.close()
 
 
 def free_port() -> int:

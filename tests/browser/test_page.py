@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from urllib.parse import parse_qsl
 
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 
 from stylesdf import StyleSDF
 from stylesdf.demo.tabs.explore import FIRST_SEED
-from tests.browser.serve import BUNDLED, find_browser, running_app, small_model
+from tests.browser.serve import BUNDLED, open_browser, running_app, small_model
 
 pytestmark = pytest.mark.browser
 
@@ -27,16 +26,8 @@ PATIENCE = 60_000  # milliseconds, for a slow machine
 
 @pytest.fixture(scope="module")
 def chromium():
-    path = find_browser()
-    if path is None and os.environ.get("CI", "").lower() not in ("true", "1"):
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
-    assert path is not None, "CI must test the page, but there is no Chromium"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+    with open_browser(FLAGS) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

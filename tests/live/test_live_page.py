@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import math
-import os
 import time
 
 import numpy as np
@@ -15,7 +14,7 @@ from stylesdf import Camera, StyleSDF
 from stylesdf.camera import camera_rays
 from stylesdf.demo.scene import Scene
 from stylesdf.live.export import export_live
-from tests.browser.serve import BUNDLED, find_browser, small_model
+from tests.browser.serve import BUNDLED, open_browser, small_model
 from tests.live.surface import find_surface
 
 pytestmark = pytest.mark.browser
@@ -39,16 +38,8 @@ MEASURE = """([change, size, guide]) => {
 
 @pytest.fixture(scope="module")
 def chromium():
-    path = find_browser()
-    if path is None and os.environ.get("CI", "").lower() not in ("true", "1"):
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
-    assert path is not None, "CI must test the page, but there is no Chromium"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+    with open_browser(FLAGS) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ FIELD_PASSES = 8.0
 RECONSTRUCTION_PASSES = 4.0  # the guide's grid, forward 1 and backward 2
 DISCRIMINATOR_PASSES = 10.0  # real and fake forward 2, backward 4, R1 a third of the rest, through it for the generator
 DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of the path length's
-POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the pupil's forward and backward, its guide
+POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the student's forward and backward, its guide
 SINE = 80  # multiply-adds that a sine costs as much as, on a CPU
 COPIES = 10  # weights, gradients, two moments, average; for both players
 
@@ -41,8 +41,8 @@ def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> d
     """
     parameters = sum(parameter.numel() for parameter in Generator(model).parameters())
     parts = {RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder_stage}
-    images, work, held, judge = parts[type(config)](model, config, micro_batch)
-    weights = parameters + judge
+    images, work, held, discriminator = parts[type(config)](model, config, micro_batch)
+    weights = parameters + discriminator
     memory = (4 * (COPIES * weights + held)) / 1e9
     return {
         "steps": config.total_steps,
@@ -72,14 +72,14 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -
         held = max(held, 24 * points * (micro_batch or phase.batch_size))  # the field's own activations go in chunks
     if not config.is_adversarial:
         return images, work, held, 0
-    judge = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
-    return images, work, held, sum(parameter.numel() for parameter in judge.parameters())
+    discriminator = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
+    return images, work, held, sum(parameter.numel() for parameter in discriminator.parameters())
 
 
 def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    judge = CODE_DISCRIMINATOR_WIDTH * (model.latent_size + 2 * CODE_DISCRIMINATOR_WIDTH)
-    per_code = DISCRIMINATOR_PASSES * judge + 3 * 4 * model.latent_size**2
-    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, judge
+    discriminator = CODE_DISCRIMINATOR_WIDTH * (model.latent_size + 2 * CODE_DISCRIMINATOR_WIDTH)
+    per_code = DISCRIMINATOR_PASSES * discriminator + 3 * 4 * model.latent_size**2
+    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, discriminator
 
 
 def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:
@@ -95,11 +95,11 @@ def _decoder_stage(model: StyleSDFConfig, config: DecoderConfig, micro_batch: in
     per_image += DECODER_PASSES * _decoder(model)
     work, channels, weights = config.batch_size * config.steps * per_image, 0, 0
     if config.is_adversarial:
-        judge = ImageDiscriminator(size, config.discriminator_channels)
-        channels, *_ = counts = judge_channels(judge)
+        discriminator = ImageDiscriminator(size, config.discriminator_channels)
+        channels, *_ = counts = channels_of(discriminator)
         adversarial = config.batch_size * (config.steps - config.field_steps)
         work += adversarial * DISCRIMINATOR_PASSES * _convolutions(counts, size)
-        weights = sum(parameter.numel() for parameter in judge.parameters())
+        weights = sum(parameter.numel() for parameter in discriminator.parameters())
     held = 8 * size**2 * (channels + model.decoder_channels[-1]) * (micro_batch or config.batch_size)
     return config.steps * config.batch_size, work, held, weights
 
@@ -114,9 +114,9 @@ def _field(model: StyleSDFConfig) -> float:
     return width * (3 + width * depth + 4) + SINE * width * (depth + 1)
 
 
-def judge_channels(judge: ImageDiscriminator) -> tuple[int, ...]:
+def channels_of(discriminator: ImageDiscriminator) -> tuple[int, ...]:
     """Return the channel counts of an image discriminator, from its largest resolution down."""
-    return (judge.from_rgb.weight.shape[0], *(block.conv2.weight.shape[0] for block in judge.blocks))
+    return (discriminator.from_rgb.weight.shape[0], *(block.conv2.weight.shape[0] for block in discriminator.blocks))
 
 
 def _convolutions(channels: tuple[int, ...], resolution: int) -> float:

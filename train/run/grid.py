@@ -34,10 +34,11 @@ def sample_grid(
         codes: Renderer codes to draw instead, ``(num_identities, latent_size)``, which ``psi`` does not truncate.
         **options: For ``Generator.render``.
     """
-    w = codes
-    if w is None:
+    if codes is None:
         generator = torch.Generator().manual_seed(1)
         w = model.mapping(torch.randn(num_identities, model.config.latent_size, generator=generator), psi)
+    else:
+        w = codes.to(model.device)
     rows = []
     for yaw in yaws:
         colours, depths, normals = [], [], []

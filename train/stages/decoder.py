@@ -87,8 +87,8 @@ class DecoderStage:
             getattr(self.generator, part).requires_grad_(False)
         self.discriminator = None
         if config.is_adversarial:
-            judge = ImageDiscriminator(model_config.image_resolution, config.discriminator_channels)
-            self.discriminator = judge.to(self.device)
+            sizes = model_config.image_resolution, config.discriminator_channels
+            self.discriminator = ImageDiscriminator(*sizes).to(self.device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         self._shown = ShownAgain(encoder.to(self.device), data, config) if config.shown_share else None
@@ -99,9 +99,9 @@ class DecoderStage:
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
         self.game = Game(config.game, self.engine, [group], self.discriminator, lazy)
-        judge = {} if self.discriminator is None else {"discriminator": self.discriminator}
+        modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         self.state = RunState(
-            {"generator": self.generator, "generator_ema": self.generator_ema, **judge},
+            modules | self._discriminator_as("discriminator"),
             self.game.optimizers,
             {"path_length_mean": self.path_length_mean, "augment_probability": self.game.augment_probability},
         )
@@ -115,14 +115,17 @@ class DecoderStage:
         """Images that the discriminator compares with each other, at most."""
         return 1 if self.discriminator is None else GROUP_SIZE
 
+    def _discriminator_as(self, name: str) -> dict[str, torch.nn.Module]:
+        return {} if self.discriminator is None else {name: self.discriminator}
+
     def discriminators(self) -> dict[str, torch.nn.Module]:
-        """Return what judges which output, to be saved beside the model."""
-        return {} if self.discriminator is None else {"image": self.discriminator}
+        """Return the networks to be saved beside the model, by kind."""
+        return self._discriminator_as("image")
 
     def grid_options(self) -> dict:
         return {}
 
-    def prepare(self, progress=None) -> None:
+    def prepare(self) -> None:
         """Stage 2 starts from stage 1's result; there is nothing more to prepare."""
 
     def step(self) -> dict[str, float]:
@@ -252,12 +255,12 @@ class DecoderStage:
         if game.is_penalised(self.state.step):
             for part in self.engine.parts(batch):
                 terms, share = {}, share_of(part, batch)
-                judged = {"r1": self._judged(self._real(draws, part), draws, part)}
+                pairs = {"r1": self._with_logits(self._real(draws, part), draws, part)}
                 if game.config.use_relativistic_loss:
                     with torch.no_grad():
                         fake = self._fake(scenes, part)
-                    judged["r2"] = self._judged(fake, scenes.draws, part)
-                (share * game.penalty(self.config.r1_gamma, terms, **judged)).backward()
+                    pairs["r2"] = self._with_logits(fake, scenes.draws, part)
+                (share * game.penalty(self.config.r1_gamma, terms, **pairs)).backward()
                 means.add(terms, share)
             self.engine.optimizer_step(game.discriminator_optimizer)
         record = means.result(self.engine)
@@ -268,7 +271,7 @@ class DecoderStage:
         features, _, codes, noise = self._inputs(scenes, part)
         return self.generator.synthesis(features, codes, "random", noise)
 
-    def _judged(self, images: Tensor, draws: dict, part: slice) -> tuple[Tensor, Tensor]:
+    def _with_logits(self, images: Tensor, draws: dict, part: slice) -> tuple[Tensor, Tensor]:
         """Return the logits of images, and these, as their gradient will be asked for."""
         images.requires_grad_(True)
         return self.discriminator(self.game.augmented(images, draws, part)), images

@@ -1,10 +1,9 @@
 """Polish a trained renderer: the same pictures from a sharper density, a solid inside and a smoother surface.
 
 No discriminator, and no data but for poses: the renderer is its own teacher. Its pictures stay what they are; what an
-adversary never sees, or sees as well in fuzz around the surface as in the surface, is put right: β falls far below what
-it was, so that rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn
-together. Where poses are labelled, a reader of poses can say by how much each head looks aside, and the teacher is
-shown turned by it.
+adversary never sees, or cannot tell from a sharp surface, is put right: β falls far below what it was, so that
+rendering and level set show one silhouette, cavities are filled, and normals of near points are drawn together. Where
+poses are labelled, a reader of poses can say by how much each head looks aside, and the teacher is shown turned by it.
 
 Shapes: B batch, H W image, P points.
 """
@@ -37,11 +36,11 @@ from train.stages.latents import draw_latents, latent_codes
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
 TERMS = (*(POINT_TERMS.keys() - {"sphere_anchor"}), "colour", "coverage", "smoothness", "speckle")
-TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the pupil
+TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the student
 READINGS = 4  # views of a head, of which the mean says how far it looks aside
 NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals are compared with a neighbour's
 SMOOTHNESS_REACH = 0.003  # world units, how far from the surface and from each other those are
-OUTLINE_SHARPNESS = 3.0  # contrast, around one half, of the alpha that the pupil is shown
+OUTLINE_SHARPNESS = 3.0  # contrast, around one half, of the alpha that the student is shown
 FINAL_LEARNING_RATE = 0.05  # share that is left at the end
 EMA_DECAY = 0.995
 MOST_TURN = 0.1  # radians, by which a head is turned; more is taken for a reader's mistake
@@ -188,7 +187,7 @@ class PolishStage:
         sdf, gradient = field.sdf_and_gradient(torch.cat([mine["points"], near, beside], dim=1))
         normal, normal_beside = (F.normalize(part, dim=-1) for part in gradient.split(sizes, dim=1)[1:])
         inside = sdf[:, : config.num_points]
-        # the outline stays where the alpha was one half; in between the pupil is not to learn the teacher's haze
+        # the outline stays where the alpha was one half; in between the student is not to learn the teacher's blur
         background = ((taught.background - 0.5) * OUTLINE_SHARPNESS + 0.5).clamp(0.0, 1.0)
         is_plain = (taught.background - 0.5).abs() > 0.45
         samples = PointSamples(

@@ -80,7 +80,8 @@ class RendererStage:
             {"params": list(self.generator.renderer.parameters()), "lr": config.scalar_learning_rate},
         ]
         self.game = Game(config.game, self.engine, groups, self.discriminator)
-        modules = {"generator": self.generator, "generator_ema": self.generator_ema, **self._judge("discriminator")}
+        modules = {"generator": self.generator, "generator_ema": self.generator_ema}
+        modules |= self._discriminator_as("discriminator")
         optimizers = self.game.optimizers
         self.reconstruction = None
         if "reconstruction" in config.terms:
@@ -111,7 +112,7 @@ class RendererStage:
             use_minibatch_std=self.config.use_minibatch_std,
         ).to(self.device)
 
-    def _judge(self, name: str) -> dict[str, torch.nn.Module]:
+    def _discriminator_as(self, name: str) -> dict[str, torch.nn.Module]:
         return {} if self.discriminator is None else {name: self.discriminator}
 
     @property
@@ -125,9 +126,9 @@ class RendererStage:
         return GROUP_SIZE if self.config.use_minibatch_std and self.discriminator is not None else 1
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
-        """Return what judges which output, to be saved beside the model; and the encoder, where there is one."""
+        """Return the networks to be saved beside the model, by kind."""
         encoder = {} if self.reconstruction is None else {"encoder": self.reconstruction.encoder}
-        return self._judge("thumbnail") | encoder
+        return self._discriminator_as("thumbnail") | encoder
 
     def grid_options(self) -> dict:
         """Return how sample grids are drawn: the data's own pictures, where the mapping has not learned yet."""
@@ -137,7 +138,7 @@ class RendererStage:
             return options
         return options | {"resolution": self.generator.config.render_resolution, "codes": self.reconstruction.codes()}
 
-    def prepare(self, progress=None) -> None:
+    def prepare(self) -> None:
         """Sphere initialisation, before the first step of a run from nothing."""
         if self.is_fine_tuning:
             return
@@ -149,7 +150,6 @@ class RendererStage:
             learning_rate=config.sphere_learning_rate,
             radius=config.sphere_radius,
             centre=(0.0, 0.0, config.sphere_centre_z),
-            progress=progress,
         )
         generator.zero_grad(set_to_none=True)  # else the first step would take the sphere's gradients with it
         self.generator_ema.load_state_dict(generator.state_dict())
