@@ -22,8 +22,8 @@ from train.data.images import ImageSet
 from train.networks.discriminators import with_coordinates
 
 ENCODER_RESOLUTION = 128  # pixels that it sees of a picture in each direction, at most
-ENCODER_LEARNING_RATE = 1e-3
-ENCODER_WARM_UP = 200  # steps over which the learning rate rises; at full rate at once its codes run away
+ENCODER_LEARNING_RATE = 3e-4  # at 1e-3 codes and field run away within 400 steps
+ENCODER_WARM_UP = 200  # steps over which the learning rate rises
 CHANNELS = (32, 64, 128, 256, 256)
 WIDTH = 512  # between the last map and the code
 ENCODED_AT_ONCE = 200  # pictures
