@@ -43,6 +43,12 @@ for source, options in json.loads(sys.argv[1]):
     asked.clear()
 print("ANSWERS", json.dumps(answers))
 """
+LOOKS = """
+from train.data.look import look_at
+for source, options in json.loads(sys.argv[1]):
+    answers.append(look_at(source, 32, 16, **options).text())
+print("ANSWERS", json.dumps(answers))
+"""
 COMMANDS = """
 from train.__main__ import main
 for arguments in json.loads(sys.argv[1]):
@@ -229,3 +235,10 @@ def test_a_stream_that_breaks_off_is_no_smaller_data_set(source, path, message, 
     hub.faults.clear()
     (answer,), _ = run(LOADS, load)
     assert answer["centres"][-1] == BLUE
+
+
+def test_a_look_reads_the_beginning_as_it_is_downloaded(hub, run, tmp_path):
+    (text,), _ = run(LOOKS, [[TABLE, {"image_column": "photo", "limit": 3}]])
+    for line in ("3 pictures taken", "looked at as it is downloaded", "label note: 1 x, 1 y, 1 z", "formats: 3 PNG"):
+        assert line in text, text
+    assert not (tmp_path / "cache").exists()

@@ -161,7 +161,7 @@ def test_nothing_to_use_is_one_clear_error(folder, cache):
     with pytest.raises(ValueError, match="no usable image in .*pictures"):
         load(folder)
     (folder / "text.png").write_text("not a picture")
-    with pytest.raises(ValueError, match="1 found, none of use, the first because: cannot identify"):
+    with pytest.raises(ValueError, match="1 found, none of use, the first because: a text in place of the file"):
         load(folder)
     assert not [path for path in (cache / "images").iterdir() if path.suffix != ".lock"]
     with pytest.raises(ValueError, match="no zip of pictures"):
@@ -210,13 +210,13 @@ def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):
 
 
 def _load_slowly(folder, queue):
-    decode = images._decode
+    decode = images.decode_square
 
     def slow(item, smallest):
         time.sleep(0.05)
         return decode(item, smallest)
 
-    images._decode = slow
+    images.decode_square = slow
     queue.put("started")
     queue.put(load(folder).images.tobytes())
 

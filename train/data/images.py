@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
+from stylesdf.files import replacing_folder
 from train.data.listing import summary
 from train.data.pixels import DAMAGED, TOO_SMALL, LeftOut, decode_picture
 from train.data.sources import Item, Label, Source, find_source
@@ -27,6 +27,8 @@ from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 log = logging.getLogger(__name__)
 FORMAT = 2  # of the cache; 1: profiles and the range of floats were not looked at
 FORMAT_OF_DRAWN = 1  # data sets drawn by the kit are read as ever
+FOV_DEG = 12.0  # degrees, full field of view of what is drawn on the spot unless a model has another
+NEAR, LEAST_PLAIN = 16, 0.9  # of 255; the share of pixels near one colour from which on borders are plain
 SHARE_OF_GPU = 0.25  # of the free memory there, that pictures may take
 
 
@@ -68,9 +70,16 @@ class ImageSet:
         return replace(self, images=images, thumbnails=thumbnails)
 
     def border_colour(self) -> Tensor:
-        """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``."""
-        top = _choose(self.thumbnails, torch.arange(min(len(self.thumbnails), 2000)))[:, :3, 0, :].cpu().numpy()
-        return torch.from_numpy(np.median(top, axis=(0, 2)) / 255).float()
+        """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``.
+
+        It is meant for a background of one colour: the log warns where borders are not plain.
+        """
+        first = _choose(self.thumbnails, torch.arange(min(len(self.thumbnails), 2000)))[:, :3].cpu().numpy()
+        share, colour = plain_share(first)
+        if share < LEAST_PLAIN:
+            percent = 100 * share
+            log.warning("%.0f %% of the pictures' borders have one colour, a learned background is only one", percent)
+        return torch.from_numpy(colour / 255).float()
 
     def thumbnail_batch(self, indices: Tensor, resolution: int, channels: int) -> Tensor:
         """Return thumbnails in [−1, 1], averaged down to ``resolution``. ``(B, channels, resolution, resolution)``."""
@@ -80,6 +89,24 @@ class ImageSet:
     def image_batch(self, indices: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """Return images in [−1, 1], or some of their rows and columns. ``(B, 3, R, R)``."""
         return to_signed(_choose(self.images, indices)[:, :3, rows, columns])
+
+
+def plain_share(pictures: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return which share of pictures' borders has one colour, and that colour, the median of their top rows.
+
+    The border is the top row and the upper halves of the outer columns: busts are cut off by the rest.
+
+    Args:
+        pictures: 8 bits. ``(N, 3, H, W)``.
+
+    Returns:
+        In [0, 1], the share within ``NEAR`` of 255; the colour, 0 to 255. ``(3,)``.
+    """
+    colour = np.median(pictures[:, :, 0, :], axis=(0, 2))
+    upper = pictures[:, :, : pictures.shape[2] // 2]
+    border = np.concatenate([upper[:, :, 0, :], upper[:, :, 1:, 0], upper[:, :, 1:, -1]], axis=2)
+    is_near = (np.abs(border - colour[:, None]) <= NEAR).all(axis=1)
+    return float(is_near.mean()), colour
 
 
 def _choose(array: np.ndarray | Tensor, indices: Tensor) -> Tensor:
@@ -118,6 +145,7 @@ def load_images(
     image_resolution: int,
     thumbnail_resolution: int,
     *,
+    fov_deg: float | None = None,
     image_column: str | None = None,
     label: Label | None = None,
     split: str = "train",
@@ -135,13 +163,16 @@ def load_images(
     decodes and the others wait; a killed one leaves nothing that the next would take for finished.
 
     Args:
-        source: A folder, searched with its subfolders; a zip; ``toy-heads``, ``people`` or these with ``:COUNT``,
-            drawn on the spot; or a data set id of the Hugging Face hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file
-            ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``, ``yaw`` and ``pitch`` (radians) or EG3D's
-            ``dataset.json`` in a folder or zip, or columns of these names, give poses.
+        source: A folder, searched with its subfolders; a zip, tar or Parquet file, or a pattern or folder of several;
+            ``toy-heads``, ``people`` or these with ``:COUNT``, drawn on the spot; or a data set id of the Hugging Face
+            hub, ``USER/NAME`` or ``USER/NAME@REVISION``. A file ``metadata.jsonl`` or ``metadata.csv`` with
+            ``file_name``, ``yaw`` and ``pitch`` (radians) or EG3D's ``dataset.json`` in a folder, zip or tar, or
+            columns of these names, give poses.
         image_resolution: R in pixels.
         thumbnail_resolution: r in pixels.
-        image_column: Of a hub data set with several.
+        fov_deg: Full field of view of the model that is to learn from them, degrees: it is that of pictures that are
+            drawn on the spot, and those that were drawn at another one are refused. None is any, 12 on the spot.
+        image_column: Of a table with several; in a tar, the ending of one of several pictures of a name.
         label: (column, value): only these pictures.
         split: Of a hub data set.
         streaming: Read a hub data set while it is downloaded.
@@ -150,48 +181,59 @@ def load_images(
 
     Raises:
         ValueError: There is no such source, column, split or label, or no picture in it can be used.
+        ValueError: The pictures were drawn at another field of view.
         RunError: A stream breaks off.
     """
     root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    found = find_source(
-        str(source),
-        image_column=image_column,
-        label=label,
-        split=split,
-        streaming=streaming,
-        limit=limit,
-        drawn={
-            "toy-heads": lambda count: _draw_toy_heads(root, count, image_resolution),
-            "people": lambda count: _draw_people(root, count, image_resolution),
-        },
-    )
+    options = {"image_column": image_column, "label": label, "split": split, "streaming": streaming, "limit": limit}
+    found = _find(str(source), root, image_resolution, fov_deg, options)
     drawing = FORMAT_OF_DRAWN if found.subject else FORMAT
     key = {"format": drawing, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
     folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # released by the system when its holder is killed
         if not folder.exists():
-            _decode_all(found, folder, image_resolution, thumbnail_resolution)
+            with replacing_folder(folder) as partial:
+                _decode_all(found, partial, image_resolution, thumbnail_resolution)
     return _open(folder, found)
 
 
-def _draw_toy_heads(root: Path, count: int, size: int) -> Path:
-    folder = root / f"toy-heads-{count}-{size}"
+def _find(name: str, root: Path, size: int, fov_deg: float | None, options: dict) -> Source:
+    """Find a source, or draw it on the spot; refuse one that was drawn at another field of view."""
+    drawn = {
+        "toy-heads": lambda count: _draw_toy_heads(root, count, size, fov_deg or FOV_DEG),
+        "people": lambda count: _draw_people(root, count, size, fov_deg or FOV_DEG),
+    }
+    found = find_source(name, drawn=drawn, **options)
+    if fov_deg is not None and found.fov_deg not in (None, fov_deg):
+        raise ValueError(
+            f"{found.name} was drawn at a field of view of {found.fov_deg:g}°, expected the model's {fov_deg:g}°"
+        )
+    return found
+
+
+def _draw_toy_heads(root: Path, count: int, size: int, fov_deg: float) -> Path:
+    folder = root / _drawn_name("toy-heads", count, size, fov_deg)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            write_toy_heads(folder, ToyHeadsConfig(count=count, image_size=size))
+            write_toy_heads(folder, ToyHeadsConfig(count=count, image_size=size, fov_deg=fov_deg))
     return folder
 
 
-def _draw_people(root: Path, count: int, size: int) -> Path:
+def _draw_people(root: Path, count: int, size: int, fov_deg: float) -> Path:
     from train.data.people.write import PeopleConfig, write_people
 
-    folder = root / f"people-{count}-{size}"
+    folder = root / _drawn_name("people", count, size, fov_deg)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        write_people(folder, PeopleConfig(count=count, image_size=size), jobs=os.cpu_count() or 1)
+        config = PeopleConfig(count=count, image_size=size, fov_deg=fov_deg)
+        write_people(folder, config, jobs=os.cpu_count() or 1)
     return folder
+
+
+def _drawn_name(kind: str, count: int, size: int, fov_deg: float) -> str:
+    return f"{kind}-{count}-{size}" + ("" if fov_deg == FOV_DEG else f"-{fov_deg:g}")
 
 
 def _open(folder: Path, source: Source) -> ImageSet:
@@ -234,20 +276,17 @@ def _tell(facts: dict, source: Source) -> None:
 
 def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
     """Write the arrays picture by picture, so that memory does not grow with their number."""
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     names, skipped, kinds, poses, rules, has_alpha = [], [], [], [], {}, True
-    with open(partial / "images.bin", "wb") as images, open(partial / "thumbnails.bin", "wb") as thumbnails:
+    with open(folder / "images.bin", "wb") as images, open(folder / "thumbnails.bin", "wb") as thumbnails:
         for item in source.items():
             try:
-                picture, notes = _decode(item, small)
+                picture, notes = decode_square(item, small)
             except LeftOut as error:
                 skipped.append([item.name, str(error)])
                 kinds.append(error.kind)
                 continue
-            image = _resize(picture, size, Image.Resampling.LANCZOS)
-            thumbnail = _resize(image, small, Image.Resampling.HAMMING)
+            image = resize_picture(picture, size, Image.Resampling.LANCZOS)
+            thumbnail = resize_picture(image, small, Image.Resampling.HAMMING)
             has_alpha = has_alpha and image.mode == "RGBA"
             images.write(np.asarray(image.convert("RGB")).transpose(2, 0, 1).tobytes())
             thumbnails.write(np.asarray(thumbnail.convert("RGBA")).transpose(2, 0, 1).tobytes())
@@ -256,7 +295,6 @@ def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
             for note in notes:
                 rules.setdefault(note, [0, item.name])[0] += 1
     if not names:
-        shutil.rmtree(partial)
         reasons = f", the first because: {skipped[0][1]}" if skipped else ""
         others = f"; {summary(0, source.left_out)}" if source.left_out else ""
         message = f"no usable image in {source.name}: {len(skipped)} found, none of use{reasons}{others}"
@@ -272,11 +310,10 @@ def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
         "kinds": kinds,
         "rules": rules,
     }
-    (partial / "facts.json").write_text(json.dumps(facts))
-    partial.rename(folder)
+    (folder / "facts.json").write_text(json.dumps(facts))
 
 
-def _decode(item: Item, smallest: int) -> tuple[Image.Image, set[str]]:
+def decode_square(item: Item, smallest: int) -> tuple[Image.Image, set[str]]:
     """Return the upright central square of a picture, RGB or RGBA, and by which rules it was read."""
     try:
         with item.open() as file:
@@ -291,7 +328,7 @@ def _decode(item: Item, smallest: int) -> tuple[Image.Image, set[str]]:
     return picture.crop((left, top, left + side, top + side)), notes
 
 
-def _resize(picture: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
+def resize_picture(picture: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
     """Resize colours and alpha apart: together, Pillow would turn the colours of transparent pixels black."""
     resized = picture.convert("RGB").resize((size, size), resampling)
     if picture.mode == "RGBA":

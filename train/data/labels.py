@@ -12,13 +12,17 @@ import json
 import logging
 import math
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
 
+from stylesdf.files import sent_instead
+
 log = logging.getLogger(__name__)
 METADATA_FILES = ("metadata.jsonl", "metadata.csv", "dataset.json")  # the first of a folder is read
+SIDECARS = (".json", ".cls", ".txt")  # what WebDataset puts beside a picture
 LARGEST = {"yaw": math.pi + 1e-6, "pitch": math.pi / 2}
 SPOKEN = {"yaw": "radians from −π to π", "pitch": "radians between −π/2 and π/2"}
 HUGE = 1e30  # no pose; NaN, infinities and integers beyond floats are not below it
@@ -51,6 +55,8 @@ def rows_of(data: bytes, file: str, folder: str = "") -> dict[str, dict]:
     """
     kind = file.replace("\\", "/").rsplit("/", 1)[-1]
     read = {"metadata.jsonl": _json_lines, "metadata.csv": _csv, "dataset.json": _cameras}[kind]
+    if what := sent_instead(data):
+        raise LabelError(f"{file} is {what}")
     try:
         text = data.decode(BYTE_ORDER_MARKS.get(data[:2], BYTE_ORDER_MARKS.get(data[:3], "utf-8")))
     except UnicodeError as error:
@@ -63,6 +69,30 @@ def rows_of(data: bytes, file: str, folder: str = "") -> dict[str, dict]:
             raise LabelError(f"{place}: {row['file_name']} has another row before, which differs")
         rows[key] = row
     return rows
+
+
+def sidecar_row(data: bytes, ending: str, place: str) -> dict:
+    """Read what a file beside a single picture knows of it.
+
+    Args:
+        data: The file's bytes.
+        ending: ``json``, whose numbers and texts are columns; ``cls`` or ``txt``, which is a column of that name.
+        place: For errors.
+
+    Raises:
+        LabelError: It is no JSON, or a pose is none.
+    """
+    text = data.decode("utf-8-sig", "replace").strip()
+    if ending != "json":
+        return {ending: int(text) if ending == "cls" and re.fullmatch("[0-9]{1,18}", text) else text}
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{place} is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        return {"json": values} if isinstance(values, (int, float, str)) else {}
+    row = {name: value for name, value in values.items() if value is None or isinstance(value, (int, float, str))}
+    return check_pose(row, place)
 
 
 def check_pose(row: dict, place: str) -> dict:

@@ -1,12 +1,14 @@
-"""Which files of a folder or a zip are pictures to train on, and why the others are not."""
+"""Which files of a folder or an archive are pictures to train on, and why the others are not."""
 
 from __future__ import annotations
 
 import os
 import posixpath
+import re
+import stat
 import zipfile
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +20,16 @@ ENDINGS = (
 )
 OWN_FILES = (*METADATA_FILES, "toy_heads.json", "people.json")  # nothing is left out where these lie
 HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")  # besides what starts with a dot
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".parquet")
 HIDDEN_KIND, TWICE, OTHER_ENDING, BROKEN_LINK, CLOSED = (
     *("hidden", "there twice", "of other kinds", "links to nothing", "folders that cannot be read"),
 )
+ARCHIVE, OUTSIDE, LINK, DEVICE, ENCRYPTED, BOMB, OVERSIZED, OTHER_COLUMN, OTHER_SPLIT = (
+    *("archives among pictures or in an archive", "with absolute names or '..'", "links", "devices", "encrypted"),
+    *("that unpack to over 200 times their size", "of over 1 GiB", "other pictures of one name", "of other splits"),
+)
+LARGEST_MEMBER = 2**30  # bytes of one picture in an archive
+MOST_UNPACKED, LEAST_UNPACKED = 200, 2**24  # a larger member may unpack to so many times its size
 SHOWN = 3
 
 
@@ -49,10 +58,31 @@ class Listing:
         elif base.lower().endswith(ENDINGS):
             self.pictures[name] = place
         elif base not in OWN_FILES:
-            self.leave_out(OTHER_ENDING, name)
+            self.leave_out(ARCHIVE if base.lower().endswith(ARCHIVES) else OTHER_ENDING, name)
+
+    def take_members(self, members: Iterable[tuple[str, object]]) -> Listing:
+        """Sort in the members of an archive; of two with one name the last counts, as for every reader of archives."""
+        places: dict[str, object] = {}
+        for name, place in members:
+            if name in places:
+                self.leave_out(TWICE, name)
+            places[name] = place
+        for name, place in places.items():
+            self.take(name, place)
+        return self.sort()
+
+    def leave_out_hidden(self, name: str) -> bool:
+        """Leave out a member that is hidden, or the folder that hides it; returns whether it is."""
+        parts = name.split("/")
+        first = next((n for n, part in enumerate(parts, 1) if is_hidden(part) and part not in (".", "..")), 0)
+        if first:
+            self.leave_out(HIDDEN_KIND, "/".join(parts[:first]))
+        return bool(first)
 
     def sort(self) -> Listing:
         self.pictures = dict(sorted(self.pictures.items(), key=lambda item: item[0].split("/")))
+        if HIDDEN_KIND in self.left_out:
+            self.left_out[HIDDEN_KIND] = list(set(self.left_out[HIDDEN_KIND]))
         self.left_out = {kind: sorted(names) for kind, names in sorted(self.left_out.items())}
         return self
 
@@ -116,25 +146,44 @@ def _entries(prefix: str, real: str, listing: Listing) -> Iterator[tuple[str, os
 
 
 def list_zip(archive: zipfile.ZipFile) -> Listing:
-    """List the members of a zip; of two with one name the last counts, as for every reader of zips."""
-    listing = Listing()
-    places: dict[str, str] = {}
-    hidden = set()
+    """List the members of a zip."""
+    listing, members = Listing(), []
     for info in archive.infolist():
-        name = key_of(info.filename).lstrip("/")
-        parts = name.split("/")
-        first_hidden = next((n for n, part in enumerate(parts, 1) if is_hidden(part) and part not in (".", "..")), 0)
-        if first_hidden:
-            hidden.add("/".join(parts[:first_hidden]))
-        elif not info.filename.endswith(("/", "\\")):
-            if name in places:
-                listing.leave_out(TWICE, name)
-            places[name] = info.filename
-    for name in sorted(hidden):
-        listing.leave_out(HIDDEN_KIND, name)
-    for name, place in places.items():
-        listing.take(name, place)
-    return listing.sort()
+        name = key_of(info.filename)
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if listing.leave_out_hidden(name) or info.filename.endswith(("/", "\\")):
+            continue
+        if is_outside(info.filename):
+            listing.leave_out(OUTSIDE, info.filename)
+        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            listing.leave_out(LINK if kind == stat.S_IFLNK else DEVICE, name)
+        elif info.flag_bits & 1:
+            listing.leave_out(ENCRYPTED, name)
+        elif info.file_size > LARGEST_MEMBER:
+            listing.leave_out(OVERSIZED, name)
+        elif info.file_size > max(LEAST_UNPACKED, MOST_UNPACKED * info.compress_size):
+            listing.leave_out(BOMB, name)
+        else:
+            members.append((name, info.filename))
+    return listing.take_members(members)
+
+
+def is_outside(name: str) -> bool:
+    """Whether a member's name is a place outside of its archive."""
+    name = name.replace("\\", "/")
+    return name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:/", name) is not None
+
+
+def split_ending(name: str) -> tuple[str, str]:
+    """Return a name up to the first dot of its last part, by which WebDataset groups, and the rest in lower case."""
+    folder, base = posixpath.split(name)
+    key, _, ending = base.partition(".")
+    return posixpath.join(folder, key), ending.lower()
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Return the first of some names."""
+    return ", ".join(name[-80:] for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def summary(taken: int, left_out: dict[str, Collection[str]]) -> str:
@@ -146,9 +195,9 @@ def summary(taken: int, left_out: dict[str, Collection[str]]) -> str:
         names = list(names)
         if kind == OTHER_ENDING:
             endings = Counter(posixpath.splitext(name)[1].lower() or "no ending" for name in names)
-            shown = [f"{count} {ending}" for ending, count in endings.most_common(SHOWN + 2)]
-            more = len(endings) > SHOWN + 2
+            found = [f"{count} {ending}" for ending, count in endings.most_common(SHOWN + 2)]
+            shown = ", ".join(found) + (", …" if len(endings) > SHOWN + 2 else "")
         else:
-            shown, more = [name[-80:] for name in names[:SHOWN]], len(names) > SHOWN
-        parts.append(f"{len(names)} {kind} ({', '.join(shown)}{', …' if more else ''})")
+            shown = shown_names(names)
+        parts.append(f"{len(names)} {kind} ({shown})")
     return f"{taken} pictures taken, {sum(map(len, left_out.values()))} left out: {'; '.join(parts)}"

@@ -13,6 +13,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from stylesdf.files import sent_instead, text_instead
+
 log = logging.getLogger(__name__)
 DAMAGED, TOO_SMALL, OTHER_FILE, UNDECIDED = "damaged or unknown", "too small", "no picture", "range not decided"
 NO_WHITE = "which number is white cannot be told; save it with 8 bits"
@@ -63,7 +65,7 @@ def decode_picture(data: bytes, name: str) -> tuple[Image.Image, set[str]]:
     except LeftOut:
         raise
     except Exception as error:  # decoders raise whatever their parsing stumbles on
-        raise LeftOut(_reason(error), DAMAGED) from None
+        raise LeftOut(text_instead(data) or _reason(error), DAMAGED) from None
 
 
 def _decode(data: bytes, name: str) -> tuple[Image.Image, set[str]]:
@@ -206,19 +208,13 @@ def _probe(mode: str) -> Image.Image:
 def what_it_is_instead(data: bytes) -> str:
     """Name a file that is known to be no picture; empty where it may be one."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not data:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs.github.com/spec/"):
-        return "a Git LFS pointer in place of the picture: run `git lfs pull` where it came from"
-    if head.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page in place of the picture, as servers send it with an error or for a login"
-    if head.startswith((b"<svg", b"<?xml")):
-        return "an SVG drawing" if b"<svg" in head else "an XML text in place of the picture, as servers send it"
+    if not data or head.startswith(b"{"):
+        return text_instead(data)
+    if head.startswith((b"<svg", b"<?xml")) and b"<svg" in head:
+        return "an SVG drawing"
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc"):
         return "a HEIC picture, which Pillow does not read: save it as JPEG or PNG"
-    if head.startswith((b"{", b"<error")):
-        return "a text in place of the picture"
-    return ""
+    return sent_instead(data)
 
 
 def _reason(error: Exception) -> str:

@@ -77,14 +77,14 @@ def test_linked_folders_are_followed_without_loops_and_nothing_is_taken_twice(fo
     assert len(load_images(folder, 32, 16)) == 4
 
 
-def test_two_members_of_one_name_and_strange_names_of_a_zip(tmp_path):
+def test_two_members_of_one_name_and_windows_names_of_a_zip(tmp_path):
     path = tmp_path / "a.zip"
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "w") as archive:
-        for name in ("a.png", "a.png", "../up.png", "/absolute.png", "sub\\b.png"):
+        for name in ("a.png", "a.png", "./c.png", "sub\\b.png"):
             archive.writestr(name, encode(photo(), "png"))
     with zipfile.ZipFile(path) as archive:
         found = list_zip(archive)
-    assert list(found.pictures) == ["../up.png", "a.png", "absolute.png", "sub/b.png"]
+    assert list(found.pictures) == ["a.png", "c.png", "sub/b.png"]
     assert found.left_out == {"there twice": ["a.png"]}
 
 

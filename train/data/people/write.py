@@ -6,6 +6,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,16 +108,24 @@ def write_people(out: str | Path, config: PeopleConfig, jobs: int = 1) -> None:
     _claim(out, config)
     images = out / "images"
     images.mkdir(exist_ok=True)
-    for leftover in images.glob(".*.png"):  # half-written when a process was killed
-        leftover.unlink()
+    _remove_half_written(images)
     missing = [index for index in range(config.count) if not _is_complete(out / _file_name(index))]
-    with tqdm(total=config.count, initial=config.count - len(missing), unit="image", desc="people") as bar:
-        for _ in _write_images(out, config, missing, jobs):
+    with (
+        tqdm(total=config.count, initial=config.count - len(missing), unit="image", desc="people") as bar,
+        contextlib.closing(_write_images(out, config, missing, jobs)) as written,
+    ):
+        for _ in written:
             bar.update()
     text = "".join(json.dumps(_record(index, config)) + "\n" for index in range(config.count))
     metadata = out / METADATA_FILE
     if missing or not metadata.exists():
         _write_text(metadata, text)
+
+
+def _remove_half_written(images: Path) -> None:
+    """Remove what a process has left that was killed."""
+    for leftover in images.glob(".*.png"):
+        leftover.unlink()
 
 
 def _claim(out: Path, config: PeopleConfig) -> None:
@@ -199,9 +208,13 @@ def _write_images(out: Path, config: PeopleConfig, indices: Sequence[int], jobs:
         return
     context = multiprocessing.get_context("spawn")
     with _environment(_ONE_THREAD):
-        pool = context.Pool(min(jobs, len(tasks)))
-    with pool:
-        yield from pool.imap_unordered(_write_image, tasks)
+        # Ctrl-C reaches this process, which ends its workers
+        pool = context.Pool(min(jobs, len(tasks)), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        with pool:
+            yield from pool.imap_unordered(_write_image, tasks)
+    finally:
+        _remove_half_written(out / "images")
 
 
 @contextlib.contextmanager

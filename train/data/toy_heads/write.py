@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-import tempfile
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from stylesdf.files import replacing_folder
 from train.data.toy_heads.head import SPECIES
 from train.data.toy_heads.rays import Scene, View
 from train.data.toy_heads.render import BACKGROUND, render_color
@@ -93,22 +92,16 @@ def write_toy_heads(folder: str | Path, config: ToyHeadsConfig, progress: bool =
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"will not overwrite {folder}: it exists and is not an empty folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replacing_folder(folder) as partial:
         (partial / "images").mkdir()
         starts = range(0, config.count, IMAGES_PER_TASK)
         tasks = [(str(partial), config, k, min(k + IMAGES_PER_TASK, config.count)) for k in starts]
         with open(partial / "metadata.jsonl", "w", encoding="utf-8", newline="\n") as file:
-            for lines in _with_progress(_run_tasks(tasks), config.count, progress):
-                file.writelines(line + "\n" for line in lines)
+            with closing(_run_tasks(tasks)) as batches:
+                for lines in _with_progress(batches, config.count, progress):
+                    file.writelines(line + "\n" for line in lines)
         about = dict(format=FORMAT, kind="toy_heads", background=BACKGROUND, species=SPECIES, config=asdict(config))
         (partial / "toy_heads.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        os.replace(partial, folder)  # an empty folder may stand there
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 @contextmanager
@@ -144,7 +137,8 @@ def _run_tasks(tasks: list[tuple[str, ToyHeadsConfig, int, int]]) -> Iterator[li
     if len(tasks) <= 2:  # starting processes would take longer
         yield from map(_write_images, tasks)
         return
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    # Ctrl-C reaches this process, which ends its workers
+    with multiprocessing.get_context("spawn").Pool(2, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         yield from pool.imap(_write_images, tasks)
 
 
