@@ -5,14 +5,11 @@ The table is written out for a config, so it is total (what it does not name is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import pickletools
 import re
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -21,8 +18,10 @@ from torch import Tensor
 from stylesdf.card import CardFacts, model_card
 from stylesdf.checkpoint import DISCRIMINATOR_FILES, file_hash, save_model, tensor_name
 from stylesdf.config import PRESETS, StyleSDFConfig, shown
+from stylesdf.files import replacing_folder
 from stylesdf.model import Generator
 from stylesdf.ops import FIR_TAPS
+from stylesdf.torchfile import Inert, Stored, TorchFile, what_it_is_instead
 
 PRESET_NAMES = ("ffhq", "afhq")
 OVERRIDES = ("fov_deg", "scene_radius", "num_samples", "density", "pose_distribution", "pose_yaw", "pose_pitch")
@@ -34,14 +33,10 @@ RELEASED = {
     "cb3beb6cd3c43d9119356400165e7f26": "afhq_vol_renderer.pt",
 }
 MAX_INDEX = 63  # of a numbered layer: more than any config allows
-MAX_FILE_BYTES = 1 << 32
-MAX_RECORDS = 20_000  # tensors of a file; the released ones have about 1,000
 MAX_UNFOLDED_BYTES = 1 << 29  # a tensor may repeat one stored number; the paper's model has 0.1 GB
-MAX_STRUCTURE_BYTES = 1 << 22  # of the part that says how tensors are arranged
-
-SAFE_GLOBAL = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|device|Size|\w?float\d*)"
-)
+PARTS = ("g_ema", "g", "d")  # generator, averaged and of the last step; discriminator
+WHOLE_OBJECT = "it asks for {} to be called, and nothing in a file is: if that is a model, save {}.state_dict() instead"
+WRAPPERS = ("module", "_orig_mod")  # parts of names: DataParallel and torch.compile put them around modules
 
 # Tensors of one layer, original name → ours
 LINEAR = {"weight": "weight", "bias": "bias"}
@@ -248,10 +243,15 @@ def convert_checkpoint(
     overrides: Mapping | None = None,
     with_discriminators: bool = False,
 ) -> StyleSDFConfig:
-    """Convert an original ``.pt`` file to a checkpoint folder. The averaged generator ``g_ema`` is taken.
+    """Convert an original ``.pt`` file to a checkpoint folder.
+
+    The averaged generator ``g_ema`` is taken, or ``g`` where it is absent, or the file's own tensors where it has no
+    parts. Their names may hold ``module`` and ``_orig_mod`` anywhere, their numbers may be of half precision or of a
+    GPU; what else lies beside them is left out.
 
     Args:
-        src: The file; only plain tensors are read from it, code in it is never run.
+        src: A file of any torch since 1.0, or safetensors with the same names. Only plain tensors are read from it,
+            nothing in it is run.
         dst_folder: Must not exist, or be empty; it appears in full or not at all.
         preset: ``"ffhq"`` or ``"afhq"``: what the file does not hold.
         overrides: Config values that go over the preset's, of ``OVERRIDES``; None values are skipped.
@@ -276,8 +276,10 @@ def convert_checkpoint(
     if dst_folder.exists() and not (dst_folder.is_dir() and not any(dst_folder.iterdir())):
         raise ValueError(f"{dst_folder} exists already, expected a new or an empty folder")
 
-    checkpoint = load_original(src)
-    state = _part(checkpoint, "g_ema", src)
+    original = Original(src)
+    key, state = original.part("g_ema", "g", "")
+    if key == "g":
+        logger.warning("%s has no averaged generator 'g_ema', the one of the last step, 'g', is taken", src)
     config = read_config(state, base)
     state, new_noises = fit_noises(state, config)
     tensors = rename_generator(state, config)
@@ -286,107 +288,130 @@ def convert_checkpoint(
     discriminator = None
     if with_discriminators:
         kind = "image" if config.has_decoder else "thumbnail"
-        discriminator = kind, rename_discriminator(_part(checkpoint, "d", src), kind)
+        discriminator = kind, rename_discriminator(original.part("d")[1], kind)
 
     with torch.device("meta"):
         model = Generator(config)
     means = {name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items() if name not in tensors}
     model.load_state_dict({**tensors, **means}, assign=True)
     model.update_means()
-    about = _about(src, preset, overrides, config, new_noises, dropped)
+    about = _about(src, key, preset, overrides, config, new_noises, dropped)
     card = model_card(config, dst_folder.name, CardFacts(licence="cc-by-nc-sa-4.0", about=about))
     _write(model, card, discriminator, dst_folder)
     return config
 
 
-def load_original(path: Path) -> dict:
-    """Read an original file; anything but plain tensors is refused and never run.
+class Original:
+    """What an original file holds; nothing in it is run.
 
-    Raises:
-        ValueError: The file is missing, cut short, not a torch file, or not a dictionary of plain tensors; or what it
-            unfolds to is larger than itself.
+    Attributes:
+        path: The file.
+        parts: By ``PARTS``, names and what they name; under ``""`` tensors that lie in the file by themselves.
+        holds: Names of everything at the file's top.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+
+    def __init__(self, path: Path) -> None:
+        """Read how a file is arranged.
+
+        Raises:
+            ValueError: The file is missing, cut short, neither a torch nor a safetensors file, or has no dictionary;
+                or what it unfolds to is larger than itself.
+        """
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        self.path = path
+        with _readable(path):
+            contents, self._read, called = _open_safetensors(path) or _open_torch(path)
+            if isinstance(contents, Inert):
+                raise ValueError(WHOLE_OBJECT.format(contents.name, "model"))
+        if not isinstance(contents, dict):
+            kind = "Tensor" if isinstance(contents, Stored) else type(contents).__name__
+            raise ValueError(f"{path} holds a {kind}, expected a dictionary with 'g_ema'")
+        self.holds = list(contents)
+        self.parts = _parts(contents)
+        if called:
+            names = ", ".join(map(shown, called[:8])) + (", …" if len(called) > 8 else "")
+            logger.warning("%s holds more than tensors, which is left out and not run: %s", path, names)
+
+    def part(self, *keys: str) -> tuple[str, dict[str, Tensor]]:
+        """Return the first of some parts that is there, and its tensors without the names of ``WRAPPERS``.
+
+        Raises:
+            ValueError: None is there, or it holds something else than plain tensors.
+        """
+        key = next((key for key in keys if isinstance(self.parts.get(key), dict) and self.parts[key]), keys[0])
+        part = self.parts.get(key)
+        if isinstance(part, Inert):
+            raise ValueError(f"{self.path} holds no plain tensors in {key!r}: {WHOLE_OBJECT.format(part.name, key)}")
+        if not isinstance(part, dict):
+            found = ", ".join(map(shown, self.holds[:8])) or "nothing"
+            raise ValueError(f"{self.path} has no dictionary of tensors {key!r}, it holds {found}")
+        named = {}
+        for name, tensor in part.items():
+            if not isinstance(name, str) or not isinstance(tensor, (Tensor, Stored)):
+                what = f"asks for {shown(tensor.name)}" if isinstance(tensor, Inert) else "is not a plain tensor"
+                raise ValueError(f"{self.path} holds {shown(name)} in {key!r}, which {what}, expected plain tensors")
+            if (short := unwrapped(name)) in named:
+                raise ValueError(f"{self.path} holds two tensors {tensor_name(short)} in {key!r}")
+            named[short] = tensor
+        size = sum(tensor.num_bytes if isinstance(tensor, Stored) else tensor.nbytes for tensor in named.values())
+        if size > max(self.path.stat().st_size, MAX_UNFOLDED_BYTES):
+            text = f"tensors in {key!r} that unfold to {size:,} bytes, more than the file has"
+            raise ValueError(f"{self.path} holds {text}")
+        with _readable(self.path):
+            return key, self._read(named)
+
+
+def unwrapped(name: str) -> str:
+    """Return a tensor's name without what DataParallel and ``torch.compile`` put into it, at any place."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn whatever a broken file raises into one sentence."""
     try:
-        _check_archive(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        yield
     except Exception as error:  # a broken file can raise nearly anything
         logger.debug("%s: %s", path, error)
-        raise ValueError(
-            f"{path} is not a complete torch file of plain tensors (torch 1.6 or later), so it is not loaded"
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary with 'g_ema'")
-    return checkpoint
+        reason = " ".join(str(error).split())[:300] if type(error) is ValueError else "it is cut off or damaged"
+        message = f"{path} is not a complete torch file of plain tensors, so it is not loaded: {reason}"
+        raise ValueError(message) from error
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse a zip file that unfolds to more than its size, or is laid out so that readers could see different ones.
+def _open_torch(path: Path) -> tuple[object, Callable, list[str]]:
+    file = TorchFile(path)
+    return file.contents, file.read, file.called
 
-    Raises:
-        ValueError: So it is.
-    """
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ValueError(f"{size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
+
+def _open_safetensors(path: Path) -> tuple[dict, Callable, list[str]] | None:
+    """Return the tensors of a safetensors file; None where it is no such file."""
     with open(path, "rb") as file:
-        file.seek(max(size - 22, 0))
-        end = file.read(22)  # the end record, without a comment behind it
-    num_records = int.from_bytes(end[10:12], "little")
-    if len(end) < 22 or end[:4] != b"PK\5\6" or end[20:] != b"\0\0" or not 0 < num_records <= MAX_RECORDS:
-        raise ValueError("not a zip file as torch writes it")
-    if int.from_bytes(end[12:16], "little") > 256 * MAX_RECORDS:
-        raise ValueError("the zip file's directory is too large")
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-        if len(records) != num_records or len({record.filename for record in records}) != num_records:
-            raise ValueError("the zip file's directory contradicts itself")
-        if any(record.compress_type or record.file_size != record.compress_size for record in records):
-            raise ValueError("the zip file is compressed, torch's are not")
-        if sum(record.file_size for record in records) > size:
-            raise ValueError("the zip file's records overlap")
-        for record in records:
-            if record.filename.endswith(".pkl"):
-                if record.file_size > MAX_STRUCTURE_BYTES:
-                    raise ValueError(f"a structure of {record.file_size:,} bytes")
-                _check_structure(archive.read(record))
+        head = file.read(1024)
+    if what := what_it_is_instead(head):
+        raise ValueError(what)
+    if path.suffix != ".safetensors" and head[5:9] != b"\0\0\0{":  # behind the length of the header
+        return None
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path), dict, []
+    except SafetensorError as error:
+        raise ValueError(f"it is no complete safetensors file: {error}") from None
 
 
-def _check_structure(program: bytes) -> None:
-    """Refuse a pickle that calls anything but what builds tensors, or uses a tuple twice; it is read, not run.
-
-    Tuples within tuples, each used twice, would take for ever to hash. ``weights_only`` is the second guard.
-
-    Raises:
-        ValueError: So it is.
-    """
-    memo_of_tuples, previous = set(), ""
-    for code, value, _ in pickletools.genops(program):
-        if code.name == "GLOBAL" and not SAFE_GLOBAL.fullmatch(value):
-            raise ValueError(f"it names {shown(value)}")
-        if code.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "DUP"):
-            raise ValueError(f"it has the instruction {code.name}")
-        if code.name.endswith("PUT") and previous.startswith("TUPLE"):
-            memo_of_tuples.add(int(value))
-        elif code.name == "MEMOIZE" or code.name.endswith("GET") and int(value) in memo_of_tuples:
-            raise ValueError("it uses a tuple twice")
-        previous = code.name
-
-
-def _part(checkpoint: dict, key: str, src: Path) -> dict[str, Tensor]:
-    part = checkpoint.get(key)
-    if not isinstance(part, Mapping):
-        found = ", ".join(map(shown, list(checkpoint)[:8])) or "nothing"
-        raise ValueError(f"{src} has no dictionary of tensors {key!r}, it holds {found}")
-    for name, tensor in part.items():
-        is_plain = isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        if not is_plain or tensor.device.type != "cpu":
-            raise ValueError(f"{src} holds {shown(name)} in {key!r}, which is not a plain tensor")
-    size = sum(tensor.numel() * tensor.element_size() for tensor in part.values())
-    if size > max(src.stat().st_size, MAX_UNFOLDED_BYTES):
-        raise ValueError(f"{src} holds tensors in {key!r} that unfold to {size:,} bytes, more than the file has")
-    return dict(part)
+def _parts(contents: dict) -> dict[str, object]:
+    """Return the parts of a file by ``PARTS``, also where names say which part a tensor belongs to."""
+    parts: dict[str, object] = {}
+    for name, value in contents.items():
+        if not isinstance(value, (Tensor, Stored)):
+            parts[name] = value
+            continue
+        first, _, rest = unwrapped(name).partition(".") if isinstance(name, str) else ("", "", "")
+        key = first if first in PARTS and isinstance(parts.get(first, {}), dict) else ""
+        parts.setdefault(key, {})[rest if key else name] = value
+    return parts
 
 
 def _index(pattern: str, name: str) -> float:
@@ -453,6 +478,7 @@ def _warn(state: Mapping[str, Tensor], new_noises: list[str], dropped: dict[str,
 
 def _about(
     src: Path,
+    key: str,
     preset: str,
     overrides: dict,
     config: StyleSDFConfig,
@@ -473,7 +499,7 @@ codes computed and stored, as below.
 
 | | |
 |---|---|
-| source file | `{src.name}`, {src.stat().st_size:,} bytes, tensors `g_ema` |
+| source file | `{src.name}`, {src.stat().st_size:,} bytes, {f"tensors `{key}`" if key else "its own tensors"} |
 | md5 | `{md5}`: {release} |
 | preset | {preset}; overrides: {given} |
 | kind | {"full model" if config.has_decoder else "renderer only (stage 1)"} |
@@ -484,20 +510,14 @@ codes computed and stored, as below.
 
 
 def _write(model: Generator, card: str, discriminator: tuple[str, dict] | None, dst_folder: Path) -> None:
-    """Write everything beside the destination, then rename the folder."""
-    from safetensors.torch import save_file
+    """Write a new folder in full or not at all."""
+    from safetensors.torch import save
 
     try:
-        dst_folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_folder(dst_folder) as folder:
+            save_model(model, folder, card)
+            if discriminator is not None:
+                kind, tensors = discriminator
+                (folder / DISCRIMINATOR_FILES[kind]).write_bytes(save(tensors, metadata={"format": "pt"}))
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"cannot write to {dst_folder}, expected a folder in a folder") from None
-    partial = Path(tempfile.mkdtemp(dir=dst_folder.parent, prefix=f".{dst_folder.name}."))
-    try:
-        folder = partial / dst_folder.name  # made with the usual permissions, those of a temporary folder are private
-        save_model(model, folder, card)
-        if discriminator is not None:
-            kind, tensors = discriminator
-            save_file(tensors, folder / DISCRIMINATOR_FILES[kind], metadata={"format": "pt"})
-        folder.replace(dst_folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

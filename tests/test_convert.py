@@ -1,16 +1,23 @@
 """Conversion: total, injective, nothing silent, nothing executed, nothing half-written."""
 
+import argparse
 import copy
+import datetime
 import hashlib
 import json
 import logging
+import os
 import pickle
+import tarfile
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from stylesdf import convert
 from stylesdf.config import PRESETS, StyleSDFConfig
@@ -231,9 +238,9 @@ def test_no_warning_for_a_clean_file(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_file_without_averaged_weights_names_what_is_there(tmp_path, state):
-    torch.save({"g": state, "d": {}}, tmp_path / "x.pt")
-    assert_refused(tmp_path / "x.pt", tmp_path / "out", "no dictionary of tensors 'g_ema', it holds 'g', 'd'")
+def test_file_without_a_generator_names_what_is_there(tmp_path, state):
+    torch.save({"model": state, "d": {}}, tmp_path / "x.pt")
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "no dictionary of tensors 'g_ema', it holds 'model', 'd'")
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {}])
@@ -350,17 +357,12 @@ def test_tensors_that_unfold(tmp_path, state):
     assert_refused(src, tmp_path / "out", "'g_ema' that unfold to 4,398,")
 
 
-def test_older_torch_files_are_refused(tmp_path, state):
-    torch.save({"g_ema": state}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
-    assert_refused(tmp_path / "x.pt", tmp_path / "out", r"torch 1\.6 or later")
-
-
 def test_names_from_a_file_cannot_fill_the_screen(tmp_path, state):
     src = save(tmp_path / "x.pt", {**state, "evil\n" * 1000: torch.zeros(1)})
     with pytest.raises(ValueError, match="unknown") as caught:
         convert_checkpoint(src, tmp_path / "out")
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
-    torch.save({("a",) * 10_000: 1, "b\n": 2}, tmp_path / "y.pt")
+    torch.save({("a" * 10_000,) * 3: 1, "b\n": 2}, tmp_path / "y.pt")
     with pytest.raises(ValueError, match="it holds ") as caught:
         convert_checkpoint(tmp_path / "y.pt", tmp_path / "out")
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
@@ -377,6 +379,188 @@ def test_cut_file(share, tmp_path):
 def test_files_that_are_not_torch_files(content, tmp_path):
     (tmp_path / "x.pt").write_bytes(content)
     assert_refused(tmp_path / "x.pt", tmp_path / "out", "x.pt is not a complete torch file")
+
+
+# Files as people have them
+
+
+def wrapped(state: dict, before: str, inside: str = "") -> dict:
+    """Return tensors whose names have a wrapper in front, and one behind their first part."""
+    return {f"{before}{name.replace('.', '.' + inside, 1)}": tensor for name, tensor in state.items()}
+
+
+def on_cuda(path: Path) -> None:
+    """Change the device of all tensors, as a file of a GPU has it."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {record.filename: archive.read(record) for record in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content.replace(b"X\3\0\0\0cpu", b"X\6\0\0\0cuda:0"))
+
+
+ADAM = {"state": {0: {"step": 3, "exp_avg": torch.ones(7)}}, "param_groups": [{"lr": 1e-3, "betas": (0, 0.9)}]}
+OLD = {"_use_new_zipfile_serialization": False}
+BESIDE = {
+    "args": argparse.Namespace(size=64, path=Path("runs")),
+    "mean_path_length": np.float64(0.5),
+    "scalars": [np.float32(1), np.arange(3)],
+    "seen": {1, 2},
+    "when": datetime.datetime(2022, 1, 1),
+}
+
+
+@pytest.mark.parametrize(
+    "make, options",
+    [
+        (lambda state: {"g_ema": wrapped(state, "module.")}, {}),
+        (lambda state: {"g_ema": wrapped(state, "_orig_mod.")}, {}),
+        (lambda state: {"g_ema": wrapped(state, "module._orig_mod.")}, {}),
+        (lambda state: {"g_ema": wrapped(state, "_orig_mod.module.", "_orig_mod.")}, {}),
+        (lambda state: {"g_ema": wrapped(state, "", "module.")}, {}),
+        (lambda state: {"g": state}, {}),
+        (lambda state: {"g": wrapped(state, "module."), "d": {}, "g_optim": ADAM}, {}),
+        (lambda state: state, {}),
+        (lambda state: wrapped(state, "module."), {}),
+        (lambda state: wrapped(state, "g_ema."), {}),
+        (lambda state: {"g_ema": OrderedDict(state), **BESIDE}, {}),
+        (lambda state: {"g_ema": state, **BESIDE}, {"pickle_protocol": 4}),
+        (lambda state: {"g_ema": state, "g_optim": ADAM, "d_optim": ADAM}, {}),
+        (lambda state: {"g_ema": {name: nn.Parameter(tensor) for name, tensor in state.items()}}, {}),
+        (lambda state: {"g_ema": {name: tensor.double() for name, tensor in state.items()}}, {}),
+        (lambda state: {"g_ema": state}, OLD),
+        (lambda state: {"g": wrapped(state, "module."), "g_optim": ADAM, **BESIDE}, OLD),
+    ],
+)
+def test_files_as_people_have_them(make, options, tmp_path, state):
+    torch.save(make(state), tmp_path / "x.pt", **options)
+    convert_checkpoint(tmp_path / "x.pt", tmp_path / "out", "ffhq", OVERRIDES)
+    assert_same_model(tmp_path / "out", state)
+    if not options:
+        on_cuda(tmp_path / "x.pt")
+        convert_checkpoint(tmp_path / "x.pt", tmp_path / "cuda", "ffhq", OVERRIDES)
+        assert_same_model(tmp_path / "cuda", state)
+
+
+def assert_same_model(folder: Path, state: dict) -> None:
+    config = convert.read_config(state, PRESETS["ffhq"])
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in rename_generator(state, config).items():
+        assert torch.equal(tensors[name], tensor), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("ending", ["pt", "old.pt", "safetensors"])
+def test_half_precision(dtype, ending, tmp_path, state):
+    half = {name: tensor.to(dtype) for name, tensor in state.items()}
+    src = tmp_path / f"x.{ending}"
+    if ending == "safetensors":
+        save_file({f"g_ema.{name}": tensor for name, tensor in half.items()}, src)
+    else:
+        torch.save({"g_ema": half}, src, **OLD if ending == "old.pt" else {})
+    convert_checkpoint(src, tmp_path / "out", "ffhq", OVERRIDES)
+    assert_same_model(tmp_path / "out", {name: tensor.float() for name, tensor in half.items()})
+
+
+@pytest.mark.parametrize("prefix", ["", "g_ema.", "module.", "g.module.", "_orig_mod.g_ema."])
+def test_safetensors(prefix, tmp_path, state):
+    save_file({f"{prefix}{name}": tensor for name, tensor in state.items()}, tmp_path / "x.safetensors")
+    convert_checkpoint(tmp_path / "x.safetensors", tmp_path / "out", "ffhq", OVERRIDES)
+    assert_same_model(tmp_path / "out", state)
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    for share in (0.001, 0.5, 0.99):
+        (tmp_path / "x.safetensors").write_bytes(whole[: int(len(whole) * share)])
+        assert_refused(tmp_path / "x.safetensors", tmp_path / "cut", "x.safetensors is not a complete torch file")
+
+
+def test_what_is_taken_and_left_out_is_said(tmp_path, state, caplog):
+    torch.save({"g": state, **BESIDE}, tmp_path / "x.pt")
+    convert_checkpoint(tmp_path / "x.pt", tmp_path / "out", "ffhq", OVERRIDES)
+    assert "no averaged generator 'g_ema', the one of the last step, 'g', is taken" in caplog.text
+    assert "left out and not run" in caplog.text and "'argparse.Namespace'" in caplog.text
+    assert "tensors `g`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_names_that_meet_without_their_wrappers(tmp_path, state):
+    state["module.style.0.bias"] = state["style.0.bias"] + 1
+    assert_refused(save(tmp_path / "x.pt", state), tmp_path / "out", "two tensors style.0.bias in 'g_ema'")
+
+
+class Command:
+    """Runs a shell's command when it is unpickled by a careless loader."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("options", [{}, {"pickle_protocol": 4}, OLD], ids=["zip", "protocol 4", "old"])
+def test_commands_in_a_file_are_not_run(options, tmp_path, state, caplog):
+    trap = tmp_path / "trapped"
+    hostile = Command(f"touch {trap}")
+    torch.save({"g_ema": state, "args": hostile}, tmp_path / "beside.pt", **options)
+    convert_checkpoint(tmp_path / "beside.pt", tmp_path / "beside", "ffhq", OVERRIDES)
+    assert "left out and not run" in caplog.text and f"'{os.system.__module__}.system'" in caplog.text
+    torch.save({"g_ema": {**state, "style.0.bias": hostile}}, tmp_path / "within.pt", **options)
+    assert_refused(tmp_path / "within.pt", tmp_path / "out", "'style.0.bias' in 'g_ema', which asks for")
+    torch.save({"g_ema": hostile}, tmp_path / "instead.pt", **options)
+    assert_refused(tmp_path / "instead.pt", tmp_path / "out", "no plain tensors in 'g_ema': it asks for posix.system")
+    torch.save(hostile, tmp_path / "whole.pt", **options)
+    assert_refused(tmp_path / "whole.pt", tmp_path / "out", "asks for posix.system to be called, and nothing")
+    assert not trap.exists()
+    torch.load(tmp_path / "whole.pt", weights_only=False)
+    assert trap.exists()  # the command does work
+
+
+def test_whole_models_are_refused_with_the_way_out(tmp_path):
+    way_out = r"Sequential to be called.*save g_ema.state_dict\(\) instead"
+    for options in ({}, OLD):
+        torch.save({"g_ema": nn.Sequential(nn.Linear(2, 2))}, tmp_path / "x.pt", **options)
+        assert_refused(tmp_path / "x.pt", tmp_path / "out", way_out)
+
+
+def tarred(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(DATA / "small.pt", "storages")
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(DATA / "small.pt", "models/ffhq.pt")
+
+
+def scripted(path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "make, way_out",
+    [
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "run `git lfs pull`"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><title>Virus scan warning"), "an HTML page in place"),
+        (lambda path: path.write_bytes(b""), "it is an empty file"),
+        (lambda path: path.write_bytes(b"\x1f\x8b\x08" + bytes(9)), "unpack it first"),
+        (tarred, "save it again with torch 1.0 to 2.5"),
+        (zipped, "a zip with 'models/ffhq.pt' in it: unpack that first"),
+        (scripted, r"a TorchScript program: save the state_dict\(\) of its model instead"),
+        (lambda path: path.write_bytes(pickle.dumps({"g_ema": {}})), "save the tensors again with torch.save"),
+    ],
+)
+def test_other_files_are_refused_with_the_way_out(make, way_out, tmp_path):
+    make(tmp_path / "x.pt")
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", f"not a complete torch file of plain tensors.*{way_out}")
+
+
+def test_damaged_files_of_old_torch(tmp_path, state):
+    torch.save({"g_ema": {"style.0.weight": state["style.0.weight"]}}, tmp_path / "x.pt", **OLD)
+    whole = (tmp_path / "x.pt").read_bytes()
+    for end in [*range(0, len(whole), 97), len(whole) - 1]:
+        (tmp_path / "x.pt").write_bytes(whole[:end])
+        assert_refused(tmp_path / "x.pt", tmp_path / "out", "x.pt is not a complete torch file")
+    (tmp_path / "x.pt").write_bytes(whole + b"x")
+    assert_refused(tmp_path / "x.pt", tmp_path / "out", "its storages are not all that it has")
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -425,7 +609,6 @@ def test_empty_destination_is_filled(tmp_path):
 
 def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
     def fail(model, folder, card):
-        folder.mkdir()
         (folder / "config.json").write_text("{")
         raise OSError("no space left")
 
