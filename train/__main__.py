@@ -20,6 +20,7 @@ from pathlib import Path
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
+from stylesdf.terminal import terminal
 from train.arguments import STAGES, parser, run_options
 from train.config import to_dict
 from train.errors import RunError
@@ -38,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     from train.run.signals import Stopped
 
     try:
-        return COMMANDS[args.command](args)
+        with terminal():
+            return COMMANDS[args.command](args)
     except (ValueError, FloatingPointError, RunError) as error:
         return _refuse(str(error))
     except OSError as error:  # of a path, or of the hub
@@ -46,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"python -m train: {stopped}, saved; the same command goes on from here", file=sys.stderr)
         return 128 + stopped.signal_number
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("python -m train: stopped; the same command goes on from the last saved state", file=sys.stderr)
-        return 130
+        return getattr(stop, "status", 130)
 
 
 def _refuse(reason: str) -> int:
@@ -108,10 +110,32 @@ def _execute(args: argparse.Namespace, recipe, run, data) -> None:
     engine.accelerator.end_training()  # processes that end without it can abort
 
 
+def _look(args: argparse.Namespace) -> int:
+    from stylesdf.files import check_ending, replacing
+    from train.data.images import parse_label
+    from train.data.look import look_at
+
+    if args.out is not None:
+        check_ending(args.out, (".png",))
+    model = preset(args.preset)
+    sizes = model.image_resolution, model.render_resolution
+    options = {"image_column": args.image_column, "split": args.split, "limit": args.limit}
+    seen = look_at(args.data, *sizes, fov_deg=model.fov_deg, label=parse_label(args.label), **options)
+    print(seen.text(), end="")
+    if args.out is not None:
+        if not seen.cells:
+            raise ValueError(f"none of the decoded pictures is of use, {args.out} is not written")
+        with replacing(args.out) as temporary:
+            seen.sheet().save(temporary)
+        print(f"{args.out}: {len(seen.cells)} pictures")
+    return 0
+
+
 def _draw(args: argparse.Namespace) -> int:
     from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 
-    write_toy_heads(args.out, ToyHeadsConfig(count=args.count, image_size=args.size, seed=args.seed))
+    config = ToyHeadsConfig(count=args.count, image_size=args.size, seed=args.seed, fov_deg=args.fov_deg)
+    write_toy_heads(args.out, config)
     return 0
 
 
@@ -229,6 +253,7 @@ def _data(args: argparse.Namespace, model_config):
         args.data,
         model_config.image_resolution,
         model_config.render_resolution,
+        fov_deg=model_config.fov_deg,
         image_column=args.image_column,
         label=parse_label(args.label),
         split=args.split,
@@ -241,21 +266,22 @@ def _data(args: argparse.Namespace, model_config):
 def _publisher(args: argparse.Namespace, data):
     if not args.push_to_hub:
         return None
+    from train.data.sources import is_on_hub
     from train.run.publish import Publisher
 
-    is_on_hub = not Path(args.data).exists() and "/" in args.data
     facts = CardFacts(
         licence=args.licence,
         about=f"Trained with `python -m train {args.command}` (preset `{args.preset}`) on {len(data)} pictures of "
         f"`{Path(args.data).name if Path(args.data).exists() else args.data}`"
         f"{f', {args.label}' if args.label else ''}.",
-        datasets=(args.data.partition("@")[0],) if is_on_hub else (),
+        datasets=(args.data.partition("@")[0],) if is_on_hub(args.data) else (),
         base_model=args.init_from if args.init_from and not Path(args.init_from).exists() else None,
     )
     return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
 
 
 COMMANDS = {
+    "look": _look,
     "run": _run_recipe,
     "toy-heads": _draw,
     "people": _draw_people,

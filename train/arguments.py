@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from stylesdf.terminal import Parser
 from train.evaluation import command
 from train.presets import PRESETS
 from train.recipes import RECIPES
@@ -12,6 +13,7 @@ from train.run.options import RunOptions
 
 EPILOG = """examples:
   python -m train run people --out runs/people
+  python -m train look data/cats --out cats.png
   python -m train toy-heads --out data/toy-heads
   python -m train people --out data/people --count 6000 --size 256 --jobs 2
   python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
@@ -30,11 +32,12 @@ STAGES = {
     "decoder": ("stage 2: image, renderer frozen", True, True),
 }
 DEFAULTS = RunOptions()
+DATA_HELP = "folder, zip, tar, Parquet, several (shards/*.tar), hub id USER/NAME[@REVISION], toy-heads[:N], people[:N]"
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    main = argparse.ArgumentParser(
+    main = Parser(
         prog="python -m train",
         description=description,
         epilog=EPILOG,
@@ -46,6 +49,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     toy.add_argument("--count", type=int, default=8000, help="images (default: %(default)s)")
     toy.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     toy.add_argument("--seed", type=int, default=0, help="of all animals and cameras (default: %(default)s)")
+    fov_help = "full field of view, degrees, which has to be the model's (default: %(default)s)"
+    toy.add_argument("--fov-deg", type=float, default=12.0, metavar="DEG", help=fov_help)
+    _add_look_arguments(commands.add_parser("look", help="say what a data set will be seen as, in seconds"))
     _add_recipe_arguments(commands.add_parser("run", help="from nothing to a finished model, by a recipe"))
     _add_people_arguments(commands.add_parser("people", help="draw people who do not exist into a folder of images"))
     for name, (text, needs_model, needs_data) in STAGES.items():
@@ -103,13 +109,9 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
     init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
     run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
     data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
-    data_help = "folder, zip, hub data set USER/NAME[@REVISION], toy-heads[:N], people[:N]"
-    data.add_argument("--data", required=needs_data, help=data_help)
-    data.add_argument("--image-column", metavar="NAME", help="of a hub data set with several image columns")
-    data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
-    data.add_argument("--split", default="train", help="of a hub data set")
+    data.add_argument("--data", required=needs_data, help=DATA_HELP)
+    _add_reading_arguments(data)
     data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
-    data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
     data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
     if needs_data:
         hub = stage.add_argument_group("publishing")
@@ -119,6 +121,23 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         hub.add_argument("--licence", default="other", help="of the model, the hub's identifier; yours to choose")
     _add_machine_arguments(stage)
     _add_watching_arguments(stage)
+
+
+def _add_reading_arguments(data: argparse._ActionsContainer) -> None:
+    column_help = "of several image columns; in a tar, the ending of one of several pictures of a name"
+    data.add_argument("--image-column", metavar="NAME", help=column_help)
+    data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
+    data.add_argument("--split", default="train", help="of a hub data set or a folder of archives")
+    data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+
+
+def _add_look_arguments(look: argparse.ArgumentParser) -> None:
+    look.add_argument("data", metavar="DATA", help=DATA_HELP)
+    out_help = "write a contact sheet of 48 pictures, evenly spaced, as training will see them"
+    look.add_argument("--out", type=Path, metavar="FILE.png", help=out_help)
+    preset_help = "whose sizes of image and thumbnail are meant (default: %(default)s)"
+    look.add_argument("--preset", default="toy", choices=PRESETS["renderer"], help=preset_help)
+    _add_reading_arguments(look)
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:

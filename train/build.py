@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 
 from stylesdf.config import StyleSDFConfig
-from stylesdf.hub import find_discriminator, load_discriminator, load_weights
+from stylesdf.hub import find_discriminator, load_discriminator
 from train.config import PolishConfig, PriorConfig, RendererConfig, Settings
 from train.data.images import ImageSet
-from train.networks.encoder import PictureEncoder, encoder_resolution
+from train.networks.encoder import PictureEncoder, load_encoder
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator
 from train.run.engine import Engine
 from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
@@ -46,7 +46,7 @@ def build_stage(
     if isinstance(settings, PriorConfig):
         return PriorStage(renderer_config, settings, data, initial, _needed_encoder(initial), engine)
     if isinstance(settings, PolishConfig):
-        return PolishStage(renderer_config, settings, initial, engine, data, load_encoder(initial))
+        return PolishStage(renderer_config, settings, initial, engine, data, _encoder_beside(initial))
     if isinstance(settings, RendererConfig):
         stage = RendererStage(renderer_config, settings, data, engine, initial)
     else:
@@ -64,22 +64,13 @@ def with_decoder(config: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFCo
     return dataclasses.replace(config, **{name: getattr(fallback, name) for name in DECODER_FIELDS})
 
 
-def load_encoder(initial: PretrainedGenerator) -> PictureEncoder | None:
-    """Return the encoder beside a model, or None where there is none.
-
-    Raises:
-        ValueError: It was built for another model.
-    """
+def _encoder_beside(initial: PretrainedGenerator) -> PictureEncoder | None:
     path = find_discriminator("encoder", initial.name_or_path)
-    if path is None:
-        return None
-    encoder = PictureEncoder(initial.config.latent_size, encoder_resolution(path))
-    load_weights(encoder, path)
-    return encoder
+    return None if path is None else load_encoder(path, initial.config.latent_size)
 
 
 def _needed_encoder(initial: PretrainedGenerator) -> PictureEncoder:
-    encoder = load_encoder(initial)
+    encoder = _encoder_beside(initial)
     if encoder is None:
         raise ValueError(f"{initial.name_or_path} has no encoder beside it, train it with terms.reconstruction first")
     return encoder

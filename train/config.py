@@ -104,8 +104,8 @@ class RendererConfig:
     Attributes:
         phases: Stretches at rising resolution.
         game: Of the two players.
-        terms: Weights of further losses, by name: eikonal, minimal_surface, view (both players), sphere_anchor, bounds,
-            solidity, reconstruction, divergence.
+        terms: Weights of further losses, by name: those of ``POINT_TERMS`` (``train/terms.py``), view (both players),
+            reconstruction, divergence.
         sphere_steps: Steps of sphere initialisation before the first phase.
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.
@@ -207,8 +207,8 @@ class PolishConfig:
         beta_end: Where the sharpness falls to by the middle of the run, world units.
         least_truncation: As in stage 1.
         num_points: Random points of the scene per image that eikonal loss, minimal surface and solidity see.
-        terms: Weights of all losses, by name: colour and coverage (L1 to the teacher's picture and alpha), eikonal,
-            minimal_surface, solidity, smoothness (of neighbouring normals), speckle.
+        terms: Weights of all losses, by name: colour and coverage (L1 to the teacher's picture and alpha), those of
+            ``POINT_TERMS`` (``train/terms.py``) but sphere_anchor, smoothness (of neighbouring normals), speckle.
         rectify_poses: Turn each head so that what a reader, taught the data's labelled poses before the first step,
             sees, in the mean over views, is what was asked for. When to use: heads look, each its own way, up, down or
             aside.

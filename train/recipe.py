@@ -35,6 +35,7 @@ from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
 from train.run.cost import HARDWARE, estimate
 from train.run.engine import Engine
+from train.run.folder import newest_grid
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions
@@ -67,7 +68,7 @@ def load_data(recipe: Recipe, cache_dir: Path | None = None, label: str | None =
     """Return the recipe's pictures, drawn and decoded where they are not there yet."""
     model = recipe.model
     sizes = model.image_resolution, model.render_resolution
-    return load_images(recipe.data, *sizes, label=parse_label(label), cache_dir=cache_dir)
+    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, label=parse_label(label), cache_dir=cache_dir)
 
 
 def is_finished(out: Path, run: Run) -> bool:
@@ -136,9 +137,9 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
         reports[truncation] = json.loads(path.read_text(encoding="utf-8"))
     for run in recipe.runs:
         _copy(out / run.name / "log.jsonl", model_folder / f"{run.name}-log.jsonl")
-    grids = sorted((last / "grids").glob("*.png"))
-    if grids:
-        _copy(grids[-1], model_folder / "grid.png")
+    grid = newest_grid(last)
+    if grid is not None:
+        _copy(grid, model_folder / "grid.png")
     with replacing(model_folder / "seeds.png") as path:
         seed_sheet(model, psi=0.7).save(path, optimize=True)
     with replacing(model_folder / CARD_FILE) as path:

@@ -27,10 +27,11 @@ class PointSamples:
 
     Attributes:
         sdf: Signed distance, world units. ``(B, P)``.
-        gradient: Its gradient. ``(B, P, 3)``.
+        gradient: Its gradient, ``(B, P, 3)``; while polishing also at points near the surface, which come after these.
         points: World points. ``(B, P, 3)``.
         model: Architecture.
         filled_depth: Function that returns how deep the points lie in the head with its cavities filled. ``(B, P)``.
+        field: Function of other world points ``(B, P, 3)`` that returns signed distance and gradient there, as above.
         step: Of the run; None where it did not start from a sphere.
         sphere: Radius and centre z of the initial sphere, world units.
     """
@@ -40,6 +41,7 @@ class PointSamples:
     points: Tensor
     model: StyleSDFConfig
     filled_depth: Callable[[], Tensor]
+    field: Callable[[Tensor], tuple[Tensor, Tensor]]
     step: int | None = None
     sphere: tuple[float, float] = (0.0, 0.0)
 

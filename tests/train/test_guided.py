@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera
+from stylesdf.fast.surface import SurfaceGuide
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
-from stylesdf.surface import SurfaceGuide
 from tests.train import runs
 from tests.train.test_training import DECODER, interrupt_and_resume, snapshot
 from train import losses

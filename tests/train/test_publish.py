@@ -38,7 +38,7 @@ def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
     stage = runs.renderer_stage(config=config)
     train(stage, tmp_path, OPTIONS, publisher=publisher())
     files = hub.repos[REPO].files()
-    assert files["samples.png"].startswith(b"\x89PNG")
+    assert files["samples.png"] == (tmp_path / "grids" / "00000004.png").read_bytes()
     card = files["README.md"].decode()
     for text in ("license: cc-by-4.0", "- someone/pictures", "type: fid", "value: 3.5", "samples.png", "| steps | 4 |"):
         assert text in card, text
@@ -46,6 +46,13 @@ def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
     assert model.generate(seeds=[0]).thumbnails
     assert files["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
     load_discriminator(runs.renderer_stage(config=config).discriminator, "thumbnail", REPO)
+
+
+def test_a_run_that_draws_no_grids_pushes_none(hub, config, tmp_path):
+    options = dataclasses.replace(OPTIONS, grid_every=0)
+    train(runs.renderer_stage(config=config), tmp_path, options, publisher=publisher())
+    files = hub.repos[REPO].files()
+    assert "samples.png" not in files and b"samples.png" not in files["README.md"]
 
 
 def test_pushes_go_on_in_the_background_while_it_trains(hub, config, tmp_path):

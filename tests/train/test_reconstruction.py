@@ -1,18 +1,22 @@
 """Showing the data's pictures again: rays through the pixels' centres, what learns, and that it learns."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stylesdf.camera import Camera, camera_rays
+from stylesdf.checkpoint import save_model
 from stylesdf.config import preset
+from stylesdf.model import Generator
 from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
-from train.networks.encoder import PictureEncoder, divergence, expected_code, rectify, unrectify
+from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder, rectify, unrectify
 from train.run.grid import sample_grid
 from train.stages import RendererStage
 from train.stages.reconstruction import Lattice
@@ -48,6 +52,28 @@ def test_divergence_is_that_of_the_closed_form():
 def test_the_encoder_reads_pictures_of_any_size(resolution):
     mean, log_std = PictureEncoder(7, resolution)(torch.rand(2, 3, 2 * resolution, 2 * resolution), torch.rand(2, 2))
     assert mean.shape == log_std.shape == (2, 7)
+
+
+def test_an_encoder_s_file_says_how_it_is_built(tmp_path):
+    encoder = PictureEncoder(7, 16)
+    save_model(Generator(runs.MODEL), tmp_path, discriminators={"encoder": encoder})
+    path = tmp_path / "encoder.safetensors"
+    read = load_encoder(path, 7)
+    assert read.config == {"latent_size": 7, "resolution": 16}
+    assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in read.state_dict().items())
+    with pytest.raises(ValueError, match="reads codes of 7, expected 8"):
+        load_encoder(path, 8)
+    for config, sentence in (
+        ({"resolution": 16}, "expected latent_size and resolution"),
+        ({"latent_size": 7, "resolution": 17}, "resolution of an encoder is 17, expected one of 8, 16"),
+        (None, "says None"),
+    ):
+        save_file(encoder.state_dict(), path, metadata={} if config is None else {"config": json.dumps(config)})
+        with pytest.raises(ValueError, match=sentence):
+            load_encoder(path, 7)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match="is not an encoder's file"):
+        load_encoder(path, 7)
 
 
 def test_reconstruction_needs_poses_and_points_and_something_must_teach():

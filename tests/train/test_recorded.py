@@ -18,6 +18,7 @@ from tests.train import runs
 from train.networks.encoder import PictureEncoder
 from train.presets import PRESETS
 from train.recipes.people import LARGE, SMALL
+from train.recipes.toy_heads import TOY_HEADS
 from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
 
 RECORDED = Path(__file__).parent / "recorded.json"
@@ -70,16 +71,19 @@ def decoder(config) -> DecoderStage:
 
 
 BUILDERS = {"renderer": renderer, "prior": prior, "polish": polish, "decoder": decoder}
-CASES: dict[str, tuple[Callable, object]] = {
-    f"{size}-{run.name}": (BUILDERS[run.stage], run.settings)
-    for size, recipe in (("small", SMALL), ("large", LARGE))
-    for run in recipe.runs
+OF_RECIPES = {"small": SMALL, "large": LARGE, "toy_heads": TOY_HEADS}
+SETTINGS = {
+    f"{name}-{run.name}": (run.stage, run.settings) for name, recipe in OF_RECIPES.items() for run in recipe.runs
 }
-CASES |= {
-    f"{stage}-{name}": (BUILDERS[stage], PRESETS[stage][name])
+SETTINGS |= {
+    f"{stage}-{name}": (stage, PRESETS[stage][name])
     for stage in ("renderer", "decoder")
     for name in ("ffhq", "afhq", "toy")
 }
+CASES: dict[str, tuple[Callable, object]] = {}
+for title, (stage, settings) in SETTINGS.items():
+    if (BUILDERS[stage], settings) not in CASES.values():  # several recipes share some
+        CASES[title] = BUILDERS[stage], settings
 RELATIVISTIC = {"use_relativistic_loss": True, "augment": ("color",)}
 CASES["renderer-relativistic"] = (
     renderer,

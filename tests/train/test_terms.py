@@ -28,14 +28,15 @@ SCENE = runs.MODEL.scene_radius
 
 def sphere(points: torch.Tensor, radius: float = RADIUS, scale: float = 1.0, **others) -> PointSamples:
     """The signed distance of a sphere about (0, 0, CENTRE_Z), or a multiple of it, at ``(1, P, 3)``."""
-    offset = points - points.new_tensor([0.0, 0.0, CENTRE_Z])
-    return PointSamples(
-        sdf=scale * (offset.norm(dim=-1) - radius),
-        gradient=scale * offset / offset.norm(dim=-1, keepdim=True),
-        points=points,
-        model=runs.MODEL,
-        **{"filled_depth": lambda: pytest.fail("nobody asked for depths"), **others},
-    )
+
+
+    def field(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        offset = points - points.new_tensor([0.0, 0.0, CENTRE_Z])
+        return scale * (offset.norm(dim=-1) - radius), scale * offset / offset.norm(dim=-1, keepdim=True)
+
+    sdf, gradient = field(points)
+    known = {"filled_depth": lambda: pytest.fail("nobody asked for depths"), "field": field}
+    return PointSamples(sdf=sdf, gradient=gradient, points=points, model=runs.MODEL, **known | others)
 
 
 @pytest.fixture
@@ -103,13 +104,35 @@ def test_every_term_pulls_on_the_field(name):
     points = (torch.rand(1, 200, 3, generator=torch.Generator().manual_seed(2)) * 2 - 1) * SCENE
     sdf, gradient = field.sdf_and_gradient(points)
     samples = PointSamples(
-        sdf + 0.1, gradient, points, model.config, lambda: torch.full((1, 200), 0.03), step=0, sphere=(RADIUS, CENTRE_Z)
-    )
+        sdf + 0.1, gradient, points, model.config, lambda: torch.full((1, 200), 0.03), field.sdf_and_gradient,
+        step=0, sphere=(RADIUS, CENTRE_Z),
+    )  # fmt: skip
     POINT_TERMS[name](samples).backward()
     assert model.field.layers[0].linear.weight.grad.abs().sum() > 0
 
 
 # in the stages
+
+
+@pytest.mark.parametrize("stage, make", [
+    ("renderer", lambda: runs.renderer_stage(config=dataclasses.replace(runs.RENDERER, terms={"probe": 1.0}))),
+    ("polish", lambda: polish_stage(dataclasses.replace(POLISH, terms={"colour": 1.0, "probe": 1.0}))),
+])  # fmt: skip
+def test_a_new_term_sees_the_field_wherever_it_wants(stage, make, monkeypatch):
+    """A function in ``POINT_TERMS`` and a weight are all that a stage needs."""
+    seen = []
+
+    def probe(samples: PointSamples) -> torch.Tensor:
+        sdf, gradient = samples.field(samples.points)
+        torch.testing.assert_close(sdf, samples.sdf)
+        torch.testing.assert_close(gradient, samples.gradient[:, : gradient.shape[1]])
+        seen.append(samples.points.shape)
+        return samples.field(0.5 * samples.points)[0].square().mean()
+
+    monkeypatch.setitem(POINT_TERMS, "probe", probe)
+    monkeypatch.setattr(f"train.stages.{stage}.TERMS", ("probe", "colour"))  # which follow from that at import
+    record = make().step()
+    assert record["probe"] > 0.0 and seen
 
 
 def test_a_term_that_is_not_listed_is_not_in_the_record_of_stage_1_and_pulls_on_nothing():

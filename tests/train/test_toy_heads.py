@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from skimage.measure import label
 
+from train.data.images import load_images
 from train.data.toy_heads import (
     BACKGROUND,
     MAX_RADIUS,
@@ -243,6 +244,23 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(ValueError, match="will not overwrite"):
         write_toy_heads(tmp_path, ToyHeadsConfig(count=1, image_size=8), progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_is_drawn_on_the_spot_is_seen_as_the_model_sees_it(tmp_path):
+    usual, narrow = (
+        load_images("toy-heads:2", 16, 16, fov_deg=fov_deg, cache_dir=tmp_path) for fov_deg in (None, 9.0)
+    )
+    wider = load_images("toy-heads:2", 16, 16, fov_deg=12.0, cache_dir=tmp_path)
+    assert np.array_equal(usual.images, wider.images) and torch.equal(usual.poses, narrow.poses)
+    covered, less = (images.thumbnails[:, 3].mean() for images in (narrow, usual))
+    assert covered / less == pytest.approx((math.tan(math.radians(6.0)) / math.tan(math.radians(4.5))) ** 2, rel=0.1)
+
+    folder = tmp_path / "toy-heads-2-16-9"
+    assert json.loads((folder / "toy_heads.json").read_text())["config"]["fov_deg"] == 9.0
+    load_images(folder, 16, 16, cache_dir=tmp_path)  # which nothing is to be trained on
+    load_images(folder, 16, 16, fov_deg=9.0, cache_dir=tmp_path)
+    with pytest.raises(ValueError, match="-9 was drawn at a field of view of 9°, expected the model's 12°"):
+        load_images(folder, 16, 16, fov_deg=12.0, cache_dir=tmp_path)
 
 
 def test_bad_arguments():

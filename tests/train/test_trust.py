@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -250,14 +251,19 @@ def test_shares_of_whole_groups_are_fine(batch, processes, micro_batch):
 ])  # fmt: skip
 def test_shares_that_cut_a_group_are_refused(batch, processes, micro_batch, sizes):
     engine = engine_of(processes, micro_batch)
-    with pytest.raises(ValueError, match=f"a batch of {batch} images would be worked on in parts of {sizes}, but"):
+    sentence = f"batch_size is {batch}, which would be worked on in parts of {sizes} images, .* a multiple of (.+)"
+    with pytest.raises(ValueError, match=sentence) as refused:
         engine.check_groups(batch, 4)
     engine.check_groups(batch, 1)
+    expected, _, micro = re.search("a multiple of (.+)", str(refused.value))[1].partition(" and --micro-batch ")
+    assert (micro == "a multiple of 4") == bool(micro_batch)
+    for several in (1, 3):  # what is expected works
+        engine_of(processes, micro_batch and 4).check_groups(several * int(expected), 4)
 
 
 def test_a_run_is_refused_before_its_first_step_where_a_group_would_be_cut(tmp_path):
     for make_stage in (runs.renderer_stage, runs.decoder_stage):
-        with pytest.raises(ValueError, match="compares images in groups of 4"):
+        with pytest.raises(ValueError, match=r"^(phases\.0\.)?batch_size is 8, .* compares them in groups of 4"):
             train(make_stage(Engine(micro_batch=3)), tmp_path / "run", QUIET)
     assert not (tmp_path / "run").exists()
     alone = dataclasses.replace(runs.RENDERER, use_minibatch_std=False)

@@ -44,7 +44,7 @@ def variety(model: Generator, seeds: Sequence[int], truncation: float, context: 
     """
     result = {"count": len(seeds)}
     pictures = {"": context.views(model, seeds, truncation).pictures}
-    references = context.reference_pictures(len(seeds))
+    references = context.reference_pictures(model, len(seeds))
     if references is not None:
         pictures["reference_"] = references
     for prefix, shown in pictures.items():
@@ -70,7 +70,7 @@ def appearance(model: Generator, seeds: Sequence[int], truncation: float, contex
     for the rest, which is None without any. The reference is that of ``variety``.
     """
     background = context.background
-    reference = _appearance(context.reference_pictures(len(seeds)), background, area=None)
+    reference = _appearance(context.reference_pictures(model, len(seeds)), background, area=None)
     found = _appearance(context.views(model, seeds, truncation).pictures, background, reference["area"])
     shift = None
     if found["colour"] is not None:

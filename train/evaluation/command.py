@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     config, data = model.config, None
     if args.data is not None:
         label = parse_label(args.label)
-        data = load_images(args.data, config.image_resolution, config.render_resolution, label=label)
+        sizes = config.image_resolution, config.render_resolution
+        data = load_images(args.data, *sizes, fov_deg=config.fov_deg, label=label)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else None
     repeats = args.repeats if args.repeats is not None else QUICK_REPEATS if args.quick else 1
     show = _Progress()

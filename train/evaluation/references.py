@@ -53,36 +53,38 @@ def uniform_poses(count: int, yaw_range: float = YAW_RANGE, pitch_range: float =
 
 
 def draw_references(
-    subject: Subject, count: int, report: Callable[[float], None] = lambda share: None
+    subject: Subject, count: int, fov_deg: float, report: Callable[[float], None] = lambda share: None
 ) -> References:
     """Draw the first so many reference heads of a subject, or load what an earlier evaluation has kept.
 
     Args:
         subject: Whose heads; they are kept where it has ``sources``, and drawn anew when these change.
         count: N.
+        fov_deg: Full field of view, degrees.
         report: Called with the share that is done, in [0, 1].
     """
     turns = uniform_poses(math.ceil(count / BLOCK) * BLOCK)
     rows = []
     for start in range(0, count, BLOCK):
         size = BLOCK if subject.sources else min(BLOCK, count - start)
-        path = _path(subject, start)
+        path = _path(subject, start, fov_deg)
         if path is not None and path.is_file():
             row = safetensors.torch.load_file(path)
         else:
-            row = _draw(subject, start, turns[start : start + size])
+            row = _draw(subject, start, turns[start : start + size], fov_deg)
             if path is not None:
                 with replacing(path) as temporary:
-                    safetensors.torch.save_file(row, temporary)
+                    temporary.write_bytes(safetensors.torch.save(row))
         rows.append(row)
         report(min(start + BLOCK, count) / count)
     columns = {name: torch.cat([row[name] for row in rows])[:count] for name in rows[0]}
     return References(**{name: _signed(column) for name, column in columns.items()})
 
 
-def _draw(subject: Subject, start: int, turns: Tensor) -> dict[str, Tensor]:
+def _draw(subject: Subject, start: int, turns: Tensor, fov_deg: float) -> dict[str, Tensor]:
     poses = torch.stack([torch.zeros_like(turns), turns], dim=1)
-    drawn = subject.draw(range(start, start + len(turns)), REFERENCE_SEED, poses, lambda share: None)
+    numbers = range(start, start + len(turns))
+    drawn = subject.draw(numbers, REFERENCE_SEED, poses, lambda share: None, fov_deg)
     pictures = drawn.pictures.unflatten(0, (len(turns), 2))
     if subject.draws_bytes:
         pictures = to_bytes(pictures)
@@ -95,11 +97,12 @@ def _signed(column: Tensor) -> Tensor:
     return column.float() / 127.5 - 1.0 if column.dtype == torch.uint8 else column
 
 
-def _path(subject: Subject, start: int) -> Path | None:
+def _path(subject: Subject, start: int, fov_deg: float) -> Path | None:
     """Return where a block is kept; None where the subject's heads are not kept."""
     if not subject.sources:
         return None
-    digest = hashlib.sha256(json.dumps([REFERENCE_SEED, YAW_RANGE, PITCH_RANGE, BLOCK]).encode())
+    key = [REFERENCE_SEED, YAW_RANGE, PITCH_RANGE, BLOCK, *([] if fov_deg == subject.fov_deg else [fov_deg])]
+    digest = hashlib.sha256(json.dumps(key).encode())
     for source in subject.sources:
         digest.update(source.read_bytes())
     folder = default_cache_dir() / "references" / f"{subject.name}-{digest.hexdigest()[:24]}"

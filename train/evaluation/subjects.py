@@ -22,6 +22,7 @@ from train.networks.pose_reader import POSE_RECIPE, RESOLUTION
 
 DATA = Path(__file__).parents[1] / "data"
 REFERENCE_SEED = 20_240_602  # of the heads that results are compared with; no reader and no data set uses it
+FOV_DEG = 12.0  # degrees, of what readers were trained on
 Report = Callable[[float], None]
 
 
@@ -63,12 +64,12 @@ class Subject:
         name: As ``--subject`` takes it, and as a data set says of itself.
         title: For tables.
         background: Colour behind its heads, in [0, 1].
-        fov_deg: Full field of view of what is drawn, degrees.
+        fov_deg: Full field of view at which its reader was trained, degrees.
         attributes: What its reader reads beside the pose.
         reader_path: Where its reader is shipped.
         recipe: How its reader is trained, as ``train.evaluation.readers`` says.
-        draw: Function of numbers of heads, their seed, poses in radians ``(N, V, 2)`` and a report, that returns
-            ``Drawn``; attributes are as frequent as in the data.
+        draw: Function of numbers of heads, their seed, poses in radians ``(N, V, 2)``, a report and the full field of
+            view in degrees, that returns ``Drawn``; attributes are as frequent as in the data.
         draw_to_learn: The same, where rare attributes may be more frequent.
         count_classes: Function of a number of heads and their seed that counts the heads of each class by attribute,
             without drawing them. ``(K,)`` each.
@@ -83,21 +84,23 @@ class Subject:
     attributes: tuple[Attribute, ...]
     reader_path: Path
     recipe: dict
-    draw: Callable[[Sequence[int], int, Tensor, Report], Drawn]
-    draw_to_learn: Callable[[Sequence[int], int, Tensor, Report], Drawn]
+    draw: Callable[[Sequence[int], int, Tensor, Report, float], Drawn]
+    draw_to_learn: Callable[[Sequence[int], int, Tensor, Report, float], Drawn]
     count_classes: Callable[[int, int], dict[str, Tensor]]
     draws_bytes: bool = False
     sources: tuple[Path, ...] = ()
 
 
-def _draw_toy_heads(numbers: Sequence[int], seed: int, poses: Tensor, report: Report = lambda share: None) -> Drawn:
+def _draw_toy_heads(
+    numbers: Sequence[int], seed: int, poses: Tensor, report: Report = lambda share: None, fov_deg: float = FOV_DEG
+) -> Drawn:
     views, size = poses.shape[1], 100
     pictures, depths, species = [], [], []
     for start in range(0, len(numbers), size):
         chosen = [toy_heads.sample_head(number, seed) for number in numbers[start : start + size]]
         heads = [head for head in chosen for _ in range(views)]
         yaw, pitch = poses[start : start + size].flatten(0, 1).unbind(dim=1)
-        drawn = toy_heads.render_heads(heads, yaw, pitch, RESOLUTION, supersample=2)
+        drawn = toy_heads.render_heads(heads, yaw, pitch, RESOLUTION, fov_deg)
         pictures.append(drawn.rgb.permute(0, 3, 1, 2) * 2.0 - 1.0)
         depths.append(drawn.depth)
         species += [toy_heads.SPECIES.index(head.species) for head in heads]
@@ -139,7 +142,12 @@ def _by_attribute(rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
 
 
 def _draw_people(
-    numbers: Sequence[int], seed: int, poses: Tensor, report: Report = lambda share: None, **shares: float
+    numbers: Sequence[int],
+    seed: int,
+    poses: Tensor,
+    report: Report = lambda share: None,
+    fov_deg: float = FOV_DEG,
+    **shares: float,
 ) -> Drawn:
     from train.data.people import render
 
@@ -148,7 +156,7 @@ def _draw_people(
         person = identity.sample_person(number, seed, **shares)
         head = render.Head(person)
         for yaw, pitch in views:
-            picture = render.render_head(head, yaw, pitch, RESOLUTION, 2, render.FOV_DEG)
+            picture = render.render_head(head, yaw, pitch, RESOLUTION, 2, fov_deg)
             pictures.append(torch.from_numpy(picture.rgba[..., :3].transpose(2, 0, 1).copy()))
             depths.append(torch.from_numpy(picture.depth))
             rows.append(_classes_of(person))
@@ -165,7 +173,7 @@ TOY_HEADS = Subject(
     name="toy-heads",
     title="toy heads",
     background=toy_heads.BACKGROUND,
-    fov_deg=12.0,
+    fov_deg=FOV_DEG,
     attributes=(Attribute("species", "species", toy_heads.SPECIES),),
     reader_path=DATA / "toy-reader.safetensors",
     recipe={
@@ -189,7 +197,7 @@ PEOPLE = Subject(
     name="people",
     title="drawn people",
     background=(204 / 255, 219 / 255, 237 / 255),
-    fov_deg=12.0,
+    fov_deg=FOV_DEG,
     attributes=PEOPLE_ATTRIBUTES,
     reader_path=DATA / "people" / "reader.safetensors",
     recipe={

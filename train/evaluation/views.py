@@ -8,6 +8,7 @@ Shapes: N seeds, H W thumbnail, S samples of a ray.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stylesdf.camera import Camera, camera_rays, sample_poses
@@ -27,7 +29,7 @@ from train.evaluation.mobilenet import load_mobilenet
 from train.evaluation.readers import Reader, load_reader
 from train.evaluation.references import References, draw_references
 from train.evaluation.subjects import REFERENCE_SEED, SUBJECTS, Subject
-from train.networks.pose_reader import to_reader_size
+from train.networks.pose_reader import RESOLUTION, to_reader_size
 
 RAY_SAMPLES = 96
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
@@ -140,16 +142,40 @@ class Context:
             return self.data.image_batch(index)
         return self.data.thumbnail_batch(index, self.data.thumbnails.shape[-1], 3)
 
-    def references(self, count: int) -> References | None:
-        """Draw heads of the subject to compare results with; None without a subject."""
+    def for_reader(self, model: Generator, pictures: Tensor) -> Tensor:
+        """Show pictures in the frame that the subject's reader was trained on, whatever a model's field of view is.
+
+        The camera stays where it is, so a narrower view is the middle of the reader's and a wider one reaches beyond.
+
+        Args:
+            model: At whose field of view they were made.
+            pictures: In [−1, 1]. ``(N, 3, R, R)``.
+
+        Returns:
+            ``(N, 3, 64, 64)``; the background where nothing was seen.
+        """
+        half_width, reader_half_width = (
+            math.tan(math.radians(fov_deg) / 2.0) for fov_deg in (model.config.fov_deg, self.subject.fov_deg)
+        )
+        if half_width == reader_half_width:
+            return to_reader_size(pictures)
+        margin = RESOLUTION // 2 - max(1, round(RESOLUTION / 2 * half_width / reader_half_width))  # < 0 cuts off
+        background = 2.0 * torch.tensor(self.subject.background).to(pictures)[:, None, None] - 1.0
+        size = RESOLUTION - 2 * margin
+        small = F.interpolate(pictures - background, size, mode="bilinear", antialias=True)
+        return F.pad(small, (margin,) * 4) + background
+
+    def references(self, model: Generator, count: int) -> References | None:
+        """Draw heads of the subject at a model's field of view to compare results with; None without a subject."""
         if self.subject is None:
             return None
-        return self.cached("references", count, lambda: draw_references(self.subject, count, self.report))
+        key = count, model.config.fov_deg
+        return self.cached("references", key, lambda: draw_references(self.subject, *key, self.report))
 
-    def reference_pictures(self, count: int) -> Tensor | None:
+    def reference_pictures(self, model: Generator, count: int) -> Tensor | None:
         """Return pictures of the subject, else some of the data, to compare frontal views with. ``(N, 3, 64, 64)``."""
         if self.subject is not None:
-            return self.references(count).front
+            return self.references(model, count).front
         if self.data is None:
             return None
         order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(REFERENCE_SEED))

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, convolve, fir_filter, image_layout
+from stylesdf.fast.convolution import convolve, image_layout
+from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, fir_filter
 
 GROUP_SIZE = 4  # images of a batch whose deviation a discriminator sees
 

@@ -9,14 +9,16 @@ Shapes: B batch, H W image.
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from stylesdf.checkpoint import load_weights
 from stylesdf.ops import SLOPE
 from train.data.images import ImageSet
 from train.networks.discriminators import with_coordinates
@@ -29,6 +31,7 @@ WIDTH = 512  # between the last map and the code
 ENCODED_AT_ONCE = 200  # pictures
 NUM_PLACES = 4  # further channels: row, column, yaw, pitch
 SMALLEST = 4  # pixels that the last map is wide and high
+RESOLUTIONS = tuple(SMALLEST << count for count in range(1, len(CHANNELS) + 1))
 
 
 class PictureEncoder(nn.Module):
@@ -36,12 +39,22 @@ class PictureEncoder(nn.Module):
 
     Args:
         latent_size: Of a renderer code.
-        resolution: Height and width that pictures are averaged to; a power of two.
+        resolution: Height and width that pictures are averaged to; a power of two from 8 to 128.
+
+    Attributes:
+        config: These two by their names, as its file keeps them.
+
+    Raises:
+        ValueError: A size out of range.
     """
 
     def __init__(self, latent_size: int, resolution: int) -> None:
+        if resolution not in RESOLUTIONS:
+            expected = ", ".join(map(str, RESOLUTIONS))
+            raise ValueError(f"resolution of an encoder is {resolution!r}, expected one of {expected}")
         super().__init__()
         self.resolution = resolution
+        self.config = {"latent_size": latent_size, "resolution": resolution}
         count = int(math.log2(resolution // SMALLEST))
         sizes = (3 + NUM_PLACES, *CHANNELS[:count])
         layers: list[nn.Module] = []
@@ -64,10 +77,28 @@ class PictureEncoder(nn.Module):
         return mean, (log_std - 1.0).clamp(-6.0, 1.0)
 
 
-def encoder_resolution(path: Path) -> int:
-    """Return the resolution of an encoder from its file."""
-    with safe_open(path, framework="pt") as file:
-        return SMALLEST * 2 ** sum(file.get_slice(name).get_shape()[2:] == [3, 3] for name in file.keys())
+def load_encoder(path: Path, latent_size: int) -> PictureEncoder:
+    """Read an encoder; its file says in its header how it is built.
+
+    Args:
+        path: A ``.safetensors`` file that ``save_model`` wrote.
+        latent_size: Of the renderer codes that it has to read.
+
+    Raises:
+        ValueError: It is none, or it reads codes of another size.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "null"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not an encoder's file: {error}") from None
+    if not isinstance(config, dict) or config.keys() != {"latent_size", "resolution"}:
+        raise ValueError(f"{path} says {config!r} of how its encoder is built, expected latent_size and resolution")
+    if config["latent_size"] != latent_size:
+        raise ValueError(f"the encoder in {path} reads codes of {config['latent_size']}, expected {latent_size}")
+    encoder = PictureEncoder(**config)
+    load_weights(encoder, path)
+    return encoder
 
 
 def rectify(codes: Tensor) -> Tensor:

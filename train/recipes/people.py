@@ -1,123 +1,37 @@
 """Models like the one that opens the page: stylised heads of people, whom the project draws (``train/data/people``).
 
-Poses and masks of the drawings are used; the paper uses neither. An encoder shows the field the data's own pictures
-first, from the camera each was drawn from, so shapes and colours are there within minutes. Then the mapping learns to
-give the codes that the data has, the surface is polished, and the decoder learns to draw the pictures at their full
-size, from their own codes. No run has an adversary that sees pictures: against one the decoder drew wrinkles where the
-field says too little, as about mouths.
+Poses of the drawings are used; the paper does not. ``train/recipes/drawn.py`` says how it learns.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from stylesdf.config import StyleSDFConfig
-from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
-from train.recipes.base import Recipe, Run
-
-LEAST_TRUNCATION = 0.7  # codes are truncated by a ψ between this and 1 in every run
-
-MODEL = StyleSDFConfig(
-    latent_size=256,
-    field_width=96,
-    field_depth=4,
-    view_directions=False,
-    num_samples=24,
-    scene_radius=0.112,
-    background="learned",
-    cull_to_ball=True,
-    decoder_style_size=64,
-    decoder_mapping_layers=2,
-    decoder_channels=(64, 32, 16),
-)
-
-# few rays of many pictures, then more of fewer: each goes through a pixel of the full size
-SHOWN = RendererConfig(
-    phases=(
-        Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=16, steps=3000, batch_size=32, num_samples=24, is_adversarial=False),
-        Phase(resolution=32, steps=5000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
-    ),
-    game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
-    terms={
-        "reconstruction": 10.0, "divergence": 2e-4, "eikonal": 0.7, "minimal_surface": 0.05, "sphere_anchor": 20.0,
-        "bounds": 10.0,
-    },
-    sphere_steps=600,
-    sphere_learning_rate=1e-3,
-    sphere_radius=0.085,
-    scalar_learning_rate=1e-3,
-    beta_start=0.015,
-    beta_end=0.0016,
-    num_points=100,
-)  # fmt: skip
-
-PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION)
-
-POLISHED = PolishConfig(
-    steps=500,
-    beta_end=0.0008,
-    least_truncation=LEAST_TRUNCATION,
-    num_points=900,
-    terms={
-        "colour": 20.0, "coverage": 10.0, "eikonal": 1.0, "minimal_surface": 0.2, "solidity": 150.0, "speckle": 0.05,
-    },
-)  # fmt: skip
-
-DECODED = DecoderConfig(
-    steps=4000,
-    field_steps=4000,
-    batch_size=8,
-    game=GameConfig(learning_rate=1e-3, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
-    path_length_weight=0.0,
-    mixing_probability=0.0,
-    shown_share=1.0,
-    num_renderings=800,
-)
+from train.config import Phase
+from train.recipes.base import Recipe
+from train.recipes.drawn import DECODED, MODEL, SHOWN, chain
 
 ABOUT = """Stylised heads of people, as an animated film draws them. Nobody depicted exists. The pictures it learned
 from are drawn by `train/data/people` from the head of MakeHuman's base mesh and its morph targets (CC0 1.0), one person
 and one view each, with hair, eyes, clothes, colours and light of the project's own."""
 
-LIMITS = """Poses and masks of the drawn pictures were used in training, which the paper does not do. The light is part
-of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
+LIMITS = """Poses of the drawn pictures were used in training, which the paper does not do. The light is part of the
+colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
 
-SMALL = Recipe(
-    name="people",
-    data="people:6000",
-    model=MODEL,
-    runs=(
-        Run("shown", SHOWN),
-        Run("prior", PRIOR, "shown"),
-        Run("polished", POLISHED, "prior"),
-        Run("decoded", DECODED, "polished"),
-    ),
-    about=ABOUT,
-    limits=LIMITS,
-)
-
+SMALL = Recipe(name="people", data="people:6000", model=MODEL, runs=chain(), about=ABOUT, limits=LIMITS)
 
 # on a GPU: a wider field and decoder, more rays of more pictures in every step, every picture rendered anew
 LARGE = dataclasses.replace(
     SMALL,
     model=dataclasses.replace(MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)),
-    runs=(
-        Run(
-            "shown",
-            dataclasses.replace(
-                SHOWN,
-                phases=(
-                    Phase(resolution=32, steps=2000, batch_size=64, num_samples=16, is_adversarial=False),
-                    Phase(resolution=32, steps=18000, batch_size=64, num_samples=24, is_adversarial=False),
-                ),
+    runs=chain(
+        dataclasses.replace(
+            SHOWN,
+            phases=(
+                Phase(resolution=32, steps=2000, batch_size=64, num_samples=16, is_adversarial=False),
+                Phase(resolution=32, steps=18000, batch_size=64, num_samples=24, is_adversarial=False),
             ),
         ),
-        Run("prior", PRIOR, "shown"),
-        Run("polished", POLISHED, "prior"),
-        Run(
-            "decoded",
-            dataclasses.replace(DECODED, steps=6000, field_steps=6000, batch_size=32, num_renderings=0),
-            "polished",
-        ),
+        dataclasses.replace(DECODED, steps=6000, field_steps=6000, batch_size=32, num_renderings=0),
     ),
 )

@@ -61,12 +61,13 @@ class Engine:
         """
         return self._parts_of(batch_size, self.accelerator.process_index)
 
-    def check_groups(self, batch_size: int, group_size: int) -> None:
+    def check_groups(self, batch_size: int, group_size: int, name: str = "batch_size") -> None:
         """Refuse parts of a batch in which a discriminator would compare other images than in the whole batch.
 
         Args:
             batch_size: Images per step.
             group_size: Images that the discriminator compares, at most; 1 where it looks at each by itself.
+            name: The setting that says how many images.
 
         Raises:
             ValueError: A process or micro-batch gets a part of a group, or there are more processes than images.
@@ -75,10 +76,12 @@ class Engine:
         sizes = [part.stop - part.start for own in parts for part in own]
         group = math.gcd(batch_size, group_size)
         if any(math.gcd(size, group_size) != group for size in sizes):
+            count = self.accelerator.num_processes
+            micro = f" and --micro-batch a multiple of {group_size}" if self.micro_batch else ""
             raise ValueError(
-                f"a batch of {batch_size} images would be worked on in parts of {_listed(sizes)}, but the "
-                f"discriminator compares images in groups of {group}: choose a batch_size, a number of processes and a "
-                "--micro-batch that keep the groups whole"
+                f"{name} is {batch_size}, which would be worked on in parts of {_listed(sizes)} images, but the "
+                f"discriminator compares them in groups of {group}: with {count} process{'es' * (count > 1)} expected "
+                f"a multiple of {count * group_size}{micro}"
             )
 
     def _parts_of(self, batch_size: int, rank: int) -> list[slice]:

@@ -34,7 +34,11 @@ def export(run: Path, out: Path | None = None, step: int | None = None) -> tuple
     names = settings["saved_as"]
     average = Generator(StyleSDFConfig.from_dict(settings["model"]))
     average.load_state_dict(read_tensors(state, names["model"]))
-    trained = {kind: _Tensors(read_tensors(state, name)) for kind, name in names.items() if kind in DISCRIMINATOR_FILES}
+    trained = {
+        kind: _Tensors(read_tensors(state, name), settings.get("built_as", {}).get(kind))
+        for kind, name in names.items()
+        if kind in DISCRIMINATOR_FILES
+    }
     card = None if initial is None else initial.card
     write_model(finished_model(average, initial), folder, trained, Origin(initial=initial), card)
     return folder, step_of(state)
@@ -68,11 +72,11 @@ def _initial(run: Path, about: dict | None) -> PretrainedGenerator | None:
 
 
 class _Tensors(nn.Module):
-    """Tensors by name, as a network that is to be saved."""
+    """Tensors by name and how their network is built, as a network that is to be saved."""
 
-    def __init__(self, tensors: dict) -> None:
+    def __init__(self, tensors: dict, config: dict | None) -> None:
         super().__init__()
-        self._tensors = tensors
+        self._tensors, self.config = tensors, config
 
     def state_dict(self, *arguments, **options) -> dict:
         return self._tensors

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, and its log."""
+"""The folder of a run: one run at a time, its log and its sample grids."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from train.run.engine import Engine
 
 LOCK_FILE = ".lock"
 LOG_FILE = "log.jsonl"
+GRIDS = "grids"  # STEP.png each, eight digits
 
 
 @contextlib.contextmanager
@@ -36,6 +37,11 @@ def sole_run(out: Path, engine: Engine) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def newest_grid(out: Path) -> Path | None:
+    """Return the newest sample grid of a run; None where it has drawn none."""
+    return max((out / GRIDS).glob("*.png"), default=None)
 
 
 def append_record(out: Path, record: dict) -> None:

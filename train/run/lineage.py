@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from torch import nn
 
 from stylesdf.checkpoint import DISCRIMINATOR_FILES, save_model
-from stylesdf.files import replacing
 from stylesdf.hub import find_discriminator
 from stylesdf.model import Generator
 from train.data.images import ImageSet
@@ -105,10 +103,7 @@ def write_model(
         origin: Whose other files go with them.
         card: README; None takes a template.
     """
-    save_model(model, folder, card=card, discriminators=trained)
-    for path in origin.handed_on(trained):
-        with replacing(folder / path.name) as partial:
-            shutil.copyfile(path, partial)
+    save_model(model, folder, card=card, discriminators=trained, beside=origin.handed_on(trained))
 
 
 def _files_beside(model: PretrainedGenerator | None) -> dict[str, Path]:

@@ -111,9 +111,10 @@ def _take_steps(stage, out: Path, options: RunOptions, origin: Origin, monitor: 
 def _check_batches(stage) -> None:
     """Refuse batches whose parts would make another network of a discriminator that compares images of a group."""
     config, group = stage.config, getattr(stage, "discriminator_group", 1)
-    for part in getattr(config, "phases", (config,)):
+    phases = {f"phases.{index}.batch_size": phase for index, phase in enumerate(getattr(config, "phases", ()))}
+    for name, part in (phases or {"batch_size": config}).items():
         if part.steps and hasattr(part, "batch_size") and getattr(part, "is_adversarial", True):
-            stage.engine.check_groups(part.batch_size, group)
+            stage.engine.check_groups(part.batch_size, group, name)
 
 
 def _find_state(stage, out: Path, origin: Origin) -> Path | None:

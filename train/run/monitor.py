@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stylesdf.files import replacing
 from train.run.alarms import Alarms
-from train.run.folder import append_record
+from train.run.folder import GRIDS, append_record
 from train.run.grid import sample_grid
 from train.run.lineage import Origin, finished_model
 from train.run.options import RunOptions, is_due
@@ -86,7 +86,7 @@ class Monitor:
         if not self.is_main:
             return
         if is_due(step, options.grid_every, is_last):
-            with replacing(self.out / "grids" / f"{step:08d}.png") as path:
+            with replacing(self.out / GRIDS / f"{step:08d}.png") as path:
                 sample_grid(self.stage.generator_ema, **self.stage.grid_options()).save(path)
         is_kept = is_due(step, options.snapshot_every)
         is_measured = is_due(step, options.evaluate_every, is_last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import logging
 import threading
 from collections.abc import Mapping
@@ -13,9 +12,10 @@ from pathlib import Path
 from torch import nn
 
 from stylesdf.card import CardFacts, model_card
+from stylesdf.files import replacing
 from train.config import to_dict
 from train.pretrained import PretrainedGenerator
-from train.run.grid import sample_grid
+from train.run.folder import newest_grid
 from train.run.lineage import Origin, finished_model
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ ATTEMPTS = 3  # of the last push; earlier ones have the next as their second cha
 
 @dataclass
 class Publisher:
-    """Pushes the averaged model, its samples and its card.
+    """Pushes the averaged model, the run's newest sample grid and its card.
 
     A card that nobody has touched since it was written here is kept up to date; one that somebody edited stays.
 
@@ -63,7 +63,7 @@ class Publisher:
             self._last = count
         if count > self._last and (self._thread is None or not self._thread.is_alive()):
             self._last = count
-            snapshot = self._snapshot(stage, origin or Origin())
+            snapshot = self._snapshot(stage, out, origin or Origin())
             self._thread = threading.Thread(target=self._try, args=(snapshot, out, 1), daemon=True)
             self._thread.start()
 
@@ -71,18 +71,17 @@ class Publisher:
         """Push the finished model; return whether it arrived. The arguments are those of ``offer``."""
         if self._thread is not None:
             self._thread.join()
-        return self._try(self._snapshot(stage, origin or Origin()), out, ATTEMPTS)
+        return self._try(self._snapshot(stage, out, origin or Origin()), out, ATTEMPTS)
 
-    def _snapshot(self, stage, origin: Origin) -> _Snapshot:
+    def _snapshot(self, stage, out: Path, origin: Origin) -> _Snapshot:
         model = finished_model(stage.generator_ema, origin.initial).cpu()
-        buffer = io.BytesIO()
-        sample_grid(model, **stage.grid_options()).save(buffer, "PNG")
+        grid = newest_grid(out)
         trained = {name: copy.deepcopy(module).cpu() for name, module in stage.discriminators().items()}
         training = {"stage": stage.name, "steps": stage.state.step, "images": images_until(stage)}
         training |= {name: value for name, value in to_dict(stage.config).items() if name != "steps"}
-        facts = replace(self.facts, training=training, sample_grid=GRID_FILE)
+        facts = replace(self.facts, training=training, sample_grid=None if grid is None else GRID_FILE)
         card = model_card(model.config, self.repo_id, facts)
-        return _Snapshot(stage.state.step, model, trained, origin.handed_on(trained), buffer.getvalue(), card)
+        return _Snapshot(stage.state.step, model, trained, origin.handed_on(trained), grid, card)
 
     def _try(self, snapshot: _Snapshot, out: Path, attempts: int) -> bool:
         for attempt in range(1, attempts + 1):
@@ -107,14 +106,17 @@ class Publisher:
             commit_message=f"Train to step {snapshot.step}",
         )
         api = HfApi(token=self.token, library_name="stylesdf")
-        operations = [CommitOperationAdd(GRID_FILE, snapshot.grid)]
-        operations += [CommitOperationAdd(path.name, path) for path in snapshot.handed_on]
+        operations = [CommitOperationAdd(path.name, path) for path in snapshot.handed_on]
+        if snapshot.grid is not None:
+            operations.append(CommitOperationAdd(GRID_FILE, snapshot.grid))
         ours = out / "published-card.md"
         there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text()
         if there == snapshot.card or (ours.exists() and there == ours.read_text()):
             operations.append(CommitOperationAdd(CARD_FILE, snapshot.card.encode()))
-            ours.write_text(snapshot.card)
-        api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
+            with replacing(ours) as temporary:
+                temporary.write_text(snapshot.card)
+        if operations:
+            api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class _Snapshot:
         model: With its means.
         discriminators: What the run trains beside it.
         handed_on: Files beside the initial model that go with it.
-        grid: Sample grid as PNG.
+        grid: The newest sample grid that the run has drawn; None where it draws none.
         card: Text of the model card.
     """
 
@@ -134,7 +136,7 @@ class _Snapshot:
     model: PretrainedGenerator
     discriminators: Mapping[str, nn.Module]
     handed_on: list[Path]
-    grid: bytes
+    grid: Path | None
     card: str
 
 

@@ -35,10 +35,12 @@ def describe(stage, origin: Origin) -> dict:
 
     Returns:
         ``stage``, package ``version``, ``precision``, ``data`` (name and identity), ``initial`` model (name and SHA-256
-        of its weights), ``model`` (architecture), ``training`` (settings of the stage), and ``saved_as``: under which
-        name the tensors of the average and of each discriminator are saved in the run's states.
+        of its weights), ``model`` (architecture), ``training`` (settings of the stage), ``saved_as``: under which
+        name the tensors of the average and of each discriminator are saved in the run's states, and ``built_as``: the
+        ``config`` of those among the latter that have one.
     """
-    networks = {"model": stage.generator_ema, **stage.discriminators()}
+    discriminators = stage.discriminators()
+    networks = {"model": stage.generator_ema, **discriminators}
     names = {kind: stage.state.name_of(module) for kind, module in networks.items()}
     values = {
         "stage": stage.name,
@@ -48,6 +50,7 @@ def describe(stage, origin: Origin) -> dict:
         "model": stage.generator.config.to_dict(),
         "training": to_dict(stage.config),
         "saved_as": {kind: name for kind, name in names.items() if name is not None},
+        "built_as": {kind: module.config for kind, module in discriminators.items() if hasattr(module, "config")},
     }
     return json.loads(json.dumps(values))  # tuples become lists, as in the file
 

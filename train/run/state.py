@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stylesdf.checkpoint import file_hash
+from stylesdf.files import replacing_folder
 
 log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 15 * 2**20  # of one file of a state, unless a single tensor is larger
@@ -49,28 +50,28 @@ class RunState:
     def save(self, folder: Path, keep: int = 2) -> Path:
         """Write ``folder/step-NNNNNNNN``, complete or not at all, and drop all but the newest ``keep``."""
         target = folder / f"step-{self.step:08d}"
-        partial = folder / f".partial-{target.name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for index, tensors in enumerate(_split(dict(self._named_tensors()))):
-            save_file(tensors, partial / f"state-{index}.safetensors")
-        scalars = {name: _optimizer_scalars(optimizer) for name, optimizer in self.optimizers.items()}
-        values = {"step": self.step, "optimizers": scalars, "settings": self.settings}
-        (partial / STATE_FILE).write_text(json.dumps(values))
-        hashes = {path.name: file_hash(path, "sha256") for path in sorted(partial.iterdir())}
-        (partial / HASHES_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in hashes.items()))
-        for path in partial.iterdir():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        if target.exists() and find_damage(target) is not None:
-            _remove(target)
-        if not target.exists():  # else a run that was killed later has saved this very step before
-            partial.rename(target)
+        if find_damage(target) is not None:  # else a run that was killed later has saved this very step before
+            with replacing_folder(target) as partial:
+                self._write(partial)
+                if target.exists():
+                    _remove(target)
         for old in saved_steps(folder)[:-keep]:
             _remove(old)
         for leftover in folder.glob(".*"):  # of a run that was killed while it saved or removed
             shutil.rmtree(leftover, ignore_errors=True)
         return target
+
+    def _write(self, folder: Path) -> None:
+        for index, tensors in enumerate(_split(dict(self._named_tensors()))):
+            (folder / f"state-{index}.safetensors").write_bytes(save(tensors))
+        scalars = {name: _optimizer_scalars(optimizer) for name, optimizer in self.optimizers.items()}
+        values = {"step": self.step, "optimizers": scalars, "settings": self.settings}
+        (folder / STATE_FILE).write_text(json.dumps(values))
+        hashes = {path.name: file_hash(path, "sha256") for path in sorted(folder.iterdir())}
+        (folder / HASHES_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in hashes.items()))
+        for path in folder.iterdir():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
     def restore(self, folder: Path) -> bool:
         """Load the newest intact state in ``folder``; return whether there was one.

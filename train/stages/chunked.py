@@ -16,10 +16,10 @@ from torch import Tensor
 
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
+from stylesdf.fast.surface import SurfaceGuide, render_guided_batch
 from stylesdf.field import ConditionedField
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput, RenderOutput
-from stylesdf.surface import SurfaceGuide, render_guided_batch
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096  # of one code

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import Tensor
 
-from stylesdf.surface import GRID, REFINEMENT, SurfaceGuide
+from stylesdf.fast.surface import GRID, REFINEMENT, SurfaceGuide
 
 
 def filled_depths(guides: list[SurfaceGuide], points: Tensor) -> Tensor:

@@ -191,8 +191,9 @@ class PolishStage:
         background = ((taught.background - 0.5) * OUTLINE_SHARPNESS + 0.5).clamp(0.0, 1.0)
         is_plain = (taught.background - 0.5).abs() > 0.45
         samples = PointSamples(
-            inside, gradient, mine["points"], model, lambda: filled_depths(field.guides(model), mine["points"])
-        )
+            inside, gradient, mine["points"], model, lambda: filled_depths(field.guides(model), mine["points"]),
+            field.sdf_and_gradient,
+        )  # fmt: skip
         terms = point_terms(samples, [name for name in config.terms if name in POINT_TERMS])
         terms["colour"] = ((shown.thumbnail - taught.thumbnail).abs() * is_plain).mean()
         terms["coverage"] = F.l1_loss(shown.background, background)

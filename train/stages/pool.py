@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stylesdf.camera import Camera, sample_poses
+from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
-from stylesdf.surface import SurfaceGuide, render_guided
 from train.config import DecoderConfig
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder, encode

@@ -329,6 +329,7 @@ class RendererStage:
         samples = PointSamples(
             sdf, gradient, points, model,
             filled_depth=lambda: filled_depths(field.guides(model), points),
+            field=field.sdf_and_gradient,
             step=None if self.is_fine_tuning else self.state.step,
             sphere=(model.scene_radius / 2 if config.sphere_radius is None else config.sphere_radius,
                     config.sphere_centre_z),

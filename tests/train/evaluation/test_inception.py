@@ -200,7 +200,7 @@ def test_an_interrupted_computation_leaves_nothing(data, tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise OSError("disk full")
 
-    monkeypatch.setattr(inception.safetensors.numpy, "save_file", broken)
+    monkeypatch.setattr(inception.safetensors.numpy, "save", broken)
     with pytest.raises(OSError, match="disk full"):
         data_features(data, "image", FeatureNetwork("one", Counting()), "box")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

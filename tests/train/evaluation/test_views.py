@@ -1,5 +1,6 @@
 """What metrics share: the level set where it is, the pictures that were asked for, and which subject they show."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera
+from stylesdf.model import Generator
 from stylesdf.pipeline import StyleSDF
 from tests.train.evaluation.scenes import RADIUS, ball
 from train.data.images import ImageSet
 from train.data.toy_heads import BACKGROUND
-from train.evaluation.subjects import SUBJECTS
+from train.evaluation.subjects import SUBJECTS, TOY_HEADS
 from train.evaluation.views import Context, Options, draw, draw_full, latent, level_set_depth
 
 
@@ -55,6 +57,29 @@ def test_the_decoders_image_is_what_is_evaluated(tiny_model):
     with torch.no_grad():
         next(tiny_model.decoder.parameters()).add_(1.0)
     assert not torch.equal(before, draw(tiny_model, w, Camera.from_angles(0.0, 0.0), 1.0)[0])
+
+
+@pytest.mark.parametrize("fov_deg", [9.0, 16.0])
+def test_a_reader_gets_pictures_of_any_field_of_view_in_its_own_frame(tiny_toy_config, fov_deg):
+    context, poses = Context(options=Options(subject="toy-heads")), torch.tensor([[[0.3, -0.1]], [[0.0, 0.0]]])
+    usual, other = (TOY_HEADS.draw(range(2), 5, poses, lambda share: None, each).pictures for each in (12.0, fov_deg))
+    model = Generator(dataclasses.replace(tiny_toy_config, fov_deg=fov_deg))
+    framed = context.for_reader(model, other)
+    assert framed.shape == usual.shape
+    # edges are softer, and the frame is a whole number of pixels
+    assert (framed - usual).abs().mean() < 0.03 < 0.1 < (other - usual).abs().mean()
+    assert (framed[:, :, 0] - usual[:, :, 0]).abs().max() < 1e-5  # the background
+    same = Generator(dataclasses.replace(tiny_toy_config, fov_deg=12.0))
+    assert torch.equal(context.for_reader(same, usual), usual)
+
+
+def test_references_are_seen_as_the_model_sees(tiny_toy_config):
+    context = Context(options=Options(subject="toy-heads"))
+    narrow, usual = (
+        context.references(Generator(dataclasses.replace(tiny_toy_config, fov_deg=fov_deg)), 1)
+        for fov_deg in (9.0, 12.0)
+    )
+    assert (~narrow.depth.isnan()).sum() > 1.5 * (~usual.depth.isnan()).sum()
 
 
 def pictures(subject: str = "", colour=BACKGROUND) -> ImageSet:
