@@ -1,7 +1,8 @@
 """A model as one web page that draws its heads by itself: seeds, truncation, mixes and views, in JavaScript and GLSL.
 
-The page holds the mapping network, the field and the scene, not the decoder: it shows the surface with the field's own
-colour. It opens from disk, without a server and without a network.
+The page holds the whole generator: it shows the surface with the field's own colour while it moves, and the decoder's
+picture when it rests. A decoder that is too large for a page stays out of it. It opens from disk, without a server and
+without a network.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import dataclasses
 import html
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -20,16 +22,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylesdf.camera import Camera
+from stylesdf.config import StyleSDFConfig
 from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
 from stylesdf.model import Generator
+from stylesdf.ops import EqualizedLinear
 from stylesdf.renderer import points_per_chunk
 
 HTML_ENDINGS = (".html", ".htm")
 WEIGHTS = ("float16", "float32")
 MAX_WIDTH, MAX_DEPTH, MAX_LATENT = 128, 6, 512  # more is too slow for a page
-SCRIPTS = ("random.js", "model.js", "scene.js", "png.js", "renderer.js", "viewer.js")
-SHADERS = ("field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "shade.glsl")
+MAX_CHANNELS, MAX_IMAGE = 128, 512  # of a decoder in a page
+MAX_NUMBERS = 1_080_000  # of a page with a decoder: 3 MB in float16
+SILENT = 1e-4  # noise that changes activations by less is left out
+SCRIPTS = ("random.js", "model.js", "scene.js", "png.js", "renderer.js", "decoder.js", "wall.js", "viewer.js")
+SHADERS = (
+    "field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "shade.glsl", "volume.glsl",
+    "maps.glsl", "convolve.glsl", "spread.glsl", "smooth.glsl", "colour.glsl", "show.glsl",
+)  # fmt: skip
 FOLDER = Path(__file__).parent
 
 PROBED_HEADS, PROBED_POINTS, PROBED_GRID = 8, 20_000, 32
@@ -105,7 +115,13 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
     check_model(model)
     config = model.config
     width = -(-config.field_width // 4) * 4
-    tensors = {name: tensor.detach().float().cpu() for name, tensor in _tensors(model, width).items()}
+    tensors = _tensors(model, width)
+    decoder, plain = None, ""
+    if config.has_decoder:
+        decoder, more = _pack_decoder(model)
+        plain = _why_plain(config, sum(tensor.numel() for tensor in (tensors | more).values()))
+        decoder, tensors = (None, tensors) if plain else (decoder, tensors | more)
+    tensors = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError("the model has weights that are not finite")
     kind = np.dtype("<f2" if weights == "float16" else "<f4")
@@ -130,6 +146,8 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
         "background": [round(value, 6) for value in background],
         "slope": bounds.slope,
         "guide_error": bounds.guide_error,
+        "decoder": decoder,
+        "plain": plain,
     }
     return header, b"".join(tensor.numpy().astype(kind).tobytes() for tensor in tensors.values())
 
@@ -209,6 +227,58 @@ def _tensors(model: Generator, width: int) -> dict[str, Tensor]:
     for name, head in (("sdf", field.sdf_head), ("rgb", field.rgb_head)):
         tensors |= {f"{name}.weight": F.pad(head.weight, (0, missing)), f"{name}.bias": head.bias}
     return tensors
+
+
+def _why_plain(config: StyleSDFConfig, numbers: int) -> str:
+    """Say why a page of so many numbers has to do without the decoder; empty where it has not."""
+    for name, value, most in (
+        ("channels", max(config.decoder_channels), MAX_CHANNELS),
+        ("pixels a side", config.image_resolution, MAX_IMAGE),
+        ("numbers together with the field", numbers, MAX_NUMBERS),
+    ):
+        if value > most:
+            return f"its decoder has {value} {name}, and a page takes at most {most}"
+    return ""
+
+
+def _pack_decoder(model: Generator) -> tuple[dict, dict[str, Tensor]]:
+    """Return what the page must know of the decoder, and its tensors; constant factors go into the weights."""
+    config, decoder = model.config, model.decoder
+    tensors = {"ws_avg": model.ws_avg[0]}
+    for i, layer in enumerate(model.decoder_mapping.layers):
+        tensors |= _linear(f"decoder_mapping.{i}", layer)
+    convs = [("conv", decoder.conv), ("colour", decoder.to_rgb)]
+    for block in decoder.blocks:
+        convs += [("up", block.up_conv), ("conv", block.conv), ("colour", block.to_rgb)]
+    layers, size = [], config.render_resolution
+    for n, (kind, conv) in enumerate(convs):
+        size *= 2 if kind == "up" else 1
+        outputs, inputs = conv.weight.shape[:2]
+        tensors |= _linear(f"decoder.{n}.affine", conv.affine)
+        fan_in = conv.weight[0].numel()
+        tensors |= {f"decoder.{n}.weight": conv.weight / math.sqrt(fan_in), f"decoder.{n}.bias": conv.bias}
+        strength = 0.0
+        if kind != "colour" and (conv.noise_strength * conv.noise).abs().max() > SILENT:
+            strength = conv.noise_strength.item()
+            tensors[f"decoder.{n}.noise"] = conv.noise[0, 0]
+        layers.append({"kind": kind, "inputs": inputs, "outputs": outputs, "size": size, "strength": strength})
+    header = {
+        "layers": layers,
+        "size": size,
+        "resolution": config.render_resolution,
+        "samples": config.num_samples,
+        "beta": model.renderer.beta.item(),
+        "is_laplace": config.density == "laplace",
+        "is_culled": config.cull_to_ball,
+        "is_opaque": config.background == "last_sample",
+        "mapping_layers": len(model.decoder_mapping.layers),
+    }
+    return header, tensors
+
+
+def _linear(name: str, layer: EqualizedLinear) -> dict[str, Tensor]:
+    """Name the numbers that an equalised layer multiplies with and adds."""
+    return {f"{name}.weight": layer.weight * layer.weight_scale, f"{name}.bias": layer.bias * layer.bias_scale}
 
 
 def _public_name(model: Generator) -> str:

@@ -12,6 +12,8 @@ precision highp sampler3D;
 
 uniform sampler2D weights;
 uniform int blocks; // BLOCKS once more: loops up to a uniform are not unrolled, which some compilers take minutes for
+uniform sampler3D guide; // distances on a grid, as guide.glsl makes them
+uniform float guideExtent, guideSize, guideError;
 
 const int OFFSETS = DEPTH * BLOCKS, FIRST = OFFSETS + DEPTH + 1, HEADS = FIRST + 3, BIASES = HEADS + 1;
 
@@ -62,4 +64,8 @@ float distanceAt(vec3 point) { // leaves the last hidden layer in `hidden`
 vec3 colourHere() { // after distanceAt; in 0 .. 1
   advance(DEPTH);
   return 1.0 / (1.0 + exp(-heads().yzw));
+}
+
+float guess(vec3 point) { // the guide's distance
+  return textureLod(guide, point / guideExtent * (guideSize - 1.0) / guideSize * 0.5 + 0.5, 0.0).r;
 }

@@ -1,5 +1,5 @@
 'use strict'
-// The generator without its decoder: mapping network, truncation, and the field's layers folded for one head.
+// The generator's numbers for one head: mapping networks, truncation, the field's layers folded, the decoder's styles.
 
 const SLOPE = 0.2 // of the leaky ReLU
 
@@ -15,8 +15,9 @@ function halfToFloat(half) {
 function readNumbers(bytes, dtype) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const size = dtype === 'float16' ? 2 : 4, numbers = new Float32Array(bytes.byteLength / size)
+  const halves = Float32Array.from({ length: size === 2 ? 2 ** 16 : 0 }, (_, half) => halfToFloat(half))
   for (let i = 0; i < numbers.length; i++) {
-    numbers[i] = size === 2 ? halfToFloat(view.getUint16(2 * i, true)) : view.getFloat32(4 * i, true)
+    numbers[i] = size === 2 ? halves[view.getUint16(2 * i, true)] : view.getFloat32(4 * i, true)
   }
   return numbers
 }
@@ -30,6 +31,10 @@ function linear(weight, bias, x) {
     y[row] = sum
   }
   return y
+}
+
+function rectify(x) {
+  return x.map((value) => (value < 0 ? SLOPE * value : value))
 }
 
 function lerp(a, b, share) {
@@ -68,11 +73,22 @@ class Model {
   // z to w: linear layers with leaky ReLU, then lerp(mean, w, psi)
   mapping(z, psi) {
     let w = z
-    for (let i = 0; i < this.header.mapping_layers; i++) {
-      w = linear(this.tensors[`mapping.${i}.weight`], this.tensors[`mapping.${i}.bias`], w)
-      w = w.map((value) => (value < 0 ? SLOPE * value : value))
-    }
+    for (let i = 0; i < this.header.mapping_layers; i++) w = rectify(this.layer(`mapping.${i}`, w))
     return lerp(this.tensors.w_avg, w, psi)
+  }
+
+  layer(name, x) {
+    return linear(this.tensors[`${name}.weight`], this.tensors[`${name}.bias`], x)
+  }
+
+  // w to the decoder's code: unit mean square, linear layers with leaky ReLU times the root of 2, truncation
+  style(w, psi) {
+    const scale = 1 / Math.sqrt(w.reduce((sum, value) => sum + value * value, 0) / w.length + 1e-8)
+    let code = w.map((value) => scale * value)
+    for (let i = 0; i < this.header.decoder.mapping_layers; i++) {
+      code = rectify(this.layer(`decoder_mapping.${i}`, code)).map((value) => Math.SQRT2 * value)
+    }
+    return lerp(this.tensors.ws_avg, code, psi)
   }
 
   // The field of code w as rows of RGBA texels, `field_width` texels to a row; field.glsl says what lies where.
@@ -106,9 +122,45 @@ class Model {
   }
 
   // The texels of a head: { seed, psi, texture, to, share } as a scene has them.
-  head({ seed, psi, texture, to, share }) {
-    let w = this.code(seed, psi)
-    if (to !== null && share > 0) w = lerp(w, this.code(to, psi), share)
+  head(scene) {
+    const w = this.blended(scene), { texture, psi } = scene
     return this.fold(w, texture === null ? w : this.code(texture, psi))
+  }
+
+  blended({ seed, psi, to, share }) {
+    const w = this.code(seed, psi)
+    return to !== null && share > 0 ? lerp(w, this.code(to, psi), share) : w
+  }
+
+  // What the decoder needs of a head: the texels of its field, whose colours stay its own, and for every layer of the
+  // decoder three rows of numbers, four channels to a texel: styles of its inputs, scales and biases of its outputs.
+  // The first layer has the head's style, the others that of the texture's seed, as in Python.
+  decoderHead(scene) {
+    const { layers } = this.header.decoder, { seed, psi, texture, to, share } = scene
+    const own = this.style(this.code(seed, psi), psi)
+    const first = to !== null && share > 0 ? lerp(own, this.style(this.code(to, psi), psi), share) : own
+    const later = texture === null ? first : this.style(this.code(texture, psi), psi)
+    const width = Math.max(...layers.map(({ inputs, outputs }) => Math.ceil(Math.max(inputs, outputs) / 4)))
+    const data = new Float32Array(4 * width * 3 * layers.length)
+    layers.forEach(({ kind, inputs, outputs }, n) => {
+      const style = this.layer(`decoder.${n}.affine`, n === 0 ? first : later), bias = this.tensors[`decoder.${n}.bias`]
+      const isColour = kind === 'colour', energies = !isColour && this.energies(n), at = 4 * width * 3 * n
+      const gain = isColour ? 1 : Math.SQRT2 // the leaky ReLU's, with which a positive factor commutes
+      data.set(style, at)
+      for (let out = 0; out < outputs; out++) {
+        let sum = 0
+        for (let i = 0; !isColour && i < inputs; i++) sum += style[i] ** 2 * energies[out * inputs + i]
+        data[at + 4 * width + out] = isColour ? 1 : gain / Math.sqrt(sum + 1e-8)
+        data[at + 8 * width + out] = gain * bias[out]
+      }
+    })
+    return { field: this.fold(this.blended(scene)), data, width, height: 3 * layers.length }
+  }
+
+  // Sums of squares over the taps of one of the decoder's kernels, for every output and input
+  energies(n) {
+    this.squares ??= []
+    return this.squares[n] ??= Float32Array.from({ length: this.tensors[`decoder.${n}.weight`].length / 9 }, (_, i) =>
+      this.tensors[`decoder.${n}.weight`].subarray(9 * i, 9 * i + 9).reduce((sum, value) => sum + value * value, 0))
   }
 }

@@ -12,9 +12,11 @@ function crc32(bytes) {
   return (crc ^ 0xffffffff) >>> 0
 }
 
-// An iTXt chunk: length, type and data (keyword, uncompressed, no language, UTF-8 text), checksum of type and data.
+// A chunk: length, type and data, checksum of both. ASCII stands in tEXt behind its keyword, other text as UTF-8 in iTXt,
+// uncompressed and of no language.
 function textChunk(keyword, text) {
-  const body = new TextEncoder().encode(`iTXt${keyword}\0\0\0\0\0${text}`)
+  const kind = /^[ -~]*$/.test(text) ? `tEXt${keyword}\0` : `iTXt${keyword}\0\0\0\0\0`
+  const body = new TextEncoder().encode(kind + text)
   const chunk = new Uint8Array(body.length + 8), view = new DataView(chunk.buffer)
   view.setUint32(0, body.length - 4)
   chunk.set(body, 4)

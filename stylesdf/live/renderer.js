@@ -9,6 +9,10 @@ void main() { // one triangle over everything
   gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0);
 }`
 
+// What stands before a shader's own text
+const PRELUDES = { guide: 'field', trace: 'field', normals: 'field', volume: 'field', convolve: 'maps', spread: 'maps',
+  smooth: 'maps', colour: 'maps', show: 'maps' }
+
 class Renderer {
   // shaders: the text of field.glsl, guide.glsl, ... by name
   constructor(canvas, header, shaders) {
@@ -21,6 +25,8 @@ class Renderer {
     this.gl = gl
     this.header = header
     this.shaders = shaders
+    this.samplers = { [gl.SAMPLER_2D]: gl.TEXTURE_2D, [gl.SAMPLER_3D]: gl.TEXTURE_3D,
+      [gl.SAMPLER_2D_ARRAY]: gl.TEXTURE_2D_ARRAY }
     this.restore()
   }
 
@@ -30,17 +36,23 @@ class Renderer {
     gl.getExtension('EXT_color_buffer_float')
     this.programs = {}
     this.guides = {}
+    this.outputs = gl.getParameter(gl.MAX_DRAW_BUFFERS) >= 8 ? 8 : 4 // of the volume's shader
     this.targets = [null, null] // what is shown, and what is being drawn
     this.job = null
-    const height = header.field_depth * header.field_width / 4 + header.field_depth + 6
-    this.weights = this.texture(gl.TEXTURE_2D, gl.RGBA32F, gl.NEAREST, header.field_width, height)
+    this.weights = this.headTexture()
     gl.bindVertexArray(gl.createVertexArray())
+  }
+
+  // For the texels that Model.fold makes.
+  headTexture() {
+    const { gl } = this, { field_depth: depth, field_width: width } = this.header
+    return this.texture(gl.TEXTURE_2D, gl.RGBA32F, gl.NEAREST, width, depth * width / 4 + depth + 6)
   }
 
   texture(kind, format, filter, ...size) {
     const { gl } = this, texture = gl.createTexture()
     gl.bindTexture(kind, texture)
-    if (kind === gl.TEXTURE_3D) gl.texStorage3D(kind, 1, format, ...size)
+    if (size.length === 3) gl.texStorage3D(kind, 1, format, ...size)
     else gl.texStorage2D(kind, 1, format, ...size)
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(kind, name, filter)
     for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) {
@@ -53,8 +65,11 @@ class Renderer {
   program(name) {
     if (this.programs[name]) return this.programs[name]
     const { gl, header } = this, program = gl.createProgram()
-    const field = `#define BLOCKS ${header.field_width / 4}\n#define DEPTH ${header.field_depth}\n${this.shaders.field}`
-    const text = `#version 300 es\n${name === 'shade' ? '' : field}\n${this.shaders[name]}`
+    const sizes = { BLOCKS: header.field_width / 4, DEPTH: header.field_depth,
+      OUTPUTS: this.outputs }
+    const defines = Object.entries(sizes).map(([size, value]) => `#define ${size} ${value}\n`).join('')
+    const [file, more] = name.split(' '), define = more ? `#define ${more}\n` : '' // a name may end in a definition
+    const text = `#version 300 es\n${defines}${define}${this.shaders[PRELUDES[file]] || ''}\n${this.shaders[file]}`
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, text]]) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, source)
@@ -81,14 +96,15 @@ class Renderer {
     let unit = 0
     for (const [uniform, { place, type }] of Object.entries(uniforms)) {
       const value = values[uniform]
-      if (type === gl.SAMPLER_2D || type === gl.SAMPLER_3D) {
+      if (this.samplers[type]) {
         gl.activeTexture(gl.TEXTURE0 + unit)
-        gl.bindTexture(type === gl.SAMPLER_2D ? gl.TEXTURE_2D : gl.TEXTURE_3D, value)
+        gl.bindTexture(this.samplers[type], value)
         gl.uniform1i(place, unit++)
       } else if (type === gl.FLOAT_MAT4x3) gl.uniformMatrix4x3fv(place, false, value)
       else if (type === gl.FLOAT_VEC4) gl.uniform4fv(place, value)
       else if (type === gl.FLOAT_VEC3) gl.uniform3fv(place, value)
       else if (type === gl.FLOAT_VEC2) gl.uniform2fv(place, value)
+      else if (type === gl.INT_VEC2) gl.uniform2iv(place, value)
       else if (type === gl.FLOAT) gl.uniform1f(place, value)
       else gl.uniform1i(place, value) // integers and booleans
     }
@@ -105,7 +121,9 @@ class Renderer {
   }
 
   field() {
-    return { weights: this.weights, blocks: this.header.field_width / 4 }
+    const { guide, header } = this, values = { weights: this.weights, blocks: header.field_width / 4 }
+    if (!guide) return values
+    return { ...values, guide: guide.texture, guideExtent: header.scene_radius, guideSize: guide.size, guideError: guide.error }
   }
 
   measureGuide(size, coarse) {
@@ -158,9 +176,24 @@ class Renderer {
     this.job = { size, view, withNormals, row: 0 }
   }
 
-  // Draw so many rows more; returns whether that was all. Then the drawing is what `shade` shows.
-  advance(rows) {
-    const { gl, job, header, guide } = this, { size, view } = job, target = this.targets[1]
+  // Draw so many rows more, or so many of the decoder's products; returns whether that was all. Then the drawing is what
+  // `shade` shows, or the decoder's `show`.
+  advance(amount) {
+    const { job } = this
+    if (!job.isPicture) return this.advanceRows(amount)
+    for (const wanted = job.products + amount; job.products < wanted;) {
+      const { value, done } = job.passes.next()
+      if (done) {
+        this.job = null
+        return true
+      }
+      job.products += value
+    }
+    return false
+  }
+
+  advanceRows(rows) {
+    const { gl, job, header } = this, { size, view } = job, target = this.targets[1]
     rows = Math.min(Math.ceil(rows), size - job.row)
     gl.viewport(0, 0, size, size)
     gl.enable(gl.SCISSOR_TEST)
@@ -168,9 +201,7 @@ class Renderer {
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame)
     const common = { ...this.field(), camera: view.camera, focal: view.focal, size }
     this.run('trace', {
-      ...common, guide: guide.texture, guideExtent: header.scene_radius, guideSize: guide.size,
-      guideError: guide.error, slope: header.slope, radius: header.scene_radius, cut: view.cut,
-      evaluations: EVALUATIONS,
+      ...common, slope: header.slope, radius: header.scene_radius, cut: view.cut, evaluations: EVALUATIONS,
     })
     if (job.withNormals) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, target.normalFrame)
@@ -186,15 +217,21 @@ class Renderer {
 
   // Show the last complete drawing on the canvas.
   shade(mode, light) {
-    const { gl, canvas, header } = this, shown = this.targets[0], radius = header.scene_radius
+    const { header } = this, shown = this.targets[0], radius = header.scene_radius
     if (!shown) return
-    if (canvas.width !== shown.size) canvas.width = canvas.height = shown.size
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null)
-    gl.viewport(0, 0, shown.size, shown.size)
+    this.onCanvas(shown.size)
     this.run('shade', {
       ...shown, mode: CHOICES.mode.indexOf(mode), depths: [1 - 0.85 * radius, 1 + 0.3 * radius], light: directionOf(light),
       aside: directionOf({ around: light.around + 86, above: 6 }), background: header.background, paper: PAPER,
     })
+  }
+
+  // Draw next on the canvas, with so many pixels a side.
+  onCanvas(size) {
+    const { gl, canvas } = this
+    if (canvas.width !== size) canvas.width = canvas.height = size
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null)
+    gl.viewport(0, 0, size, size)
   }
 
   // Resolves once the card has done what it was given, to the milliseconds that took.
@@ -211,35 +248,6 @@ class Renderer {
       }
       setTimeout(look, 0)
     })
-  }
-
-  // All numbers of one drawing, rows from the top: depth, distance, evaluations and kind of every pixel; normals.
-  measure(size, view) {
-    const { gl } = this, kept = this.targets
-    this.targets = [null, null]
-    this.begin(size, view, true)
-    this.advance(size)
-    const { places, normals, colours } = this.read(this.targets[0])
-    this.targets[0].release()
-    this.targets = kept
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null)
-    return { size, places, normals, colours }
-  }
-
-  read({ size, frame, normalFrame }) {
-    const { gl } = this
-    const pixels = (buffer, attachment, kind, values) => {
-      gl.bindFramebuffer(gl.FRAMEBUFFER, buffer)
-      gl.readBuffer(attachment)
-      gl.readPixels(0, 0, size, size, gl.RGBA, kind, values)
-      const rows = Array.from({ length: size }, (_, row) => values.slice(4 * size * row, 4 * size * (row + 1)))
-      return rows.reverse()
-    }
-    return {
-      places: pixels(frame, gl.COLOR_ATTACHMENT0, gl.FLOAT, new Float32Array(4 * size * size)),
-      colours: pixels(frame, gl.COLOR_ATTACHMENT1, gl.UNSIGNED_BYTE, new Uint8Array(4 * size * size)),
-      normals: pixels(normalFrame, gl.COLOR_ATTACHMENT0, gl.FLOAT, new Float32Array(4 * size * size)),
-    }
   }
 }
 

@@ -61,34 +61,38 @@ function metadataOf(scene, header) {
   const known = ['seed', 'psi', 'texture', 'to', 'share', 'yaw', 'pitch', 'roll', 'fov', 'mode']
   const fields = changes(scene, header).filter(([name]) => known.includes(name))
   const values = Object.fromEntries(fields.map(([name, value]) => [LONG[name] || name, value]))
+  const ascii = (text) => text.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return {
-    Software: `stylesdf ${header.version}`, stylesdf: JSON.stringify({ model: header.name, ...values }),
+    Software: `stylesdf ${header.version}`, stylesdf: ascii(JSON.stringify({ model: header.name, ...values })),
     seed: `${scene.seed}`, truncation: `${scene.psi}`, model: header.name, commit: header.commit, version: header.version,
   }
 }
 
-// Python that makes the same view. The volume renderer's thumbnail is what this page draws; the image has the decoder's
-// detail as well.
+// Python that makes the same view. A page without decoder draws the volume renderer's thumbnail, whose colours are those
+// of the field's last layer.
 function pythonOf(scene, header) {
   const { seed, psi, texture, to, share, mode } = scene
   const [name, revision] = header.name.split('@'), quoted = (text) => JSON.stringify(text)
   const from = quoted(name) + (revision ? `, revision=${quoted(revision)}` : '')
-  const imports = ['from stylesdf import StyleSDF'], lines = [`model = StyleSDF.from_pretrained(${from})`]
-  lines.push(`head = model.identity(${seed}, truncation=${psi})`)
-  if (to !== null && share > 0) lines.push(`head = model.blend(head, model.identity(${to}, truncation=${psi}), ${share})`)
-  if (texture !== null) {
+  const imports = [], lines = [`model = StyleSDF.from_pretrained(${from})`]
+  const style = texture !== null && header.decoder ? `, texture_seed=${texture}` : ''
+  const head = (number, more) => `model.head(${number}, truncation=${psi}${more})`
+  lines.push(`head = ${head(seed, style)}`)
+  if (to !== null && share > 0) lines.push(`head = model.blend(head, ${head(to, style)}, ${share})`)
+  if (texture !== null && !style) {
     imports.unshift('import dataclasses')
-    lines.push(`colours = model.field.view_layer.fold(model.identity(${texture}, truncation=${psi}).w)`)
+    lines.push(`colours = model.field.view_layer.fold(${head(texture, '')}.w)`)
     lines.push('head = dataclasses.replace(head, field=dataclasses.replace(head.field, view_layer=colours))')
   }
   const turns = ['yaw', 'pitch', 'roll'].filter((axis) => scene[axis])
-  if (turns.length) imports.splice(imports.length - 1, 0, 'import math')
+  if (turns.length) imports.push('import math')
   const options = turns.map((axis) => `${axis}=math.radians(${scene[axis]})`)
   if (scene.fov !== header.model_fov_deg) options.push(`fov_deg=${scene.fov}`)
-  lines.push(`view = model.view(${['head', ...options].join(', ')})`)
+  lines.push(`view = head.view(${options.length ? `Shot(${options.join(', ')})` : ''})`)
+  imports.push(`from stylesdf import ${options.length ? 'Shot, ' : ''}StyleSDF`)
   const file = quoted(`${titleOf(scene)}.png`)
   if (mode === 'image') {
-    lines.push(`view.thumbnail.save(${file})  # view.image has the decoder's detail`)
+    lines.push(`view.${header.decoder ? 'image' : 'thumbnail'}.save(${file})`)
   } else {
     imports.push('from stylesdf.demo.pictures import picture')
     lines.push(`picture(view, ${quoted(mode)}).save(${file})`)

@@ -2,8 +2,6 @@
 // marches through it for a few texture reads, and the field is evaluated only where the guide, give or take its error,
 // may be zero. There Newton's method with the guide's slope finds the root; between a place outside and one inside it
 // is bracketed, which catches rims thinner than the guide resolves.
-uniform sampler3D guide;
-uniform float guideExtent, guideSize, guideError;
 uniform float slope; // bound on the distance's gradient, measured by the exporter
 uniform float radius; // of the scene's ball
 uniform mat4x3 camera; // right, up, back, origin
@@ -19,10 +17,6 @@ const float NOTHING = 0.0, SURFACE = 1.0, INSIDE = 2.0; // INSIDE: the cut plane
 const int STEPS = 120;
 const float TOLERANCE = 1e-4; // world units; half a pixel of 1024
 const float FAR = 1e9;
-
-float guess(vec3 point) {
-  return textureLod(guide, point / guideExtent * (guideSize - 1.0) / guideSize * 0.5 + 0.5, 0.0).r;
-}
 
 // Distance in colour, blue inside, as if drawn by contour lines.
 vec3 contours(float value, float pixel) {

@@ -7,7 +7,7 @@ const STILL_MS = 6000 // what the sharpest drawing may take
 const REST_MS = 150 // without a change, until sharper drawings begin
 const SMALLEST = 64, LARGEST = 1024 // pixels per side
 const FAST = 1500 // nanoseconds per pixel; a card that needs less makes a fine guide in no time
-const GUIDES = { moving: 24, still: 32, fast: 48 } // samples per side
+const GUIDES = { first: 16, moving: 24, still: 32, fast: 48 } // samples per side
 const DEGREES_PER_WIDTH = 150, KEY_STEP = 5, ZOOM_STEP = 1.1, TURN_SPEED = 24, SPIN_DECAY = 4, MORPH_SECONDS = 4
 
 const byId = (id) => document.getElementById(id)
@@ -16,7 +16,8 @@ function startViewer() {
   const say = (text) => { byId('status').textContent = text }
   try {
     const header = JSON.parse(byId('header').textContent)
-    const weights = Uint8Array.from(atob(byId('weights').textContent), (letter) => letter.charCodeAt(0))
+    const text = atob(byId('weights').textContent), weights = new Uint8Array(text.length)
+    for (let i = 0; i < text.length; i++) weights[i] = text.charCodeAt(i)
     const shaders = {}
     for (const part of document.querySelectorAll('script[type="x-shader"]')) shaders[part.id] = part.textContent
     const model = new Model(header, weights), renderer = new Renderer(byId('canvas'), header, shaders)
@@ -33,8 +34,13 @@ class Viewer {
     this.spin = { yaw: 0, pitch: 0 } // degrees per second, after the hand has let go
     this.isTurning = this.isPlaying = this.isWaiting = this.isHeld = this.isHeadNew = false
     this.needs = { head: true, view: true, shade: true }
-    this.cost = null // nanoseconds per pixel, of whole drawings
+    this.cost = null // nanoseconds per pixel, of whole drawings of the surface
+    this.pictureMs = null // milliseconds of a decoded picture
+    this.moved = ''
     this.bandPixels = SMALLEST ** 2 / 4
+    this.bandProducts = 3e5
+    this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false // of what the scene asks for now
+    this.decoder = this.header.decoder && new Decoder(renderer, model)
     this.changed = this.before = performance.now()
     LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg)];
     [byId('fov').min, byId('fov').max] = LIMITS.fov
@@ -42,10 +48,19 @@ class Viewer {
     this.scene = scene
     this.notice(complaints.join(' '))
     byId('about').textContent = `A generator of heads, drawn by this page alone. Model: ${this.header.name}.`
+    const plain = this.decoder ? this.decoder.complaint() : this.header.plain
+    if (plain) this.giveUpDecoder(plain)
+    if (this.header.studio) {
+      const link = Object.assign(document.createElement('a'), { href: this.header.studio, target: '_blank', rel: 'noopener' })
+      link.textContent = 'Meshes and films'
+      byId('about').append(' ', link)
+    }
     this.bindControls()
     this.bindHands()
     this.bindCanvas()
     this.tell()
+    this.wall = new Wall(this)
+    this.wall.read(location.hash)
     requestAnimationFrame((now) => this.tick(now))
   }
 
@@ -58,7 +73,10 @@ class Viewer {
     const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
     if (differs('seed', 'psi', 'texture', 'to', 'share')) this.needs.head = true
     if (differs('yaw', 'pitch', 'roll', 'fov', 'cut', 'cutAt')) this.needs.view = true
-    if (differs('mode') && this.wantsNormals() && !this.hasNormals) this.needs.view = true
+    if (differs('mode')) {
+      this.isSharp = false
+      if (!this.wantsPicture() && !(this.wantsNormals() ? this.hasNormals : this.hasSurface)) this.needs.view = true
+    }
     if (differs('mode', 'around', 'above')) this.needs.shade = true
     this.changed = performance.now()
     if (this.hasNotice) this.notice('')
@@ -73,6 +91,16 @@ class Viewer {
 
   wantsNormals() {
     return this.scene.mode === 'normals' || this.scene.mode === 'shape'
+  }
+
+  // Whether the decoder's picture is wanted, which has no cut.
+  wantsPicture() {
+    return Boolean(this.decoder) && this.scene.mode === 'image' && this.scene.cut === 'none'
+  }
+
+  giveUpDecoder(why) {
+    this.decoder = null
+    byId('about').append(` It shows the surface with its own colour, not the decoder's picture: ${why}.`)
   }
 
   turn(yaw, pitch) {
@@ -117,7 +145,7 @@ class Viewer {
   }
 
   writeAddress() {
-    const fragment = writeFragment(this.scene, this.header)
+    const fragment = writeFragment(this.scene, this.header) + this.wall.write()
     if (location.hash !== fragment) history.replaceState(null, '', fragment)
   }
 
@@ -156,12 +184,14 @@ class Viewer {
     window.addEventListener('hashchange', () => {
       const { scene, complaints } = readFragment(location.hash, this.header)
       this.set(scene)
+      this.wall.read(location.hash)
       this.notice(complaints.join(' '))
     })
   }
 
   play(isPlaying) {
     this.isPlaying = isPlaying
+    this.path = null // of a morph over the wall: from a share of the way to a part of a scene
     this.press('play', isPlaying)
     this.phase = Math.acos(1 - 2 * this.scene.share) // of the way there and back
   }
@@ -244,10 +274,10 @@ class Viewer {
     })
     canvas.addEventListener('webglcontextrestored', () => {
       this.renderer.restore()
-      this.isLost = this.isWaiting = false
+      if (this.decoder) this.decoder.restore()
       this.say('')
       this.needs = { head: true, view: true, shade: true }
-      this.isHeadNew = false
+      this.isLost = this.isWaiting = this.isHeadNew = this.isSharp = this.isDecoded = this.hasSurface = false
     })
   }
 
@@ -271,14 +301,12 @@ class Viewer {
     this.before = now
     this.animate(seconds)
     if (!this.isWaiting && !this.isLost) {
-      try {
-        this.draw()
-      } catch (error) {
+      this.draw().catch((error) => {
+        this.hasFailed = true
         this.say(error.message)
-        return
-      }
+      })
     }
-    requestAnimationFrame((next) => this.tick(next))
+    if (!this.hasFailed) requestAnimationFrame((next) => this.tick(next))
   }
 
   animate(seconds) {
@@ -293,33 +321,35 @@ class Viewer {
     if (this.isTurning && !this.isHeld) this.turn(TURN_SPEED * seconds, 0)
     if (this.isPlaying) {
       this.phase += Math.PI * seconds / MORPH_SECONDS
-      this.set({ share: tidy(0.5 - 0.5 * Math.cos(this.phase), 3) })
+      const share = tidy(0.5 - 0.5 * Math.cos(this.phase), 3)
+      this.set(this.path ? this.path(share) : { share })
     }
   }
 
   // One piece of work for the graphics card: a head, a band of a drawing, or its shading.
-  draw() {
-    const { renderer, needs, scene } = this, isRunning = renderer.job !== null
+  async draw() {
+    if (this.wall.isOpen) return this.wall.draw()
+    const { renderer, needs } = this, isRunning = renderer.job !== null
     if (needs.head && !this.isHeadNew) { // each head is drawn before the next one comes
-      needs.head = false
+      needs.head = this.isSharp = this.isStyled = false
       needs.view = this.isHeadNew = true
-      this.texels = this.model.head(scene)
-      renderer.setHead(this.texels, this.isFast() ? GUIDES.fast : GUIDES.moving)
-      this.isSharp = false
+      this.headScene = this.scene
+      this.texels = this.model.head(this.scene)
+      renderer.setHead(this.texels, GUIDES[this.cost === null ? 'first' : this.isFast() ? 'fast' : 'moving'])
       return this.wait()
     }
     if (needs.view && !(isRunning && this.isMovingJob)) {
-      needs.view = this.isHeadNew = false
-      this.isSharp = false
-      this.begin(this.affordable(MOVING_MS), true)
+      needs.view = this.isHeadNew = this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false
+      if (this.wantsPicture() && this.pictureMs !== null && this.pictureMs < MOVING_MS) this.beginPicture(true)
+      else this.begin(this.affordable(MOVING_MS), true)
     } else if (!isRunning && !this.isSharp && performance.now() - this.changed > REST_MS) {
-      const shown = renderer.targets[0].size, most = this.affordable(STILL_MS)
       if (renderer.guide.size < GUIDES.still) {
         renderer.setHead(this.texels, this.isFast() ? GUIDES.fast : GUIDES.still)
         return this.wait()
       }
-      if (most < 1.2 * shown) this.sharpened()
-      else this.begin(2.4 * shown > most ? most : 2 * shown, false)
+      if (!this.wantsPicture()) this.sharpen()
+      else if (this.isDecoded) this.sharpened()
+      else this.beginPicture(false)
     }
     if (renderer.job) return this.band()
     if (needs.shade) this.shade()
@@ -332,22 +362,62 @@ class Viewer {
     this.renderer.begin(size, viewOf(this.scene, this.header), this.jobHasNormals)
   }
 
+  // The surface with more pixels, or enough of it.
+  sharpen() {
+    const shown = this.renderer.targets[0].size, most = this.affordable(STILL_MS)
+    if (most < 1.2 * shown) this.sharpened()
+    else this.begin(2.4 * shown > most ? most : 2 * shown, false)
+  }
+
+  beginPicture(isMoving) {
+    const { decoder } = this
+    this.isMovingJob = isMoving
+    this.spent = this.largestBand = 0
+    this.tryDecoder(() => {
+      if (!this.isStyled) decoder.setHead(this.model.decoderHead(this.headScene))
+      this.isStyled = true
+      decoder.begin(viewOf(this.scene, this.header), isMoving ? decoder.resolution : 8)
+    })
+  }
+
+  // Do something with the decoder, or go on without one.
+  tryDecoder(act) {
+    try {
+      return act()
+    } catch (error) {
+      this.giveUpDecoder(error.message)
+      this.renderer.job = null
+      this.needs.view = true
+    }
+  }
+
   // Draw as much as fits into one band, all of it while something moves.
   async band() {
-    const { renderer } = this, { size } = renderer.job
-    const isDone = renderer.advance(this.isMovingJob ? size : Math.max(this.bandPixels / size, 1))
+    const { renderer } = this, { job } = renderer, { size, isPicture, products } = job
+    const part = isPicture ? this.bandProducts : Math.max(this.bandPixels / size, 1)
+    const draw = () => renderer.advance(this.isMovingJob ? Infinity : part)
+    const isDone = isPicture ? this.tryDecoder(draw) : draw()
     if (isDone) {
-      this.hasNormals = this.jobHasNormals
+      if (isPicture) this.isDecoded = true
+      else [this.hasSurface, this.hasNormals] = [true, this.jobHasNormals]
       this.shade()
     }
     const milliseconds = await this.wait()
     if (this.isLost) return
     this.spent += milliseconds
-    if (!this.isMovingJob) this.bandPixels *= clamp(BAND_MS / milliseconds, [0.3, 2]) // rows differ: some are empty
+    const factor = this.isMovingJob ? 1 : clamp(BAND_MS / milliseconds, [0.3, 2]) // rows differ: some are empty
+    if (isPicture) this.bandProducts *= factor
+    else this.bandPixels *= factor
+    if (isPicture && job.products - products > this.largestBand) { // the largest tells best what all takes
+      this.largestBand = job.products - products
+      this.largestMs = milliseconds
+    }
     if (!isDone) return
-    const cost = this.spent * 1e6 / size ** 2
-    this.cost = this.cost === null ? cost : Math.sqrt(this.cost * cost)
-    if (this.isMovingJob) this.facts(size, milliseconds)
+    const mean = (old, now) => (old === null ? now : Math.sqrt(old * now))
+    if (isPicture) this.pictureMs = mean(this.pictureMs, this.largestMs * job.products / this.largestBand)
+    else this.cost = mean(this.cost, this.spent * 1e6 / size ** 2)
+    if (this.isMovingJob) this.moved = `${size} × ${size} pixels in ${milliseconds.toFixed(0)} ms while it moves; `
+    this.facts()
   }
 
   async wait() {
@@ -361,23 +431,29 @@ class Viewer {
     const { mode, around, above } = this.scene
     if (this.wantsNormals() && !this.hasNormals) return // they are on their way
     this.needs.shade = false
-    this.renderer.shade(mode, { around, above })
+    if (this.wantsPicture() && this.isDecoded) this.decoder.show()
+    else this.renderer.shade(mode, { around, above })
   }
 
   // The drawing is as good as it gets: say so, for those who wait for it.
   sharpened() {
     this.isSharp = true
     byId('canvas').dataset.drawn = writeFragment(this.scene, this.header)
+    if (this.isSaving) this.save()
   }
 
-  facts(size, milliseconds) {
-    const rate = `${size} × ${size} pixels in ${milliseconds.toFixed(0)} ms while it moves`
-    byId('facts').textContent = `${rate}; ${this.renderer.guide.size}³ guide; no server, nothing leaves this page.`
+  facts() {
+    const picture = this.pictureMs === null ? '' : `decoded in ${this.pictureMs.toFixed(0)} ms; `
+    byId('facts').textContent = `${this.moved}${picture}${this.renderer.guide.size}³ guide; no server, nothing leaves this page.`
   }
 
   // ---- to take home
 
+  // Save the finished drawing, unless it keeps moving.
   save() {
+    this.isSaving = !this.isSharp && !this.isTurning && !this.isPlaying
+    this.notice(this.isSaving ? 'The picture is saved as soon as it is finished.' : '')
+    if (this.isSaving) return
     this.shade() // a canvas keeps its picture only until it has been shown
     byId('canvas').toBlob(async (blob) => {
       const bytes = new Uint8Array(await blob.arrayBuffer()), link = document.createElement('a')

@@ -16,24 +16,11 @@ from stylesdf.demo.scene import Scene
 from stylesdf.live.export import export_live
 from tests.browser.serve import BUNDLED, open_browser, small_model
 from tests.live.surface import find_surface
+from tests.live.visit import FLAGS, MEASURE, Visit
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-]  # fmt: skip
-PATIENCE = 180_000  # milliseconds, for a processor that plays graphics card
 SIZE = 128
-
-# Draw one scene at a size and return its maps; the page itself stands still meanwhile.
-MEASURE = """([change, size, guide]) => {
-  const { model, renderer, header } = liveHeads, scene = { ...firstScene(header), ...change }
-  renderer.setHead(model.head(scene), guide)
-  const { places, normals, colours } = renderer.measure(size, viewOf(scene, header))
-  return [places, normals, colours].map((rows) => rows.map((row) => Array.from(row)))
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -60,51 +47,6 @@ def people(tmp_path_factory):
     model = StyleSDF.from_pretrained(BUNDLED)
     export_live(model, path)
     return model, path
-
-
-class Visit:
-    """One open page, what its console said, and what it asked for."""
-
-    def __init__(self, browser, path, fragment="", width=900, height=700, **options):
-        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.complaints, self.requests = [], []
-        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.start = time.monotonic()
-        self.page.goto(f"file://{path}{fragment}")
-        self.until("window.liveHeads?.cost")
-
-    def scene(self) -> dict:
-        return self.page.evaluate("liveHeads.scene")
-
-    def until(self, expression: str) -> None:
-        """Wait until something is true; Playwright's own way to wait needs ``eval``, which the page forbids."""
-        start = time.monotonic()
-        while not self.page.evaluate(expression):
-            assert time.monotonic() - start < PATIENCE / 1000, f"{expression} stays false; {self.scene()}"
-            self.page.wait_for_timeout(50)
-
-    def wait_for(self, condition: str) -> None:
-        """Wait until something is true of the page's ``scene``."""
-        self.until(f"(() => {{ const scene = liveHeads.scene; return {condition} }})()")
-
-    def freeze(self) -> None:
-        """Let the page draw nothing by itself."""
-        self.page.evaluate("liveHeads.isLost = true")
-        self.until("!liveHeads.isWaiting")
-
-    def hand(self) -> tuple[float, float]:
-        box = self.page.locator("canvas").bounding_box()
-        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-
-    def close(self) -> None:
-        self.context.close()
-        assert self.complaints == []
-        assert [url for url in self.requests if not url.startswith(("file:", "blob:"))] == []
-        assert sum(url.startswith("file:") for url in self.requests) == 1
 
 
 @pytest.fixture
@@ -187,11 +129,44 @@ def test_it_draws_soon_after_it_was_opened(chromium, people):
     visit.close()
 
 
+def test_frames_beside_a_scene_that_only_clears(chromium, people):
+    visit = Visit(chromium, people[1])
+    visit.freeze()
+    times = visit.page.evaluate(
+        """([scene, sizes]) => {
+          const { model, renderer, header } = liveHeads, { gl } = renderer, view = viewOf(scene, header)
+          renderer.setHead(model.head(scene), 32)
+          const best = (draw) => Math.min(...[1, 2, 3].map(() => {
+            const start = performance.now()
+            draw()
+            gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)) // waits
+            return performance.now() - start
+          }))
+          return sizes.map((size) => {
+            const drawn = best(() => {
+              renderer.begin(size, view, false)
+              renderer.advance(size)
+              renderer.shade('image', scene)
+            })
+            return [drawn, best(() => { renderer.onCanvas(size); gl.clear(gl.COLOR_BUFFER_BIT) })]
+          })
+        }""",
+        [visit.scene(), [64, 128]],
+    )
+    visit.close()
+    for size, (drawn, cleared) in zip((64, 128), times):
+        print(f"{size} × {size}: {drawn:.0f} ms a frame, {cleared:.1f} ms for one that only clears")
+    assert times[0][1] < times[0][0] < times[1][0] < 10 * times[0][0]
+
+
 # ---- hands, keys, links
 
 
 def test_it_gets_sharp_and_says_so(visit):
     visit.page.wait_for_selector("canvas[data-drawn='#seed=0']")
+    assert visit.page.evaluate("[liveHeads.renderer.canvas.width, liveHeads.decoder.size]") == [64, 64]
+    visit.page.click("text=Depth")
+    visit.page.wait_for_selector("canvas[data-drawn='#seed=0&mode=depth']")
     assert visit.page.evaluate("liveHeads.renderer.canvas.width") > 64
 
 
@@ -342,7 +317,7 @@ def test_pictures_and_code_go_home(visit, tmp_path):
     middle = image.shape[0] // 2
     assert np.abs(image[middle, middle] - image[0, 0]).max() > 30
     code = page.inner_text("#code")
-    assert "model.identity(21, truncation=0.7)" in code and "yaw=math.radians(-5)" in code
+    assert "model.head(21, truncation=0.7)" in code and "yaw=math.radians(-5)" in code
 
 
 def test_a_lost_card_comes_back(visit):
