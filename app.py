@@ -3,9 +3,12 @@
 Run ``python app.py`` and open the address it prints.
 """
 
+# ruff: noqa: E402 - the environment and the allocator are set up before anything starts a thread
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import ipaddress
 import os
 import threading
 from pathlib import Path
@@ -15,20 +18,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch starts; more gain 
 
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # noqa: F401 - it must come before torch
-import gradio as gr
+from stylesdf.allocator import keep_large_blocks, use_one_arena
 
-from stylesdf.allocator import keep_large_blocks
+use_one_arena()
+import gradio as gr
+from starlette.middleware import Middleware
+
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo import api
+from stylesdf.demo.bodies import WholeBodies
+from stylesdf.demo.live import live_link
 from stylesdf.demo.models import ModelShelf
 from stylesdf.demo.page import AT_ONCE, Page, visitor
+from stylesdf.demo.scene import MAX_PICTURE_BYTES
 from stylesdf.demo.studio import Studio
 from stylesdf.demo.tabs import compare, explore, film, gallery, inside, mesh, mixing, models, sharing
 
 ROOT = Path(__file__).resolve().parent
 MAX_QUEUE = 40
-CSS = (ROOT / "stylesdf" / "demo" / "page.css").read_text()
+CSS = (ROOT / "stylesdf" / "demo" / "page.css").read_text(encoding="utf-8")
 HEADER = "# StyleSDF\nEvery seed is a head: drag the picture to turn it; the surface behind it is yours to take home."
+THIS_MACHINE = "127.0.0.1"
 KEYS = (
     "**Keys**, with the picture in focus: arrows turn, + and − zoom, Home brings back the front. **Programs**: "
     "*Use via API* at the foot of the page; the README has a script."
@@ -48,18 +58,36 @@ def presets(text: str) -> dict[str, str]:
     return offered
 
 
-def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
+def server_options() -> dict:
+    """Return what the page is launched with, wherever it listens."""
+    return {
+        "ssr_mode": False, "run_history": False, "css": CSS,
+        "theme": gr.themes.Soft(primary_hue="indigo", neutral_hue="slate"), "max_file_size": MAX_PICTURE_BYTES,
+        "app_kwargs": {"middleware": [Middleware(WholeBodies)]},
+    }  # fmt: skip
+
+
+def is_reachable(host: str) -> bool:
+    """Whether a server that listens on this address can be reached from other machines."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool = False) -> gr.Blocks:
     """Arrange the page.
 
     Args:
         studio: With the model the page is started with.
         offered: Further models to choose from, by label.
+        may_load: Whether programs may load models of the hub too.
     """
     page = Page(studio)
     with gr.Blocks(title="StyleSDF", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         page.controls |= mixing.controls()
         open_tab = gr.Textbox("Mesh", visible=False)
-        gr.Markdown(HEADER, elem_id="header")
+        gr.Markdown(HEADER + live_link(), elem_id="header")
         with gr.Row(equal_height=False):
             with gr.Column(min_width=340):
                 explore.build(page)
@@ -84,7 +112,7 @@ def build(studio: Studio, offered: dict[str, str] | None = None) -> gr.Blocks:
         tabs.select(opened, None, open_tab, **AT_ONCE)
         page.wire_signals(open_tab)
         explore.wire(page, blocks, code)
-        api.build(page)
+        api.build(page, may_load)
 
         def leave(request: gr.Request) -> None:
             page.files.forget(visitor(request))
@@ -106,11 +134,23 @@ def main(arguments: list[str] | None = None) -> None:
         help="folder or hub repository owner/name[@revision]; also STYLESDF_MODEL (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--port", type=int, help="TCP port (default: the first free one from 7860)")
-    parser.add_argument("--host", help="address to listen on; 0.0.0.0 is all of them (default: this machine only)")
+    parser.add_argument(
+        "--host", default=os.environ.get("GRADIO_SERVER_NAME") or THIS_MACHINE,
+        help="address to listen on; 0.0.0.0 is all of them, and makes the page public (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--public", action="store_true",
+        help="take visitors for strangers, as behind a proxy: they open no folders and nothing with the hub token",
+    )  # fmt: skip
     parser.add_argument("--share", action="store_true", help="offer the page under a public gradio.live address too")
+    parser.add_argument("--api-load", action="store_true", help="let programs load models of the hub too")
+    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as tools of an MCP server too")
     options = parser.parse_args(arguments)
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        parser.exit(2, f"app.py: error: --mcp needs one more package: pip install 'gradio[mcp]=={gr.__version__}'\n")
     keep_large_blocks()
-    shelf = ModelShelf(ROOT, is_public="SPACE_ID" in os.environ or options.share)
+    is_public = options.public or options.share or "SPACE_ID" in os.environ or is_reachable(options.host)
+    shelf = ModelShelf(ROOT, is_public)
     try:
         offered = presets(os.environ.get("STYLESDF_PRESETS", ""))
         shelf.load_default(options.model)
@@ -118,10 +158,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"app.py: error: {error}\n")
     studio = Studio(shelf)
     threading.Thread(target=studio.calibrate, daemon=True).start()
-    build(studio, offered).launch(
-        server_name=options.host, server_port=options.port, share=options.share, ssr_mode=False, css=CSS,
-        run_history=False,
-        theme=gr.themes.Soft(primary_hue="indigo", neutral_hue="slate"),
+    build(studio, offered, options.api_load).launch(
+        server_name=options.host, server_port=options.port, share=options.share, mcp_server=options.mcp,
+        **server_options(),
     )  # fmt: skip
 
 

@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import RepoCard
 
 from stylesdf import StyleSDF
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo import deploy
 from stylesdf.demo.deploy import main, space_files
+from stylesdf.demo.live import live_link
 from tests.loopback_hub import Fault
 
 ROOT = Path(__file__).parents[1]
@@ -143,3 +145,55 @@ def test_what_cannot_be_deployed_is_one_line(hub, clone, checkpoint, capsys):
 def test_the_repository_itself_can_be_deployed(bundled):
     files = space_files(ROOT, bundled)
     assert {"app.py", "stylesdf/pipeline.py", f"{DEFAULT_MODEL}/model.safetensors"} <= set(files)
+
+
+# ---- the live page as a static Space
+
+
+@pytest.fixture
+def small(tiny_toy_config, tmp_path) -> Path:
+    """A model that a live page can draw."""
+    model = StyleSDF(tiny_toy_config).eval()
+    model.update_means(100)
+    model.save_pretrained(tmp_path / "small")
+    return tmp_path / "small"
+
+
+def test_the_live_page_is_a_static_space(hub, small, capsys):
+    assert main(["someone/heads-live", "--static", "--private", "--checkpoint", str(small)]) == 0
+    assert capsys.readouterr().out == f"{hub.url}/spaces/someone/heads-live\n"
+    space = hub.repos["spaces/someone/heads-live"]
+    files = {name: content.decode() for name, content in space.files().items() if name != ".gitattributes"}
+    assert set(files) == {"README.md", "index.html"} and space.private and space.variables == {}
+    front = RepoCard(files["README.md"]).data
+    assert (front.sdk, front.app_file, front.license) == ("static", "index.html", "apache-2.0")
+    assert "startViewer()" in files["index.html"] and "spaces/someone" not in files["index.html"] + files["README.md"]
+    commits = len(space.commits)
+    assert main(["someone/heads-live", "--static", "--checkpoint", str(small)]) == 0
+    assert capsys.readouterr().out.endswith("(nothing changed)\n") and len(space.commits) == commits
+
+
+def test_studio_and_live_page_link_each_other(hub, clone, checkpoint, small, monkeypatch):
+    assert run(checkpoint=checkpoint) == 0
+    for _ in range(2):
+        assert main(["someone/heads-live", "--static", "--checkpoint", str(small)]) == 0
+    files = hub.repos["spaces/someone/heads-live"].files()
+    address = "https://huggingface.co/spaces/someone/heads"
+    assert f'"studio": "{address}"'.encode() in files["index.html"] and f"({address})".encode() in files["README.md"]
+    assert hub.repos[SPACE].variables["STYLESDF_LIVE"] == "someone/heads-live"
+    assert len(hub.asked("POST", ".*/variables")) == 2  # once for the model, once for the link
+    monkeypatch.setenv("STYLESDF_LIVE", "someone/heads-live")
+    assert live_link().endswith(f"({address}-live).")
+    monkeypatch.setenv("STYLESDF_LIVE", "a/b@) [evil](y")
+    assert live_link() == ""
+
+
+def test_what_cannot_be_a_static_space_is_one_line(hub, clone, checkpoint, small, capsys):
+    static = ["someone/heads-live", "--static"]
+    assert "colour depends on the viewing direction" in fails(capsys, main([*static, "--checkpoint", str(checkpoint)]))
+    status = main([*static, "--checkpoint", str(small), "--hardware", "t4-small"])
+    assert "a static Space has no machine" in fails(capsys, status)
+    assert hub.repos == {}
+    assert main([*static, "--checkpoint", str(small), "--dry-run"]) == 0
+    assert {line.split()[1] for line in capsys.readouterr().out.splitlines()} == {"README.md", "index.html", "bytes"}
+    assert hub.repos == {}

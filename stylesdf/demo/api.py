@@ -1,20 +1,27 @@
-"""Named, typed endpoints for programs: what the page can do, with every number checked."""
+"""Named, typed endpoints for programs, and tools for agents: what the page can do, with every number checked.
 
-from __future__ import annotations
+Gradio reads types and descriptions from the functions themselves, so annotations are no text here.
+"""
 
 import gradio as gr
 
-from stylesdf.demo.page import Page, speaking
+from stylesdf.config import shown
+from stylesdf.demo.page import LOAD, Page, speaking
 from stylesdf.demo.scene import Scene
 from stylesdf.demo.studio import read_seeds
 from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
 from stylesdf.demo.tabs.mesh import FORMATS
+from stylesdf.film import write_video
 from stylesdf.mesh import export_mesh
-from stylesdf.pipeline import write_video
 
 
-def build(page: Page) -> None:
-    """Offer the endpoints; the empty model is the page's own."""
+def build(page: Page, may_load: bool = False) -> None:
+    """Offer the endpoints; the empty model is the page's own.
+
+    Args:
+        page: The page.
+        may_load: Offer ``load`` too, which brings models of the hub; the others take those that are here.
+    """
 
     def scene(model: str, **fields) -> Scene:
         return Scene(model or page.studio.models.default, **fields)
@@ -27,14 +34,14 @@ def build(page: Page) -> None:
     def generate(
         seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, model: str = ""
     ) -> gr.FileData:
-        """Generate the picture of a seed as PNG, which carries its scene.
+        """Generate the picture of a 3D head, named by its seed, as PNG, which carries its scene.
 
         Args:
             seed: From 0 to 4294967295.
             truncation: From 0 (the mean head) to 1 (the full variety).
             yaw: Degrees, from -90 to 90.
             pitch: Degrees, from -60 to 60.
-            model: A model the page offers, or of the hub; empty is the page's own.
+            model: A bundled model, people or toy-heads, or one of the hub that is loaded; empty is the page's own.
         """
         with speaking():
             what = scene(model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch)
@@ -44,7 +51,7 @@ def build(page: Page) -> None:
         seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0,
         fov: float | None = None, mode: str = "image", quality: str = "exact", model: str = "",
     ) -> gr.FileData:  # fmt: skip
-        """Look at a seed in any way the page can.
+        """Look at the head of a seed in any way the page can; PNG.
 
         Args:
             seed: From 0 to 4294967295.
@@ -68,7 +75,7 @@ def build(page: Page) -> None:
         seed: int, texture_seed: int | None = None, morph_seed: int | None = None, morph_share: float = 0.5,
         truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, model: str = "",
     ) -> gr.FileData:  # fmt: skip
-        """Give a head another's texture, or blend it with another.
+        """Give a head another's texture, or blend it with another; PNG.
 
         Args:
             seed: Whose shape.
@@ -91,7 +98,7 @@ def build(page: Page) -> None:
         seed: int, truncation: float = 0.7, resolution: int = 128, smoothing: int = 0, max_faces: int | None = None,
         file_format: str = "GLB", model: str = "",
     ) -> gr.FileData:  # fmt: skip
-        """Extract the surface of a seed as a coloured mesh.
+        """Extract the surface of a seed's head as a coloured mesh.
 
         Args:
             seed: From 0 to 4294967295.
@@ -104,7 +111,7 @@ def build(page: Page) -> None:
         """
         with speaking():
             if file_format not in FORMATS:
-                raise ValueError(f"file_format is {file_format!r}, expected one of {', '.join(FORMATS)}")
+                raise ValueError(f"file_format is {shown(file_format)}, expected one of {', '.join(FORMATS)}")
             what = scene(model, seed=seed, truncation=truncation)
             made = page.studio.mesh(what, resolution, smoothing, max_faces)
         path = page.files.new(None, f"{what.title}.{file_format.lower()}")
@@ -115,7 +122,7 @@ def build(page: Page) -> None:
         seed: int, truncation: float = 0.7, kind: str = "ellipse", frames: int = 36, with_shape: bool = False,
         morph_seeds: str = "", model: str = "",
     ) -> gr.FileData:  # fmt: skip
-        """Film a seed as MP4.
+        """Film the head of a seed as MP4: the camera goes round it, or it becomes others.
 
         Args:
             seed: From 0 to 4294967295.
@@ -128,13 +135,27 @@ def build(page: Page) -> None:
         """
         with speaking():
             others = read_seeds(morph_seeds) if kind == "morph" else []
-            what = scene(model, seed=seed, truncation=truncation)
-            drawn = page.studio.film(what, kind, frames, with_shape, others)
+            what, drawn = scene(model, seed=seed, truncation=truncation), []
+            for frame in page.studio.film(what, kind, frames, with_shape, others):
+                drawn.append(frame)
+                yield None  # for a client that has gone, this is the end; for others the last result counts
             seconds = MORPH_SECONDS * (len(others) + 1) if kind == "morph" else ROUND_SECONDS
             path = page.files.new(None, f"{what.title}-{kind}.mp4")
             write_video(drawn, path, fps=max(1.0, frames / seconds))
-        return gr.FileData(path=path)
+        yield gr.FileData(path=path)
 
+    def load(model: str) -> str:
+        """Load a model of the hub, so that the others can draw with it.
+
+        Args:
+            model: owner/name or owner/name@revision.
+        """
+        with speaking("The model cannot be loaded", OSError, MemoryError):
+            return page.studio.models.load(model).name_or_path
+
+    if may_load:
+        limits = {name: value for name, value in LOAD.items() if name != "api_visibility"}
+        gr.api(load, api_name="load", **limits)
     for endpoint in (generate, view, mix):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=1, concurrency_id="view")
     for endpoint in (mesh, film):

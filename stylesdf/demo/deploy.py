@@ -1,4 +1,8 @@
-"""Put the demo page on the hub as a Space, and the model beside it: ``python -m stylesdf.demo.deploy you/heads``."""
+"""Put the demo page on the hub as a Space, and the model beside it: ``python -m stylesdf.demo.deploy you/heads``.
+
+With ``--static`` the Space is the live page (docs/LIVE.md), which needs no machine; called ``you/heads-live``, it and
+the studio ``you/heads`` link each other.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,42 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stylesdf.checkpoint import CONFIG_FILE, DISCRIMINATOR_FILES
 from stylesdf.config import DEFAULT_MODEL
+from stylesdf.demo.live import LIVE_VARIABLE, SPACES_URL
+from stylesdf.demo.models import licence_of
 from stylesdf.hub import HUB_ID
-from stylesdf.pipeline import StyleSDF, __version__
+from stylesdf.live.export import pack, page
+from stylesdf.pipeline import StyleSDF
+from stylesdf.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE_FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
 FOLDERS = ("stylesdf/", "checkpoints/")  # ours alone; what else the Space holds is its owner's
 MODEL_VARIABLE = "STYLESDF_MODEL"
+LIVE_ENDING = "-live"
+STATIC_README = """---
+title: Live heads
+emoji: 🧑
+colorFrom: blue
+colorTo: yellow
+sdk: static
+app_file: index.html
+license: {licence}
+short_description: Every seed is a 3D head that your own browser draws
+---
+
+# Live heads
+
+`index.html` holds a generator of heads, `{name}`, and draws them in the browser: seeds, truncation, morphs and mixes
+from any side, without a server. Saved, it opens by double click. {studio}Made by
+`python -m stylesdf.demo.deploy {repo_id} --static` with StyleSDF {version}, an independent implementation of
+[StyleSDF](https://arxiv.org/abs/2112.11427).
+"""
 HINTS = {
     401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",
     402: "the hub wants a paid plan for this kind of Space or hardware",
@@ -58,10 +86,44 @@ def space_files(root: Path, checkpoint: Path) -> dict[str, Path]:
     return files
 
 
+def static_files(checkpoint: Path, repo_id: str, studio: str | None, folder: Path) -> dict[str, Path]:
+    """Write what a static Space is made of: the live page and a README; path in the repository → file here.
+
+    Args:
+        checkpoint: The model's folder.
+        repo_id: The Space, ``owner/name``.
+        studio: A Space to link; None where there is none.
+        folder: Where to write; it is there.
+
+    Raises:
+        ValueError: A folder that is no checkpoint, or a model that a live page cannot draw.
+    """
+    model = StyleSDF.from_pretrained(checkpoint)
+    header, data = pack(model)
+    address = SPACES_URL + studio if studio else ""
+    readme = STATIC_README.format(
+        licence=licence_of(model.card) or "apache-2.0", name=header["name"], repo_id=repo_id, version=__version__,
+        studio=f"Meshes and films are made in [the studio]({address}). " if studio else "",
+    )  # fmt: skip
+    files = {"README.md": readme, "index.html": page({**header, "version": __version__, "studio": address}, data)}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return {name: folder / name for name in files}
+
+
+def studio_of(repo_id: str, token: str | None = None) -> str | None:
+    """Return the studio of a live page, ``owner/name`` of ``owner/name-live``; None where there is none on the hub."""
+    from huggingface_hub import HfApi
+
+    name = repo_id.removesuffix(LIVE_ENDING)
+    return name if name != repo_id and HfApi(token=token).repo_exists(name, repo_type="space") else None
+
+
 def deploy_space(
     repo_id: str,
     files: dict[str, Path],
-    model: str,
+    sdk: str = "gradio",
+    variables: Mapping[str, str] | None = None,
     private: bool | None = None,
     hardware: str | None = None,
     token: str | None = None,
@@ -70,8 +132,9 @@ def deploy_space(
 
     Args:
         repo_id: ``owner/name``; created where absent.
-        files: As of ``space_files``.
-        model: What the page starts with, as ``checkpoints/NAME``.
+        files: As of ``space_files`` or ``static_files``.
+        sdk: ``"gradio"`` or ``"static"``.
+        variables: What the Space's page finds in its environment.
         private: Whether a new Space is private; None takes the account's default.
         hardware: The hub's name of a machine; None leaves what is there.
         token: Access token; None takes the stored one.
@@ -82,10 +145,9 @@ def deploy_space(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=token, library_name="stylesdf", library_version=__version__)
-    url = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
-    variable = api.get_space_variables(repo_id).get(MODEL_VARIABLE)
-    if variable is None or variable.value != model:
-        api.add_space_variable(repo_id, MODEL_VARIABLE, model)
+    url = api.create_repo(repo_id, repo_type="space", space_sdk=sdk, private=private, exist_ok=True)
+    for name, value in (variables or {}).items():
+        set_variable(repo_id, name, value, token)
     head = api.space_info(repo_id)
     stale = [file.rfilename for file in head.siblings or [] if file.rfilename.startswith(FOLDERS)]
     operations = [CommitOperationAdd(name, path) for name, path in files.items()]
@@ -96,6 +158,16 @@ def deploy_space(
     if hardware is not None and api.get_space_runtime(repo_id).requested_hardware != hardware:
         api.request_space_hardware(repo_id, hardware)
     return str(url), commit.oid != head.sha
+
+
+def set_variable(repo_id: str, name: str, value: str, token: str | None = None) -> None:
+    """Set what a Space's page finds in its environment; a Space restarts where that is new."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token, library_name="stylesdf", library_version=__version__)
+    known = api.get_space_variables(repo_id).get(name)
+    if known is None or known.value != value:
+        api.add_space_variable(repo_id, name, value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,19 +191,28 @@ def _run(args: argparse.Namespace) -> None:
         found = repo_id and HUB_ID.fullmatch(repo_id)
         if repo_id is not None and not (found and not found["revision"]):
             raise ValueError(f"{repo_id!r} is not a repository of the hub, expected owner/name")
+    if args.static and args.hardware:
+        raise ValueError(f"--hardware is {args.hardware!r}, but a static Space has no machine")
     checkpoint = args.checkpoint
-    files = space_files(ROOT, checkpoint)
-    if args.dry_run:
-        for name, path in files.items():
-            print(f"{path.stat().st_size:>12,}  {name}")
-        total = sum(path.stat().st_size for path in files.values())
-        print(f"{total:>12,}  bytes in {len(files)} files for {args.space}")
-        return
-    if args.model_repo:
-        info = StyleSDF.from_pretrained(checkpoint).push_to_hub(args.model_repo, private=args.private)
-        print(info.repo_url)
-    model = f"checkpoints/{checkpoint.resolve().name}"
-    url, has_changed = deploy_space(args.space, files, model, args.private, args.hardware)
+    studio = studio_of(args.space) if args.static and not args.dry_run else None
+    with tempfile.TemporaryDirectory() as folder:
+        if args.static:
+            sdk, variables, files = "static", {}, static_files(checkpoint, args.space, studio, Path(folder))
+        else:
+            sdk, variables = "gradio", {MODEL_VARIABLE: f"checkpoints/{checkpoint.resolve().name}"}
+            files = space_files(ROOT, checkpoint)
+        if args.dry_run:
+            for name, path in files.items():
+                print(f"{path.stat().st_size:>12,}  {name}")
+            total = sum(path.stat().st_size for path in files.values())
+            print(f"{total:>12,}  bytes in {len(files)} files for {args.space}")
+            return
+        if args.model_repo:
+            info = StyleSDF.from_pretrained(checkpoint).push_to_hub(args.model_repo, private=args.private)
+            print(info.repo_url)
+        url, has_changed = deploy_space(args.space, files, sdk, variables, args.private, args.hardware)
+    if studio:
+        set_variable(studio, LIVE_VARIABLE, args.space)
     print(url if has_changed else f"{url} (nothing changed)")
 
 
@@ -145,9 +226,12 @@ def _parser() -> argparse.ArgumentParser:
         "python -m stylesdf.demo.deploy",
         description="Create or update a Space with the demo page and a model. The token is HF_TOKEN's, or that of "
         "`hf auth login`. Files of the Space outside of stylesdf/ and checkpoints/ that are not ours stay.",
-        epilog="example: python -m stylesdf.demo.deploy you/heads --model-repo you/heads-model --dry-run",
+        epilog="examples: python -m stylesdf.demo.deploy you/heads --model-repo you/heads-model --dry-run; "
+        "python -m stylesdf.demo.deploy you/heads-live --static",
     )
     parser.add_argument("space", metavar="OWNER/NAME", help="the Space")
+    help_text = "the live page, which the visitor's browser draws; NAME-live and the studio NAME link each other"
+    parser.add_argument("--static", action="store_true", help=help_text)
     help_text = f"the model's folder (default: {DEFAULT_MODEL})"
     parser.add_argument("--checkpoint", type=Path, default=ROOT / DEFAULT_MODEL, help=help_text)
     parser.add_argument("--model-repo", metavar="OWNER/NAME", help="publish the model there, too")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
-from stylesdf.pipeline import Identity, StyleSDF, View
+from stylesdf.head import Head, View
+from stylesdf.pipeline import StyleSDF
 
 MAX_BYTES = 400_000_000
 MAX_HEADS = 64
 
 
 class HeadCache:
-    """The identities that were looked at last, of all models."""
+    """The heads that were looked at last, of all models."""
 
     def __init__(self) -> None:
         self._heads = Recent()
 
-    def identity(self, model: StyleSDF, scene: Scene) -> Identity:
+    def head(self, model: StyleSDF, scene: Scene) -> Head:
         """Return whom a scene shows.
 
         Args:
@@ -31,18 +34,19 @@ class HeadCache:
         head = self._one(model, scene.seed, scene)
         if scene.morph_seed is None or not scene.morph_share:
             return head
-        key = (model, scene.seed, scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share)
+        key = (scene.seed, scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share)
         other = self._one(model, scene.morph_seed, scene)
-        return self._kept(key, lambda: model.blend(head, other, scene.morph_share))
+        return self._kept(model, key, lambda: model.blend(head, other, scene.morph_share))
 
     def view(self, model: StyleSDF, scene: Scene, quality: str | None = None) -> View:
         """Look at a scene; ``quality`` replaces its own."""
-        return model.view(self.identity(model, scene), quality=quality or scene.quality, **scene.camera)
+        return self.head(model, scene).view(replace(scene.shot, quality=quality or scene.quality))
 
-    def _one(self, model: StyleSDF, seed: int, scene: Scene) -> Identity:
-        key = (model, seed, scene.truncation, scene.texture_seed)
-        return self._kept(key, lambda: model.identity(seed, scene.truncation, scene.texture_seed))
+    def _one(self, model: StyleSDF, seed: int, scene: Scene) -> Head:
+        key = (seed, scene.truncation, scene.texture_seed)
+        return self._kept(model, key, lambda: model.head(seed, scene.truncation, scene.texture_seed))
 
-    def _kept(self, key: tuple, make: Callable[[], Identity]) -> Identity:
-        size = 2 * sum(parameter.numel() * parameter.element_size() for parameter in key[0].parameters())
-        return self._heads.get(key, make, max(2, min(MAX_HEADS, MAX_BYTES // size)))
+    def _kept(self, model: StyleSDF, key: tuple, make: Callable[[], Head]) -> Head:
+        size = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        # the reference is weak, so that a model can go before its heads do
+        return self._heads.get((weakref.ref(model), *key), make, max(2, min(MAX_HEADS, MAX_BYTES // size)))

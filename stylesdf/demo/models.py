@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future, wait
 from pathlib import Path
 
+from stylesdf.checkpoint import CARD_FILE, load_card
+from stylesdf.config import shown
 from stylesdf.hub import HUB_ID
 from stylesdf.pipeline import StyleSDF
+from stylesdf.words import in_markdown
 
 MAX_MODELS = 3
+MAX_LOADING = 2  # at a time
+PATIENCE = 60.0  # seconds that somebody waits for a model of the hub
+LOOK_UP_SECONDS = 10.0  # that the hub has for an answer
+
+
+class NotLoaded(ValueError):
+    """A model of the hub that is not here, and is not brought by whoever just wants a picture of it."""
 
 
 class ModelShelf:
@@ -27,59 +39,117 @@ class ModelShelf:
         self.is_public = is_public
         self.default = ""
         self._models: OrderedDict[str, StyleSDF] = OrderedDict()
-        self._lock = threading.Lock()  # of the dictionary, never held for long
-        self._load_lock = threading.Lock()  # one load at a time
+        self._folders: dict[str, str] = {}  # by the name that stands for a path of this machine
+        self._loading: dict[str, Future] = {}
+        self._lock = threading.Lock()  # of the dictionaries, never held for long
 
     def load_default(self, text: str) -> StyleSDF:
         """Load the model the page is started with; it stays for good, and any folder will do."""
-        model = self._load(text, is_trusted=True)
+        model = self._load(*self._find(text, is_trusted=True), is_trusted=True)
         self.default = model.name_or_path
         return model
 
     def load(self, text: str) -> StyleSDF:
         """Load a model, also one that is here already: a hub repository may have changed.
 
+        Who calls waits a minute at most. A load that takes longer goes on, and whoever asks for the same joins it.
+
         Args:
             text: A bundled folder (``people``, ``checkpoints/people``), a hub repository ``owner/name`` or
                 ``owner/name@revision``, or where the page is not public any folder.
 
         Raises:
-            ValueError: No such model, or a checkpoint that does not fit. Errors of the hub pass unchanged.
+            ValueError: No such model, a checkpoint that does not fit, or no answer in time. Errors of the hub pass
+                unchanged.
         """
-        return self._load(text, is_trusted=not self.is_public or text == self.default)
+        name, where = self._find(text, self._trusts(text))
+        with self._lock:
+            loading = self._loading.get(name)
+            if loading is None:
+                if len(self._loading) >= MAX_LOADING:
+                    raise ValueError(f"{len(self._loading)} models are being loaded already, try again in a minute")
+                loading = self._loading[name] = Future()
+                work = (loading, name, where, self._trusts(text))
+                threading.Thread(target=self._finish, args=work, daemon=True).start()
+        done, _ = wait([loading], PATIENCE)
+        if not done:
+            raise ValueError(f"{shown(name)} is not here after {PATIENCE:.0f} s; it is still being loaded, try later")
+        return loading.result()
+
+    def get(self, name: str) -> StyleSDF:
+        """Return a model that is loaded or lies on this machine; nobody waits for the hub.
+
+        Raises:
+            NotLoaded: It is of the hub, and ``load`` has to bring it.
+            ValueError: There is no such model.
+        """
+        if model := self._known(name):
+            return model
+        known_as, where = self._find(name, self._trusts(name))
+        if model := self._known(known_as):
+            return model
+        if not os.path.exists(where):
+            raise NotLoaded(f"the model {shown(name)} is not loaded here, expected one that is")
+        return self._load(known_as, where, self._trusts(name))
 
     def look_up(self, text: str) -> str:
-        """Say how large a model is and under which licence, without downloading it.
+        """Say in Markdown how large a model is and under which licence, without downloading it.
 
         Raises:
             ValueError: No such model, or no safetensors in it. Errors of the hub pass unchanged.
         """
-        is_trusted = not self.is_public or text == self.default
+        is_trusted = self._trusts(text)
         name, where = self._find(text, is_trusted)
-        if Path(where).is_dir():
+        if os.path.isdir(where):
             sizes = {path.name: path.stat().st_size for path in Path(where).iterdir() if path.is_file()}
-            card = Path(where) / "README.md"
-            licence = licence_of(card.read_text(errors="replace") if card.is_file() else None)
+            card = Path(where) / CARD_FILE
+            if not is_trusted and card.is_symlink() and card.resolve().parent != Path(where).resolve():
+                raise ValueError(f"{name}/{CARD_FILE} is a link that leads out of its folder, expected a file")
+            licence = licence_of(load_card(card))
         else:
             from huggingface_hub import HfApi
 
             repo_id, _, revision = where.partition("@")
             api = HfApi(token=None if is_trusted else False, library_name="stylesdf")
-            found = api.model_info(repo_id, revision=revision or None, files_metadata=True)
+            options = {"revision": revision or None, "files_metadata": True, "timeout": LOOK_UP_SECONDS}
+            found = api.model_info(repo_id, **options)
             sizes = {file.rfilename: file.size or 0 for file in found.siblings or []}
             licence = (found.card_data or {}).get("license")
         size = sum(
             size for file, size in sizes.items() if file.endswith(".safetensors") and "discriminator" not in file
         )
         if not size or "config.json" not in sizes:
-            raise ValueError(f"{name!r} has no config.json with a .safetensors file, expected a StyleSDF model")
-        return f"`{name}`: {size / 1e6:.1f} MB, licence {licence or 'not stated'}. *Load* fetches and shows it."
+            raise ValueError(f"{shown(name)} has no config.json with a .safetensors file, expected a StyleSDF model")
+        told = in_markdown(licence or "not stated")
+        return f"**{in_markdown(name)}**: {size / 1e6:.1f} MB, licence {told}. *Load* fetches and shows it."
 
-    def _load(self, text: str, is_trusted: bool) -> StyleSDF:
-        name, where = self._find(text, is_trusted)
-        with self._load_lock:
+    def _trusts(self, text: str) -> bool:
+        return not self.is_public or text == self.default
+
+    def _known(self, name: str) -> StyleSDF | None:
+        with self._lock:
+            for known, model in self._models.items():
+                if name in (known, pinned(model)):
+                    self._models.move_to_end(known)
+                    return model
+        return None
+
+    def _finish(self, loading: Future, name: str, where: str, is_trusted: bool) -> None:
+        try:
+            loading.set_result(self._load(name, where, is_trusted))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            loading.set_exception(error)
+        finally:
+            with self._lock:
+                del self._loading[name]
+
+    def _load(self, name: str, where: str, is_trusted: bool) -> StyleSDF:
+        try:
             model = StyleSDF.from_pretrained(where, token=None if is_trusted else False)
-            model.name_or_path = name  # what stands in the files' metadata; not a path of this machine
+        except ValueError as error:  # visitors read it: not where things lie on this machine
+            lies = re.sub(r"\S*[/\\]snapshots[/\\]\w+", lambda _: name, str(error).replace(where, name))
+            raise ValueError(lies) from error
+        model.name_or_path = name  # what stands in the files' metadata; not a path of this machine
         with self._lock:
             self._models[name] = model
             self._models.move_to_end(name)
@@ -88,33 +158,38 @@ class ModelShelf:
                 del self._models[old]
         return model
 
-    def get(self, name: str) -> StyleSDF:
-        """Return a model by its name, loading it again if it had to go."""
-        with self._lock:
-            for known, model in self._models.items():
-                if name in (known, pinned(model)):
-                    self._models.move_to_end(known)
-                    return model
-        return self.load(name)
-
     def _find(self, text: str, is_trusted: bool) -> tuple[str, str]:
         """Return the name to show and what to load."""
         text = str(text or "").strip()
         if not text:
             raise ValueError("the model is empty, expected a folder or a hub repository owner/name")
-        bundled = (self.root / "checkpoints").resolve()
-        for folder in (self.root / text, bundled / text):
-            if folder.is_dir() and folder.resolve().parent == bundled:
-                return f"checkpoints/{folder.resolve().name}", str(folder)
-        if Path(text).exists() and is_trusted:
-            return text, text
-        if not HUB_ID.fullmatch(text) or Path(text).exists() or text.startswith("checkpoints/"):
-            offered = ", ".join(sorted(path.parent.name for path in bundled.glob("*/config.json"))) or "none"
+        bundled = os.path.realpath(self.root / "checkpoints")
+        for folder in (os.path.join(self.root, text), os.path.join(bundled, text)):
+            if os.path.isdir(folder) and os.path.dirname(os.path.realpath(folder)) == bundled:
+                return f"checkpoints/{os.path.basename(os.path.realpath(folder))}", folder
+        if is_trusted and text in self._folders:
+            return text, self._folders[text]
+        if is_trusted and os.path.exists(text):
+            return self._name(text), text
+        if not HUB_ID.fullmatch(text) or os.path.exists(text) or text.startswith("checkpoints/"):
+            offered = sorted(path.parent.name for path in Path(bundled).glob("*/config.json"))
             raise ValueError(
-                f"{text!r} is neither a folder that can be opened here nor a hub repository (owner/name or "
-                f"owner/name@revision); bundled models: {offered}"
+                f"{shown(text)} is neither a folder that can be opened here nor a hub repository (owner/name or "
+                f"owner/name@revision); bundled models: {', '.join(offered) or 'none'}"
             )
         return text, text
+
+    def _name(self, folder: str) -> str:
+        """Return what a folder is called in links and files, which carry no absolute path."""
+        if not os.path.isabs(folder):
+            return folder
+        stem = os.path.basename(os.path.abspath(folder)) or "model"
+        with self._lock:
+            name, number = stem, 1
+            while self._folders.setdefault(name, folder) != folder:
+                number += 1
+                name = f"{stem}-{number}"
+        return name
 
 
 def licence_of(card: str | None) -> str | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 
 MEMORY = 0.7  # weight of what was measured before
 
 
 class Pace:
-    """Seconds per unit of each kind of work, for each model."""
+    """Seconds per unit of each kind of work, for each model; those of a model go with it."""
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple, float] = {}
+        self._seconds: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model → kind → seconds
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -26,13 +27,13 @@ class Pace:
     def add(self, model, kind: str, units: float, seconds: float) -> None:
         """Count what was measured elsewhere."""
         with self._lock:
-            old = self._seconds.get((model, kind))
-            new = seconds / units
-            self._seconds[model, kind] = new if old is None else MEMORY * old + (1.0 - MEMORY) * new
+            known = self._seconds.setdefault(model, {})
+            old, new = known.get(kind), seconds / units
+            known[kind] = new if old is None else MEMORY * old + (1.0 - MEMORY) * new
 
     def estimate(self, model, kind: str, units: float) -> float | None:
         """Return the seconds that so many units will take; None where none was measured."""
-        per_unit = self._seconds.get((model, kind))
+        per_unit = self._seconds.get(model, {}).get(kind)
         return None if per_unit is None else per_unit * units
 
 

@@ -16,15 +16,21 @@ from urllib.parse import parse_qsl
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from stylesdf.arguments import MAX_SEED
+from stylesdf.config import shown
+from stylesdf.demo.live import LiveFiles
+from stylesdf.demo.models import MAX_LOADING
 from stylesdf.demo.scene import MAX_TEXT, Scene
 from stylesdf.demo.studio import Studio
-from stylesdf.demo.visits import VisitorFiles
-from stylesdf.pipeline import MAX_SEED
+from stylesdf.demo.visits import PictureFiles, VisitorFiles
+from stylesdf.words import in_html
 
 PRIVATE = {"api_visibility": "private"}
-# One picture at a time and one heavy job at a time, beside each other; what is waiting is told its place.
+# One picture at a time and one heavy job at a time, beside each other, and models of the hub beside both: however long
+# the hub takes, pictures go on. What is waiting is told its place.
 QUICK = {"concurrency_limit": 1, "concurrency_id": "view", **PRIVATE}
 HEAVY = {"concurrency_limit": 1, "concurrency_id": "jobs", **PRIVATE}
+LOAD = {"concurrency_limit": MAX_LOADING, "concurrency_id": "load", **PRIVATE}
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
 PROGRESS = gr.Progress()  # as a default argument: Gradio fills in the visitor's own
 GOAL_SECONDS = 4.0
@@ -38,21 +44,27 @@ class Page:
     Attributes:
         studio: Who does the work.
         files: Where visitors' files go.
+        pictures: Where the pictures lie that many may see.
+        live: Where models lie for browsers that draw them.
         controls: One component per field of ``Scene``, by its name.
         stage: The picture that turns.
         download: Its file.
         query: Hidden; the scene that was drawn last, as a link's query.
         goal: Hidden; where a link or a picture sends the controls, while they change one after the other.
+        wish: Hidden; the scene whose model has to be loaded first, see ``wish_for``.
         signals: Hidden, by tab; the same while that tab is open.
     """
 
     studio: Studio
     files: VisitorFiles = field(default_factory=lambda: VisitorFiles(get_upload_folder))
+    pictures: PictureFiles = field(default_factory=lambda: PictureFiles(get_upload_folder))
+    live: LiveFiles = field(default_factory=lambda: LiveFiles(get_upload_folder))
     controls: dict = field(default_factory=dict)
     stage: gr.HTML | None = None
     download: gr.DownloadButton | None = None
     query: gr.Textbox | None = None
     goal: gr.Textbox | None = None
+    wish: gr.Textbox | None = None
     signals: dict[str, gr.Textbox] = field(default_factory=dict)
 
     @property
@@ -107,6 +119,11 @@ class Page:
         until, _, query = goal.partition(" ")
         return bool(goal) and scene.query() != query and time.time() < float(until)
 
+    def wish_for(self, scene: Scene) -> str:
+        """Return what the field ``wish`` holds, whose change loads the model of a link or a picture and goes there."""
+        tell(f"The model {scene.model} is loaded now; the page goes on meanwhile.")
+        return f"{time.time():.3f} {scene.query()}"  # the time makes a second wish for the same a change
+
     def _values(self, scene: Scene) -> list:
         fields = {name: getattr(scene, name) for name in Scene.__dataclass_fields__}
         for name in OPTIONAL_SEEDS:
@@ -128,17 +145,42 @@ def _optional_seed(name: str, text: str | None) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_TEXT):
-        raise ValueError(f"{name} is {text[:40]!r}, expected an integer from 0 to {MAX_SEED}, or nothing")
+        raise ValueError(f"{name} is {shown(text)}, expected an integer from 0 to {MAX_SEED}, or nothing")
     return int(text)
 
 
+# All that the page says in a toast goes through these three: Gradio takes the text for HTML.
+
+
 @contextlib.contextmanager
-def speaking(title: str = "That did not work"):
-    """Tell the visitor what was wrong with a request, and only that."""
+def speaking(title: str = "That did not work", *errors: type[Exception], consequence: str = ""):
+    """Tell the visitor in one line what was wrong with a request, and only that.
+
+    Args:
+        title: Of the toast.
+        *errors: What is told beside ValueError.
+        consequence: Said after it.
+    """
     try:
         yield
-    except ValueError as error:
-        raise gr.Error(str(error), title=title, print_exception=False) from error
+    except (ValueError, *errors) as error:
+        raise gr.Error(in_html(sentence(error) + consequence), title=title, print_exception=False) from error
+
+
+def warn(text: str) -> None:
+    """Tell the visitor that something is not as it should be."""
+    gr.Warning(in_html(text))
+
+
+def tell(text: str) -> None:
+    """Tell the visitor something."""
+    gr.Info(in_html(text))
+
+
+def sentence(error: Exception) -> str:
+    """Return the first line of what an error says; of one of the system without the path."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.strip() or type(error).__name__).splitlines()[0]
 
 
 def visitor(request: gr.Request | None) -> str | None:

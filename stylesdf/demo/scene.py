@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 from urllib.parse import urlencode
 
-from PIL import Image
-
-from stylesdf.pipeline import MAX_SEED, QUALITIES, check_seed, check_truncation
+from stylesdf.arguments import MAX_SEED, check_seed, check_truncation
+from stylesdf.config import shown
+from stylesdf.shot import QUALITIES, Shot
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 60.0, 180.0  # degrees
 MIN_FOV, MAX_FOV = 4.0, 40.0  # degrees
 MODES = ("image", "thumbnail", "depth", "normals", "shape")
 MAX_TEXT = 300  # characters of a model's name, and of a number in a link
 METADATA_KEY = "stylesdf"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_PICTURE_BYTES = 8_000_000  # of a picture that is read
+MAX_PICTURE_SIDE = 4096  # pixels
+MAX_HEADER_BYTES = 100_000  # of what stands before the pixels
+MAX_SCENE_BYTES = 20_000  # of the scene's text in there
 
 # Fields that a link calls by a shorter name.
+IMPORTS = "from stylesdf import Shot, StyleSDF"  # of the code that makes a picture again
 SHORT = {"truncation": "psi", "texture_seed": "texture", "morph_seed": "to", "morph_share": "share"}
 
 
@@ -30,10 +39,10 @@ class Scene:
 
     Attributes:
         model: Name of the model, as typed on the page.
-        seed: The identity.
+        seed: Whose head.
         truncation: In [0, 1].
         texture_seed: Whose colours the decoder's later layers take; None: its own.
-        morph_seed: Another identity, blended in; None: nobody.
+        morph_seed: Another head, blended in; None: nobody.
         morph_share: Of that one, in [0, 1].
         yaw: Degrees, from −90 to 90; positive moves the camera to the head's left (+x).
         pitch: Degrees, from −60 to 60; positive moves the camera up.
@@ -60,14 +69,14 @@ class Scene:
     quality: str = "exact"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not 0 < len(self.model) <= MAX_TEXT:
-            raise ValueError(f"model is {str(self.model)[:40]!r}, expected a name of 1 to {MAX_TEXT} characters")
+        if not (isinstance(self.model, str) and 0 < len(self.model) <= MAX_TEXT and self.model.isprintable()):
+            raise ValueError(f"model is {shown(self.model)}, expected a name of 1 to {MAX_TEXT} characters in print")
         check_seed(self.seed)
         check_truncation(self.truncation)
         for name in ("texture_seed", "morph_seed"):
             seed = getattr(self, name)
             if seed is not None and not _is_seed(seed):
-                raise ValueError(f"{name} is {seed!r}, expected an integer from 0 to {MAX_SEED}, or nothing")
+                raise ValueError(f"{name} is {shown(seed)}, expected an integer from 0 to {MAX_SEED}, or nothing")
         _check("morph_share", self.morph_share, 0.0, 1.0)
         _check("yaw", self.yaw, -MAX_YAW, MAX_YAW, " degrees")
         _check("pitch", self.pitch, -MAX_PITCH, MAX_PITCH, " degrees")
@@ -80,13 +89,13 @@ class Scene:
                 object.__setattr__(self, field.name, float(value))
         for name, known in (("mode", MODES), ("quality", QUALITIES)):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected one of {', '.join(known)}")
 
     @property
-    def camera(self) -> dict:
-        """The camera as ``StyleSDF.view`` takes it: angles in radians, the field of view in degrees."""
+    def shot(self) -> Shot:
+        """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
-        return {**angles, "fov_deg": self.fov}
+        return Shot(**angles, fov_deg=self.fov, quality=self.quality)
 
     @property
     def title(self) -> str:
@@ -128,49 +137,95 @@ class Scene:
         return {METADATA_KEY: json.dumps(self.changes()), **{key: str(value) for key, value in provenance.items()}}
 
     @classmethod
-    def from_picture(cls, path: str | os.PathLike) -> Scene:
-        """Read the scene that a picture of the page carries.
+    def from_picture(cls, picture: str | os.PathLike | bytes) -> Scene:
+        """Read the scene that a picture of the page carries, from the PNG's header: its pixels are not decoded.
+
+        Args:
+            picture: A file, or its content.
 
         Raises:
-            ValueError: Not a picture, or one that did not come from here.
+            ValueError: Not a PNG, one that is too large, or one that did not come from here.
         """
         try:
-            with Image.open(path) as image:
-                texts = getattr(image, "text", {})
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"the file cannot be read as a picture ({type(error).__name__})") from error
+            with io.BytesIO(picture) if isinstance(picture, bytes) else open(picture, "rb") as file:
+                text = _scene_text(file)
+        except OSError as error:
+            raise ValueError(f"the file cannot be read ({type(error).__name__})") from error
         try:
-            values = json.loads(texts[METADATA_KEY])
+            values = json.loads(text)
             known = {field.name for field in dataclasses.fields(cls)}
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except KeyError:
-            raise ValueError("the picture says nothing of its seed, expected a PNG saved from this page") from None
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"the picture's {METADATA_KEY!r} field cannot be read ({error})") from error
+            fields = {name: value for name, value in values.items() if name in known}
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise ValueError(f"the picture's {METADATA_KEY} field cannot be read, expected JSON of a scene") from error
+        return cls(**{"model": None, **fields})
 
     def python(self) -> str:
         """Write the Python code that makes exactly this picture."""
         name, at, revision = self.model.partition("@")
-        load = f'"{name}"' + (f', revision="{revision}"' if at else "")
-        lines = ["import math", "from stylesdf import StyleSDF", "", f"model = StyleSDF.from_pretrained({load})"]
+        load = json.dumps(name, ensure_ascii=False) + (f", revision={json.dumps(revision)}" if at else "")
+        lines = ["import math", IMPORTS, "", f"model = StyleSDF.from_pretrained({load})"]
         texture = "" if self.texture_seed is None else f", texture_seed={self.texture_seed}"
-        lines.append(f"head = model.identity({self.seed}, truncation={self.truncation:g}{texture})")
+        lines.append(f"head = model.head({self.seed}, truncation={self.truncation:g}{texture})")
         if self.morph_seed is not None and self.morph_share:
-            lines.append(f"other = model.identity({self.morph_seed}, truncation={self.truncation:g}{texture})")
+            lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:g}{texture})")
             lines.append(f"head = model.blend(head, other, {self.morph_share:g})")
         turns = [f"{axis}=math.radians({getattr(self, axis):g})" for axis in ("yaw", "pitch", "roll")
                  if getattr(self, axis)]  # fmt: skip
         turns += [f"fov_deg={self.fov:g}"] if self.fov is not None else []
         turns += [f'quality="{self.quality}"'] if self.quality != "exact" else []
-        lines.append(f"view = model.view({', '.join(['head', *turns])})")
+        lines.append(f"view = head.view(Shot({', '.join(turns)}))" if turns else "view = head.view()")
         if self.mode in ("image", "thumbnail"):
             lines.append(f'view.{self.mode}.save("{self.title}.png")')
         else:
-            lines.insert(lines.index("from stylesdf import StyleSDF") + 1, "from stylesdf.demo.pictures import picture")
+            lines.insert(lines.index(IMPORTS) + 1, "from stylesdf.demo.pictures import picture")
             lines.append(f'picture(view, "{self.mode}").save("{self.title}.png")')
+        if not turns:
+            lines[lines.index(IMPORTS)] = "from stylesdf import StyleSDF"
         if not any("math." in line for line in lines):
             del lines[0]
         return "\n".join(lines)
+
+
+def _scene_text(file: BinaryIO) -> str:
+    """Return what stands under ``METADATA_KEY`` in a PNG's header, as the page writes it: before the pixels, plain."""
+    if (size := file.seek(0, os.SEEK_END)) > MAX_PICTURE_BYTES:
+        raise ValueError(f"the file has {size:,} bytes, expected at most {MAX_PICTURE_BYTES:,}")
+    file.seek(0)
+    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+        raise ValueError("the file is no PNG, expected one saved from this page")
+    length, kind, header = _read_chunk(file, 13)
+    if kind != b"IHDR" or length != 13:
+        raise ValueError("the PNG is damaged, it does not begin with its size")
+    width, height = (int.from_bytes(header[i : i + 4], "big") for i in (0, 4))
+    if not (0 < width <= MAX_PICTURE_SIDE and 0 < height <= MAX_PICTURE_SIDE):
+        limit = f"{MAX_PICTURE_SIDE}×{MAX_PICTURE_SIDE}"
+        raise ValueError(f"the picture has {width}×{height} pixels, expected at most {limit}")
+    key = METADATA_KEY.encode() + b"\0"
+    while file.tell() < MAX_HEADER_BYTES:
+        length, kind, content = _read_chunk(file, MAX_SCENE_BYTES)
+        if kind == b"tEXt" and content.startswith(key):
+            if length > MAX_SCENE_BYTES:
+                raise ValueError(f"the picture's text has {length:,} bytes, expected at most {MAX_SCENE_BYTES:,}")
+            return content[len(key) :].decode("latin-1")
+        if kind in (b"IDAT", b"IEND"):
+            break
+    raise ValueError("the picture says nothing of its seed, expected a PNG saved from this page")
+
+
+def _read_chunk(file: BinaryIO, max_bytes: int) -> tuple[int, bytes, bytes]:
+    """Return a PNG chunk's length, kind and content; of a longer one, whose sum is not checked, the beginning."""
+    head = file.read(8)
+    length, kind = int.from_bytes(head[:4], "big"), head[4:]
+    content = file.read(min(length, max_bytes))
+    if len(head) < 8 or len(content) < min(length, max_bytes):
+        raise ValueError("the PNG is damaged, it ends too early")
+    if kind in (b"IDAT", b"IEND"):
+        return length, kind, b""
+    if length > max_bytes:
+        file.seek(length - max_bytes + 4, os.SEEK_CUR)
+    elif file.read(4) != zlib.crc32(kind + content).to_bytes(4, "big"):
+        raise ValueError("the PNG is damaged, a check sum does not fit")
+    return length, kind, content
 
 
 def _is_seed(value) -> bool:
@@ -183,7 +238,7 @@ def _is_seed(value) -> bool:
 
 def _check(name: str, value, low: float, high: float, unit: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}, expected{unit or ' a number'} from {low:g} to {high:g}")
+        raise ValueError(f"{name} is {shown(value)}, expected{unit or ' a number'} from {low:g} to {high:g}")
 
 
 def _read(name: str, kind: str, text: str):
@@ -193,4 +248,4 @@ def _read(name: str, kind: str, text: str):
     try:
         return read(text)
     except ValueError:
-        raise ValueError(f"{name} of the link is {text[:40]!r}, expected a number") from None
+        raise ValueError(f"{name} of the link is {shown(text)}, expected a number") from None

@@ -1,9 +1,11 @@
-// The picture that turns under the pointer. Gradio provides element, props, server, trigger and watch.
+// The picture that turns under the pointer. Gradio provides element, props, server, trigger and watch. While the hand
+// moves, the browser draws (live.js), or the server where the browser cannot; when it rests, the server.
 // Drag: yaw and pitch. Wheel or two fingers: field of view. Double click: back to the front. Keys: see onKey.
 const DEGREES_PER_WIDTH = 120, KEY_STEP = 5, ZOOM_STEP = 1.1, SETTLE_MS = 220
 const stage = element.querySelector('.stage')
 const picture = element.querySelector('.stage-picture')
 const pose = element.querySelector('.stage-pose')
+const live = new LiveStage(element.querySelector('.stage-live'), (state) => { stage.dataset.live = state })
 
 let scene = null // what the server drew last
 let camera = null // where the hand is, ahead of the server
@@ -27,6 +29,14 @@ function show() {
   picture.alt = value.alt
   stage.dataset.drawn = value.query
   tell()
+  picture.decode().catch(() => {}).then(() => { if (!isMoving) stage.classList.remove('is-live') })
+  live.prepare(scene, locate)
+}
+
+// The address of a model's weights, which the server makes when they are first asked for.
+async function locate(model) {
+  const { path } = await server.weights(model)
+  return path && `${window.gradio_config?.root ?? '.'}/gradio_api/file=${path}`
 }
 
 function tell() {
@@ -49,21 +59,26 @@ function turn(change) {
 // One request at a time: what came in meanwhile is drawn next, what was overtaken never.
 async function draw() {
   if (isDrawing) return
-  isDrawing = true
+  stage.ariaBusy = isDrawing = true
   try {
     while (wanted) {
-      const now = wanted
+      const now = { ...scene, ...wanted }
       wanted = null
-      const answer = await server.quick({ ...scene, ...now })
-      if (answer && answer.picture && isMoving) {
+      if (live.draws(now)) {
+        await live.draw(now)
+        stage.classList.toggle('is-live', isMoving || stage.classList.contains('is-live'))
+      } else {
+        const answer = await server.quick(now)
+        if (!answer || !answer.picture || !isMoving) continue
         picture.src = answer.picture
-        stage.dataset.frames = Number(stage.dataset.frames || 0) + 1
+        stage.classList.remove('is-live')
       }
+      stage.dataset.frames = Number(stage.dataset.frames || 0) + 1
     }
   } catch (error) {
     wanted = null // the full picture comes when the hand rests
   } finally {
-    isDrawing = false
+    stage.ariaBusy = isDrawing = false
   }
 }
 
@@ -72,7 +87,7 @@ function settle(delay) {
   settling = setTimeout(() => {
     if (!isMoving || fingers.size) return
     isMoving = false
-    wanted = null
+    if (!live.draws(scene)) wanted = null
     const same = ['yaw', 'pitch', 'roll'].every((name) => camera[name] === scene[name])
     if (same && camera.fov === (scene.fov ?? props.value.fov)) return show()
     props.value = { ...props.value, camera }

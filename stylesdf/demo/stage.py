@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from stylesdf.demo.live import viewer_script
 from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_YAW, MIN_FOV, Scene
 
 HERE = Path(__file__).parent
@@ -14,23 +15,29 @@ LIMITS = {"yaw": MAX_YAW, "pitch": MAX_PITCH, "fov": [MIN_FOV, MAX_FOV]}
 TEMPLATE = """
 <div class="stage" tabindex="0" role="application" aria-label="The head. Drag or arrow keys turn it, the wheel or plus
 and minus zoom, Home or a double click bring back the front.">
-<img class="stage-picture" draggable="false" alt=""><span class="stage-pose" aria-live="polite"></span></div>
+<img class="stage-picture" draggable="false" alt=""><canvas class="stage-live" aria-hidden="true"></canvas>
+<span class="stage-pose" aria-live="polite"></span></div>
 """
 RELEASED = "(stage) => { const c = stage.camera; return [c.yaw, c.pitch, c.roll, c.fov] }"
 
 
-def stage(quick: Callable[[dict], dict]) -> gr.HTML:
+def stage(quick: Callable[[dict], dict], weights: Callable[[str], dict]) -> gr.HTML:
     """Make the component.
 
     Its ``release`` event comes when the hand rests; ``RELEASED`` takes the camera out of its value: yaw, pitch,
     roll and field of view, in degrees.
 
     Args:
-        quick: Called with a scene's fields while the hand moves; returns ``{"picture": data URL}``, or ``{}`` to skip.
+        quick: Called with a scene's fields while the hand moves, where the browser cannot draw; returns ``{"picture":
+            data URL}``, or ``{}`` to skip.
+        weights: Called with a model's name; returns ``{"path": file}``, see ``LiveFiles``, or ``{}`` where browsers
+            cannot draw it.
     """
+    # all scripts are inline: a dynamic import() was seen to hang on Spaces
+    script = viewer_script() + "".join((HERE / name).read_text(encoding="utf-8") for name in ("live.js", "stage.js"))
     return gr.HTML(
-        value={}, html_template=TEMPLATE, js_on_load=(HERE / "stage.js").read_text(), elem_id="stage",
-        server_functions=[quick], apply_default_css=False,
+        value={}, html_template=TEMPLATE, js_on_load=script, elem_id="stage", server_functions=[quick, weights],
+        apply_default_css=False,
     )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,10 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from stylesdf.allocator import trim
+from stylesdf.arguments import MAX_SEED, check_seed
 from stylesdf.camera import PATHS
+from stylesdf.config import shown
 from stylesdf.demo import pictures
 from stylesdf.demo.heads import HeadCache
 from stylesdf.demo.models import ModelShelf, pinned
@@ -22,8 +25,11 @@ from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.demo.zero import on_device
 from stylesdf.files import replacing
+from stylesdf.head import View
 from stylesdf.mesh import refine_mesh
-from stylesdf.pipeline import MAX_SEED, SdfSlice, StyleSDF, View, check_seed
+from stylesdf.pipeline import StyleSDF
+from stylesdf.shot import Shot
+from stylesdf.slice import SdfSlice
 
 if TYPE_CHECKING:
     import trimesh
@@ -86,16 +92,16 @@ class Studio:
         self.pace = Pace()
         self._tiles = Recent()
         self._meshes = Recent()
-        self._planes: dict[StyleSDF, tuple] = {}
+        self._planes: weakref.WeakKeyDictionary[StyleSDF, tuple] = weakref.WeakKeyDictionary()
         self._quick = threading.Lock()
 
     def calibrate(self) -> None:
         """Do a little of everything once, so that the first estimate is honest."""
         scene = Scene(self.models.default)
         model = self.model(scene)
-        head = self.heads.identity(model, scene)
-        model.view(head).image  # noqa: B018 - the first of each loads libraries, which is not to count
-        model.extract_mesh(head, resolution=PREVIEW_RESOLUTION)
+        head = self.heads.head(model, scene)
+        head.view().image  # noqa: B018 - the first of each loads libraries, which is not to count
+        head.mesh(PREVIEW_RESOLUTION)
         self.look(scene)
         self.mesh(scene, PREVIEW_RESOLUTION)
 
@@ -108,7 +114,7 @@ class Studio:
         view = self._view(model, scene)
         scene = replace(scene, model=pinned(model))
         angles = {f"{axis}_deg": getattr(scene, axis) for axis in ("yaw", "pitch", "roll")}
-        texts = scene.metadata({**model.provenance(view.identity), **angles})
+        texts = scene.metadata({**view.head.provenance, **angles})
         return Look(scene, model, pictures.picture(view, scene.mode), texts)
 
     def compare(self, scene: Scene, modes: Sequence[str]) -> list[Image.Image]:
@@ -138,11 +144,11 @@ class Studio:
     def tile(self, scene: Scene, seed: int) -> Image.Image:
         """Draw a seed from the front with the scene's model and truncation, small enough for a page of them."""
         model = self.model(scene)
-        key = (model, check_seed(seed), scene.truncation)
+        key = (weakref.ref(model), check_seed(seed), scene.truncation)
 
         def make() -> Image.Image:
             if model.config.image_resolution > GALLERY_PIXELS:
-                return model.thumbnail(seed, scene.truncation)
+                return model.head(seed, scene.truncation).thumbnail()
             return model.generate([seed], scene.truncation).images[0]
 
         return self._tiles.get(key, make, MAX_TILES)
@@ -165,20 +171,22 @@ class Studio:
             progress: Called with the share that is done.
         """
         if resolution not in RESOLUTIONS:
-            raise ValueError(f"resolution is {resolution!r}, expected one of {', '.join(map(str, RESOLUTIONS))}")
+            raise ValueError(f"resolution is {shown(resolution)}, expected one of {', '.join(map(str, RESOLUTIONS))}")
         if not _is_int(smoothing) or not 0 <= smoothing <= MAX_SMOOTHING:
-            raise ValueError(f"smoothing is {smoothing!r}, expected rounds from 0 to {MAX_SMOOTHING}")
+            raise ValueError(f"smoothing is {shown(smoothing)}, expected rounds from 0 to {MAX_SMOOTHING}")
         if max_faces is not None and not (_is_int(max_faces) and FACES[0] <= max_faces <= FACES[1]):
-            raise ValueError(f"max_faces is {max_faces!r}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
+            raise ValueError(f"max_faces is {shown(max_faces)}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
         model = self.model(scene)
         who = (scene.seed, scene.truncation, scene.morph_seed, scene.morph_share)
-        key = (model, who, resolution, smoothing, max_faces)
+        key = (weakref.ref(model), who, resolution, smoothing, max_faces)
 
         def make() -> trimesh.Trimesh:
             with self.pace.measuring(model, "mesh", resolution**2):
-                head = self.heads.identity(model, scene)
-                mesh = model.extract_mesh(head, resolution=resolution, progress=progress)
-                return refine_mesh(mesh, smoothing, max_faces) if smoothing or max_faces else mesh
+                head = self.heads.head(model, scene)
+                mesh = head.mesh(resolution, progress)
+                mesh = refine_mesh(mesh, smoothing, max_faces) if smoothing or max_faces else mesh
+            trim()
+            return mesh
 
         return self._meshes.get(key, make, MAX_MESHES)
 
@@ -195,31 +203,31 @@ class Studio:
             morph_seeds: Whom a morph visits after the scene's head.
         """
         if kind not in FILM_KINDS:
-            raise ValueError(f"kind is {kind!r}, expected one of {', '.join(FILM_KINDS)}")
+            raise ValueError(f"kind is {shown(kind)}, expected one of {', '.join(FILM_KINDS)}")
         if not _is_int(num_frames) or not FRAMES[0] <= num_frames <= FRAMES[1]:
-            raise ValueError(f"frames are {num_frames!r}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
+            raise ValueError(f"frames are {shown(num_frames)}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
         model = on_device(self.model(scene))
-        head = self.heads.identity(model, scene)
+        head = self.heads.head(model, scene)
         if kind == "morph":
             if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:
                 raise ValueError(f"there are {len(morph_seeds)} seeds to morph to, expected 1 to {MAX_MORPH_SEEDS}")
             alone = replace(scene, morph_seed=None, morph_share=0.0)
-            others = [self.heads.identity(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
-            angles = (math.radians(scene.yaw), math.radians(scene.pitch))
-            views = model.morph_views(
-                [head, *others], num_frames, *angles, fov_deg=scene.fov, quality=scene.quality
-            )  # fmt: skip
+            others = [self.heads.head(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
+            views = model.morph([head, *others], num_frames, shot=replace(scene.shot, roll=0.0))
         else:
-            views = model.orbit_views(
-                head, num_frames=num_frames, fov_deg=scene.fov, quality=scene.quality, path=kind
-            )  # fmt: skip
-        return (self._frame(view, with_shape) for view in views)
+            views = head.orbit(num_frames, kind, shot=Shot(fov_deg=scene.fov, quality=scene.quality))
+
+        def frames() -> Iterator[Image.Image]:
+            try:
+                yield from (self._frame(view, with_shape) for view in views)
+            finally:  # also of a film that is abandoned
+                trim()
+
+        return frames()
 
     def inside(self, scene: Scene) -> SdfSlice:
         """Cut the field open in the camera's plane."""
-        model = self.model(scene)
-        angles = math.radians(scene.yaw), math.radians(scene.pitch)
-        return model.slice_sdf(self.heads.identity(model, scene), 0.0, *angles)
+        return self.heads.head(self.model(scene), scene).slice(scene.shot.yaw, scene.shot.pitch)
 
     def plane(self, scene: Scene) -> tuple[np.ndarray, np.ndarray, float]:
         """Lay the principal plane through the renderer's codes.
@@ -234,9 +242,9 @@ class Studio:
             centre = codes.mean(axis=0)
             _, spread, axes = np.linalg.svd(codes - centre, full_matrices=False)
             axes, share = axes[:2], float((spread[:2] ** 2).sum() / (spread**2).sum())
-            self._planes = {model: ((codes - centre) @ axes.T, centre, axes, share)}  # of the latest model only
+            self._planes[model] = ((codes - centre) @ axes.T, centre, axes, share)
         points, centre, axes, share = self._planes[model]
-        head = self.heads.identity(model, scene)
+        head = self.heads.head(model, scene)
         return points, (head.w[0].cpu().double().numpy() - centre) @ axes.T, share
 
     def _view(self, model: StyleSDF, scene: Scene) -> View:
@@ -264,7 +272,7 @@ def read_seeds(text: str) -> list[int]:
     """
     words = text.replace(",", " ").split() if isinstance(text, str) else ["?"]
     if not all(word.isascii() and word.isdigit() and len(word) <= 10 for word in words):
-        raise ValueError(f"seeds are {str(text)[:60]!r}, expected integers from 0 to {MAX_SEED}, separated by commas")
+        raise ValueError(f"seeds are {shown(text)}, expected integers from 0 to {MAX_SEED}, separated by commas")
     return [check_seed(int(word)) for word in words]
 
 

@@ -1,17 +1,23 @@
-"""Files that visitors make: each has a folder of his own, and few files in it."""
+"""Files of the page: each visitor has a folder of his own with few files in it; pictures that many see lie together."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
 import shutil
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from pathlib import Path
+
+from PIL import Image
+
+from stylesdf.files import replacing
 
 MAX_FILES = 24  # of one visitor; the oldest goes when another comes
 MAX_API_FILES = 240  # of all who call the API together: a client must have the time to fetch its own
 MAX_VISITORS = 500
+MAX_PICTURES = 1000  # of everybody; one that goes is written again when it is asked for
 
 
 class VisitorFiles:
@@ -58,3 +64,34 @@ class VisitorFiles:
     def _folder(self, visitor: str | None) -> Path:
         token = hashlib.sha256(self._secret + (visitor or "").encode()).hexdigest()[:32]
         return Path(self._root()) / f"visit-{token}"
+
+
+class PictureFiles:
+    """Pictures under names made of their content, each written once and never again while it is there.
+
+    Gradio writes a picture that it is given anew each time, under such a name too: a browser that loads it meanwhile
+    gets half of it.
+
+    Args:
+        root: Returns the folder that the server serves from.
+    """
+
+    def __init__(self, root) -> None:
+        self._root = root
+        self._paths: OrderedDict[str, Path] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def path(self, picture: Image.Image) -> str:
+        """Return the path of a picture as PNG."""
+        name = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes()).hexdigest()[:40]
+        with self._lock:
+            path = self._paths.pop(name, None) or Path(self._root()) / "pictures" / f"{name}.png"
+            if not path.is_file():
+                content = io.BytesIO()
+                picture.save(content, format="png")
+                with replacing(path) as temporary:
+                    temporary.write_bytes(content.getvalue())
+            self._paths[name] = path
+            while len(self._paths) > MAX_PICTURES:
+                self._paths.popitem(last=False)[1].unlink(missing_ok=True)
+        return str(path)

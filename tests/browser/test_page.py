@@ -2,7 +2,7 @@
 
 import base64
 import io
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from PIL import Image
@@ -57,7 +57,7 @@ def _what_the_server_said(served):
 class Visit:
     """One open page and what its console said."""
 
-    def __init__(self, browser, address, query="", width=1280, height=1000, **options):
+    def __init__(self, browser, address, query="", width=1280, height=1000, prepare=None, **options):
         self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
@@ -65,6 +65,8 @@ class Visit:
         self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("response", lambda answer: answer.status >= 400 and self.complaints.append(answer.url))
+        if prepare:
+            prepare(self.page)
         self.page.goto(address + query)
         self.page.wait_for_selector(".stage[data-drawn]")
 
@@ -251,6 +253,32 @@ def test_a_bad_link_is_told_and_the_page_opens(chromium, served):
     visit.page.wait_for_selector("text=seed of the link is 'many'")
     assert visit.drawn()["seed"] == str(FIRST_SEED)
     visit.context.close()
+
+
+def test_words_of_a_link_are_no_markup(chromium, served):
+    hostile = "<img src=/evil.png><input type=password>"
+    visit = Visit(chromium, served[1], "?seed=" + quote(hostile))
+    visit.page.wait_for_selector(f"text=seed of the link is '{hostile}'")
+    assert visit.page.locator("img[src*=evil], input[type=password]").count() == 0
+    visit.context.close()
+    assert visit.complaints == []
+
+
+def test_a_link_to_a_model_of_the_hub_holds_nobody_up(chromium, served):
+    visit = Visit(chromium, served[1], "?model=nobody/nothing&seed=77")  # there is no hub here
+    visit.page.wait_for_selector("text=The model nobody/nothing is loaded now")
+    assert visit.drawn()["seed"] == str(FIRST_SEED)
+    visit.set_seed(9)
+    visit.context.close()
+
+
+def test_a_wrong_picture_shows_its_sentence(visit, tmp_path):
+    path = tmp_path / ("x" * 240 + ".png")
+    path.write_bytes(b"no picture")
+    visit.open("Link")
+    visit.page.set_input_files("#drop input[type=file]", path)
+    visit.page.wait_for_selector("text=the file is no PNG, expected one saved from this page")
+    visit.set_seed(4)
 
 
 def test_the_gallery(visit):

@@ -1,12 +1,16 @@
 """The shelf of models behind the page."""
 
 import shutil
+import threading
+import time
 
 import pytest
 
 from stylesdf.card import CardFacts, model_card
 from stylesdf.config import StyleSDFConfig
-from stylesdf.demo.models import MAX_MODELS, ModelShelf, licence_of, pinned
+from stylesdf.demo import models
+from stylesdf.demo.models import MAX_LOADING, MAX_MODELS, ModelShelf, NotLoaded, licence_of, pinned
+from stylesdf.pipeline import StyleSDF
 from tests.browser.serve import small_model
 
 
@@ -64,8 +68,8 @@ def test_a_hub_model_is_told_by_its_files(tmp_path, monkeypatch):
         def __init__(self, **options):
             assert options["token"] is False  # strangers do not get what the owner's token opens
 
-        def model_info(self, repo_id, revision, files_metadata):
-            assert (repo_id, revision, files_metadata) == ("owner/name", "v2", True)
+        def model_info(self, repo_id, revision, files_metadata, timeout):
+            assert (repo_id, revision, files_metadata) == ("owner/name", "v2", True) and timeout <= 10
             sizes = {"config.json": 400, "model.safetensors": 2_500_000, "discriminator.safetensors": 9_000_000}
             files = [type("File", (), {"rfilename": name, "size": size}) for name, size in sizes.items()]
             return type("Info", (), {"siblings": files, "card_data": {"license": "mit"}})
@@ -74,7 +78,7 @@ def test_a_hub_model_is_told_by_its_files(tmp_path, monkeypatch):
     assert (
         ModelShelf(tmp_path, is_public=True)
         .look_up("owner/name@v2")
-        .startswith("`owner/name@v2`: 2.5 MB, licence mit.")
+        .startswith("**owner/name&#64;v2**: 2.5 MB, licence mit.")
     )
 
 
@@ -82,3 +86,77 @@ def test_the_licence_is_the_front_matter_s():
     card = model_card(StyleSDFConfig(), "m", CardFacts(licence="cc-by-nc-sa-4.0"))
     assert licence_of(card) == "cc-by-nc-sa-4.0"
     assert licence_of(None) is None and licence_of("# A title\nlicense: fake") is None
+
+
+def test_folders_have_no_absolute_path_in_what_visitors_get(folder, tmp_path):
+    (tmp_path / "a").mkdir()
+    for place in (tmp_path / "model", tmp_path / "a" / "model"):
+        place.symlink_to(folder)
+    shelf = ModelShelf(tmp_path)
+    names = [shelf.load(str(place)).name_or_path for place in (tmp_path / "model", tmp_path / "a" / "model")]
+    assert names == ["model", "model-2"] and shelf.get("model-2") is not shelf.get("model")
+    assert str(tmp_path) not in str(shelf.get("model").head(3).provenance)
+    shelf._models.clear()
+    assert shelf.get("model-2").name_or_path == "model-2"  # it had to go, and came back
+    public = ModelShelf(tmp_path, is_public=True)
+    public.load_default(str(folder))
+    assert public.default == folder.name
+    with pytest.raises(ValueError, match="neither a folder"):
+        public.get(str(folder))
+
+
+def test_nobody_waits_for_the_hub_but_who_asks_for_it(folder, tmp_path, monkeypatch):
+    go, asked, load = threading.Event(), [], StyleSDF.from_pretrained
+
+    def from_pretrained(where, token=None):
+        if "/" not in where or where.startswith("/"):
+            return load(where)
+        asked.append((where, token))
+        assert go.wait(30)
+        return load(folder)
+
+    shutil.copytree(folder, tmp_path / "checkpoints" / "small")
+    shelf = ModelShelf(tmp_path, is_public=True)
+    default = shelf.load_default(str(folder))
+    monkeypatch.setattr(StyleSDF, "from_pretrained", from_pretrained)
+    monkeypatch.setattr(models, "PATIENCE", 0.05)
+    with pytest.raises(NotLoaded, match="the model 'silent/hub' is not loaded here"):
+        shelf.get("silent/hub")
+    assert asked == []  # only ``load`` asks the hub
+    start = time.monotonic()
+    for _ in range(2):  # the second joins the first
+        with pytest.raises(ValueError, match="'silent/hub' is not here after 0 s; it is still being loaded"):
+            shelf.load("silent/hub")
+    assert shelf.get(shelf.default) is default and shelf.get("small")  # the page goes on
+    for i in range(1, MAX_LOADING):
+        with pytest.raises(ValueError, match="still being loaded"):
+            shelf.load(f"silent/hub{i}")
+    with pytest.raises(ValueError, match=f"{MAX_LOADING} models are being loaded already"):
+        shelf.load("another/one")
+    assert time.monotonic() - start < 5 and asked[0] == ("silent/hub", False)  # without the owner's token
+    monkeypatch.setattr(models, "PATIENCE", 30)
+    go.set()
+    assert shelf.load("silent/hub").name_or_path == "silent/hub" and len(asked) == MAX_LOADING
+    assert shelf.get("silent/hub")
+    assert shelf._loading == {}
+
+
+def test_an_error_of_a_load_reaches_who_asked(tmp_path, monkeypatch):
+    def from_pretrained(where, token=None):
+        raise ValueError("/home/owner/.cache/hub/models--o--n/snapshots/0123abc/config.json: unknown key")
+
+    monkeypatch.setattr(StyleSDF, "from_pretrained", from_pretrained)
+    with pytest.raises(ValueError, match="^owner/name/config.json: unknown key$"):
+        ModelShelf(tmp_path, is_public=True).load("owner/name")
+
+
+def test_a_card_that_leads_elsewhere_is_refused(folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "checkpoints" / "linked")
+    (place / "README.md").unlink()
+    (tmp_path / "secret").write_text("---\nlicense: secret\n---\n", encoding="utf-8")
+    (place / "README.md").symlink_to(tmp_path / "secret")
+    shelf = ModelShelf(tmp_path, is_public=True)
+    for door in (shelf.load, shelf.get, shelf.look_up):
+        with pytest.raises(ValueError, match="README.md is a link that leads out of its folder") as told:
+            door("linked")
+        assert str(tmp_path) not in str(told.value)

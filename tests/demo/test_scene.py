@@ -87,7 +87,7 @@ def test_pictures_bring_it_back(tmp_path):
         ({}, "says nothing of its seed"),
         ({METADATA_KEY: "not json"}, "cannot be read"),
         ({METADATA_KEY: "[1]"}, "cannot be read"),
-        ({METADATA_KEY: "{}"}, "cannot be read"),
+        ({METADATA_KEY: "{}"}, "model is None"),
         ({METADATA_KEY: json.dumps({"model": "m", "seed": "3"})}, "seed is '3'"),
         ({METADATA_KEY: json.dumps({"model": "m", "yaw": "left"})}, "yaw is 'left'"),
     ],
@@ -95,9 +95,12 @@ def test_pictures_bring_it_back(tmp_path):
 def test_foreign_pictures_are_told(tmp_path, texts, words):
     with pytest.raises(ValueError, match=words):
         Scene.from_picture(save(tmp_path / "a.png", texts))
-    (tmp_path / "b.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
-        Scene.from_picture(tmp_path / "b.png")
+
+
+def test_the_code_quotes_what_it_holds():
+    code = Scene('a"; import os #', 3).python()
+    assert 'from_pretrained("a\\"; import os #")' in code
+    compile(code, "code", "exec")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from stylesdf import StyleSDF
+from stylesdf import pictures as paintings
 from stylesdf.demo import pictures
 from stylesdf.demo.models import ModelShelf
 from stylesdf.demo.scene import MODES, Scene
@@ -74,7 +75,7 @@ def test_quick_pictures_are_pictures_and_stale_fields_are_left_alone(studio, sce
 
 def test_heads_are_kept(studio, scene, monkeypatch):
     studio.look(scene)
-    monkeypatch.setattr(StyleSDF, "identity", lambda *arguments: pytest.fail("made anew"))
+    monkeypatch.setattr(StyleSDF, "head", lambda *arguments: pytest.fail("made anew"))
     studio.look(dataclasses.replace(scene, yaw=30))
 
 
@@ -159,12 +160,12 @@ def test_the_inside(studio, scene):
 
 def test_pictures_show_what_is_near_and_where_the_surface_is():
     depth = np.linspace(0.9, 1.1, 64 * 64, dtype=np.float32).reshape(64, 64)
-    levels = np.asarray(pictures.depth_picture(depth, np.zeros_like(depth))).astype(float).mean(axis=(1, 2))
+    levels = np.asarray(paintings.depth_picture(depth, np.zeros_like(depth))).astype(float).mean(axis=(1, 2))
     assert levels[0] > levels[128] > levels[-1]
-    empty = np.asarray(pictures.depth_picture(depth, np.ones_like(depth)))
-    assert (empty == pictures.PAPER).all()
-    lit, shade = (np.asarray(pictures.shape_picture(np.full((8, 8, 3), normal), np.zeros((8, 8)))).mean()
-                  for normal in (pictures.KEY_LIGHT, -pictures.KEY_LIGHT))  # fmt: skip
+    empty = np.asarray(paintings.depth_picture(depth, np.ones_like(depth)))
+    assert (empty == paintings.PAPER).all()
+    lit, shade = (np.asarray(paintings.shape_picture(np.full((8, 8, 3), normal), np.zeros((8, 8)))).mean()
+                  for normal in (paintings.KEY_LIGHT, -paintings.KEY_LIGHT))  # fmt: skip
     assert lit > 1.5 * shade
 
 

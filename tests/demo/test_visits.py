@@ -1,12 +1,16 @@
 """Visitors' files, what is kept for them, and how long things take."""
 
+import gc
+import types
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from stylesdf.demo import visits
 from stylesdf.demo.pace import Pace, in_words
 from stylesdf.demo.recent import Recent
-from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VISITORS, VisitorFiles
+from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VISITORS, PictureFiles, VisitorFiles
 
 
 def test_visitors_have_folders_of_their_own_which_go_with_them(tmp_path):
@@ -35,16 +39,16 @@ def test_visitors_are_not_remembered_for_ever(tmp_path):
 
 
 def test_the_pace_is_of_what_was_measured():
-    pace = Pace()
-    assert pace.estimate("model", "mesh", 64**2) is None
-    pace.add("model", "mesh", 100.0, 2.0)
-    assert pace.estimate("model", "mesh", 200.0) == pytest.approx(4.0)
-    pace.add("model", "mesh", 100.0, 4.0)
-    assert 4.0 < pace.estimate("model", "mesh", 200.0) < 8.0
-    assert pace.estimate("another", "mesh", 200.0) is None
-    with pytest.raises(ZeroDivisionError), pace.measuring("model", "film", 1.0):
+    pace, model = Pace(), types.SimpleNamespace
+    assert pace.estimate(model, "mesh", 64**2) is None
+    pace.add(model, "mesh", 100.0, 2.0)
+    assert pace.estimate(model, "mesh", 200.0) == pytest.approx(4.0)
+    pace.add(model, "mesh", 100.0, 4.0)
+    assert 4.0 < pace.estimate(model, "mesh", 200.0) < 8.0
+    assert pace.estimate(types.ModuleType, "mesh", 200.0) is None
+    with pytest.raises(ZeroDivisionError), pace.measuring(model, "film", 1.0):
         raise ZeroDivisionError
-    assert pace.estimate("model", "film", 1.0) is None
+    assert pace.estimate(model, "film", 1.0) is None
 
 
 def test_durations_in_words():
@@ -60,3 +64,28 @@ def test_what_nobody_asks_for_goes_first():
 
     assert [get(key) for key in "abacab"] == list("ABACAB")
     assert made == list("abcb") and len(kept) == 2  # b had to go for c
+
+
+def test_a_model_can_go_before_its_pace_does():
+    pace = Pace()
+    pace.add(types.SimpleNamespace, "mesh", 1.0, 1.0)
+    model = types.ModuleType("model")
+    pace.add(model, "mesh", 1.0, 1.0)
+    del model
+    gc.collect()
+    assert len(pace._seconds) == 1
+
+
+def test_a_picture_is_written_once(tmp_path, monkeypatch):
+    files, red = PictureFiles(lambda: tmp_path), Image.new("RGB", (4, 4), "red")
+    path = Path(files.path(red))
+    assert Image.open(path).tobytes() == red.tobytes()
+    before = path.stat()
+    assert files.path(red.copy()) == str(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert files.path(Image.new("RGB", (4, 4), "blue")) != str(path)
+    path.unlink()  # the folder is swept now and then
+    assert files.path(red) == str(path) and path.is_file()
+    monkeypatch.setattr(visits, "MAX_PICTURES", 1)
+    files.path(Image.new("RGB", (2, 8), "red"))
+    assert [found.is_file() for found in (tmp_path / "pictures").iterdir()] == [True]

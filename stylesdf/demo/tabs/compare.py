@@ -16,12 +16,14 @@ def build(page: Page, tab: str) -> None:
         left = gr.Dropdown(choices, value="image", label="Left", elem_id="compare-left", min_width=120)
         right = gr.Dropdown(choices, value="shape", label="Right", elem_id="compare-right", min_width=120)
     slider = gr.ImageSlider(
-        type="pil", format="png", label="Two of the same", interactive=False, elem_id="compare", max_height=520,
+        type="filepath", label="Two of the same", interactive=False, elem_id="compare", max_height=520,
         buttons=["fullscreen"],
     )  # fmt: skip
 
     def draw(query: str, *modes: str):
-        return tuple(page.studio.compare(page.read(query), modes)) if query else gr.skip()
+        if not query:
+            return gr.skip()
+        return tuple(page.pictures.path(picture) for picture in page.studio.compare(page.read(query), modes))
 
     signal = page.signal(tab)
     gr.on(

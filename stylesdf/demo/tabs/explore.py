@@ -7,12 +7,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from stylesdf.demo.models import pinned
-from stylesdf.demo.page import PRIVATE, QUICK, Page, speaking, visitor
+from stylesdf.arguments import MAX_SEED
+from stylesdf.demo.models import NotLoaded, pinned
+from stylesdf.demo.page import LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, MODES, Scene
 from stylesdf.demo.stage import RELEASED, stage, stage_value
-from stylesdf.pipeline import MAX_SEED, QUALITIES
+from stylesdf.shot import QUALITIES
 
 FIRST_SEED = 5  # the head that greets
 MAX_SLIDER_SEED = 9999
@@ -31,9 +32,15 @@ def build(page: Page) -> None:
         except (ValueError, TypeError):  # of somebody else's making: the page keeps to the limits
             return {}
 
+    def weights(name: str) -> dict:
+        try:
+            return {"path": page.live.path(page.studio.model(Scene(name)))}
+        except (ValueError, TypeError, OSError):  # too large for a browser, or gone: the server draws
+            return {}
+
     greeting = Scene(page.studio.models.default, FIRST_SEED)
     controls = {"model": gr.State(greeting.model)}
-    page.stage = stage(quick)
+    page.stage = stage(quick, weights)
     controls["mode"] = gr.Radio(
         list(zip(MODE_NAMES, MODES)), value="image", show_label=False, container=False, elem_id="mode", label="Show"
     )  # fmt: skip
@@ -85,7 +92,7 @@ def build(page: Page) -> None:
     for button, yaw in snaps:
         button.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
     page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
-    page.query, page.goal = gr.Textbox(visible=False), gr.Textbox(visible=False)
+    page.query, page.goal, page.wish = (gr.Textbox(visible=False) for _ in range(3))
     page.controls |= controls
 
 
@@ -115,14 +122,26 @@ def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
             return ["", *draw(scene, request)]
 
     def open_link(request: gr.Request):
-        greeting = Scene(page.studio.models.default, FIRST_SEED)
+        greeting, wish = Scene(page.studio.models.default, FIRST_SEED), gr.skip()
         try:
             scene = Scene.from_query(request.query_params, greeting)
             page.studio.model(scene)
+        except NotLoaded:
+            scene, wish = greeting, page.wish_for(scene)
         except (ValueError, OSError, MemoryError) as error:
-            gr.Warning(f"The link cannot be followed: {str(error).splitlines()[0]}")
+            warn(f"The link cannot be followed: {sentence(error)}")
             scene = greeting
-        return [*page.settings(scene, greeting), *draw(scene, request)]
+        return [*page.settings(scene, greeting), *draw(scene, request), wish]
+
+    def fetch(wish: str, drawn: str) -> list:
+        """Load the model that a link or a picture names, then go there."""
+        with speaking("The model cannot be loaded", OSError, MemoryError):
+            scene = page.read(wish.partition(" ")[2])
+            try:
+                page.studio.model(scene)
+            except NotLoaded:
+                page.studio.models.load(scene.model)
+            return page.settings(scene, page.read(drawn))
 
     # A change, not a release: keys and typed numbers count too. always_last keeps a drag from piling up requests.
     gr.on(
@@ -130,4 +149,5 @@ def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
         [page.goal, *outputs],
         trigger_mode="always_last", show_progress="minimal", show_progress_on=page.stage, **QUICK,
     )  # fmt: skip
-    blocks.load(open_link, None, [*page.setters, *outputs], show_progress="hidden", **QUICK)
+    blocks.load(open_link, None, [*page.setters, *outputs, page.wish], show_progress="hidden", **QUICK)
+    page.wish.change(fetch, [page.wish, page.query], page.setters, show_progress="hidden", **LOAD)

@@ -6,11 +6,12 @@ import time
 
 import gradio as gr
 
+from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
 from stylesdf.demo.page import AT_ONCE, HEAVY, Page, speaking, visitor
 from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES, read_seeds
 from stylesdf.demo.zero import on_gpu
-from stylesdf.pipeline import write_video
+from stylesdf.film import write_video
 
 ROUND_SECONDS = 3.0
 MORPH_SECONDS = 1.5  # from one head to the next
@@ -60,7 +61,7 @@ def build(page: Page) -> None:
         idle, busy = gr.Button(interactive=False), gr.Button(interactive=True)
         with speaking():
             if ending not in FILM_FORMATS:
-                raise ValueError(f"format is {ending!r}, expected one of {', '.join(FILM_FORMATS)}")
+                raise ValueError(f"format is {shown(ending)}, expected one of {', '.join(FILM_FORMATS)}")
             scene = page.scene(values)
             if scene is None:
                 raise ValueError("the seed is empty, expected an integer")
@@ -79,6 +80,7 @@ def build(page: Page) -> None:
                         gr.skip(),
                         busy,
                     )
+            yield gr.skip(), gr.skip(), "Writing the file.", gr.skip(), busy  # who has gone, or pressed stop, ends here
             path = page.files.new(visitor(request), f"{scene.title}-{what}.{ending.lower()}")
             seconds = MORPH_SECONDS * (len(others) + 1) if what == "morph" else ROUND_SECONDS
             write_video(drawn, path, fps=max(1.0, count / seconds))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import gradio as gr
 
+from stylesdf.arguments import MAX_SEED, check_seed
 from stylesdf.demo.page import AT_ONCE, HEAVY, QUICK, Page, speaking
 from stylesdf.demo.scene import Scene
-from stylesdf.pipeline import MAX_SEED, check_seed
 
 TILES = 12  # of one page
 MAX_SHOWN = 96
@@ -35,15 +35,18 @@ def build(page: Page, tab: str) -> None:
         drop = gr.Button("Forget all", elem_id="forget-favourites", min_width=90)
     kept = _gallery("Kept in this browser", "favourites")
 
+    def tile(scene: Scene, seed: int) -> str:
+        return page.pictures.path(page.studio.tile(scene, seed))
+
     def add(scene: Scene, before: list, start: int):
         """Draw a page below those that are there, tile by tile as they finish."""
         with speaking():
             start = min(check_seed(start), MAX_SEED - TILES + 1)
             before = before[-(MAX_SHOWN - TILES) :]
             seeds = list(range(start, start + TILES))
-            drawn = [(page.studio.tile(scene, seed), f"seed {seed}") for seed in before]
+            drawn = [(tile(scene, seed), f"seed {seed}") for seed in before]
             for i, seed in enumerate(seeds, 1):
-                drawn.append((page.studio.tile(scene, seed), f"seed {seed}"))
+                drawn.append((tile(scene, seed), f"seed {seed}"))
                 if i % 3 == 0 or i == TILES:  # not every one: each sends all that are there
                     yield list(drawn), before + seeds[:i]
 
@@ -56,7 +59,7 @@ def build(page: Page, tab: str) -> None:
     def arrive(query: str, filled: tuple | None, before: list, start: int, queries: list):
         """Draw the strip of another seed; with another model or truncation, the page of seeds too."""
         scene = page.read(query)
-        strip_now = [(page.studio.tile(replace(scene, truncation=psi), scene.seed), f"ψ {psi:g}") for psi in STRIP]
+        strip_now = [(tile(replace(scene, truncation=psi), scene.seed), f"ψ {psi:g}") for psi in STRIP]
         if filled == (scene.model, scene.truncation):
             yield strip_now, gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
@@ -65,7 +68,7 @@ def build(page: Page, tab: str) -> None:
             yield gr.skip(), gr.skip(), drawn, seeds, gr.skip()
 
     def draw_kept(queries: list):
-        return [(page.studio.tile(scene, scene.seed), f"seed {scene.seed}") for scene in _scenes(page, queries)]
+        return [(tile(scene, scene.seed), f"seed {scene.seed}") for scene in _scenes(page, queries)]
 
     def keep_this(query: str, queries: list):
         queries = [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
@@ -115,6 +118,6 @@ def _scenes(page: Page, queries: list) -> list[Scene]:
 
 def _gallery(label: str, elem_id: str) -> gr.Gallery:
     return gr.Gallery(
-        label=label, columns=6, height="auto", allow_preview=False, buttons=[], object_fit="cover", format="png",
+        label=label, columns=6, height="auto", allow_preview=False, buttons=[], object_fit="cover",
         interactive=False, elem_id=elem_id, elem_classes="gallery",
     )  # fmt: skip

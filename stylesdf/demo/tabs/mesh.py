@@ -7,8 +7,9 @@ import os
 
 import gradio as gr
 
+from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import AT_ONCE, HEAVY, PROGRESS, QUICK, Page, speaking, visitor
+from stylesdf.demo.page import AT_ONCE, HEAVY, PROGRESS, QUICK, Page, speaking, tell, visitor
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
 from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS
 from stylesdf.mesh import export_mesh
@@ -95,7 +96,7 @@ def build(page: Page, tab: str) -> None:
             return gr.DownloadButton(value=None, interactive=False)
         with speaking():
             if kind not in FORMATS:
-                raise ValueError(f"format is {kind!r}, expected one of {', '.join(FORMATS)}")
+                raise ValueError(f"format is {shown(kind)}, expected one of {', '.join(FORMATS)}")
             scene, arguments = what
             path = page.files.new(visitor(request), f"{scene.title}.{kind.lower()}")
             export_mesh(page.studio.mesh(scene, *arguments), path)
@@ -133,5 +134,5 @@ def from_viewer(viewer: gr.Model3D):
     yaw = (90.0 - azimuth + 180.0) % 360.0 - 180.0
     limited = max(-MAX_YAW, min(MAX_YAW, yaw)), max(-MAX_PITCH, min(MAX_PITCH, 90.0 - polar))
     if limited[0] != yaw:
-        gr.Info(f"The picture turns to {MAX_YAW:g}° at most; the viewer was at {yaw:.0f}°.")
+        tell(f"The picture turns to {MAX_YAW:g}° at most; the viewer was at {yaw:.0f}°.")
     return round(limited[0], 1), round(limited[1], 1)

@@ -34,7 +34,7 @@ def build(page: Page, tab: str) -> None:
     with gr.Row():
         parents = [
             gr.Image(
-                label=label, type="pil", format="png", height="min(180px, 27vw)", min_width=90, interactive=False,
+                label=label, type="filepath", height="min(180px, 27vw)", min_width=90, interactive=False,
                 buttons=[], elem_id=f"parent-{name}", alt_text=f"The head that gives the {name}",
             )
             for label, name in (("Shape", "shape"), ("Texture", "texture"), ("Morph", "morph"))
@@ -53,7 +53,7 @@ def build(page: Page, tab: str) -> None:
     def draw_parents(query: str) -> list:
         scene = page.read(query)
         seeds = (scene.seed, scene.texture_seed, scene.morph_seed)
-        return [None if seed is None else page.studio.tile(scene, seed) for seed in seeds]
+        return [None if seed is None else page.pictures.path(page.studio.tile(scene, seed)) for seed in seeds]
 
     signal = page.signal(tab)
     signal.change(draw_parents, signal, parents, trigger_mode="always_last", show_progress="hidden", **QUICK)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-
 import gradio as gr
 
 from stylesdf.demo.models import licence_of
-from stylesdf.demo.page import PRIVATE, Page
+from stylesdf.demo.page import LOAD, Page, speaking
 from stylesdf.pipeline import StyleSDF
+from stylesdf.words import in_markdown
 
-logger = logging.getLogger(__name__)
+TITLE = "The model cannot be loaded"
 TEXT = (
     "A folder of `checkpoints/`, or a Hugging Face repository `owner/name` or `owner/name@revision`; safetensors only."
 )
@@ -32,21 +30,21 @@ def build(page: Page, presets: dict[str, str]) -> None:
         check = gr.Button("Size and licence", elem_id="check-model", min_width=110, scale=1)
         load = gr.Button("Load", elem_id="load-model", min_width=80, scale=1)
     info = gr.Markdown(
-        about(page.studio.models.get(page.studio.models.default)), elem_id="model-info", elem_classes="small"
-    )
+        about(page.studio.models.get(page.studio.models.default)), elem_id="model-info", elem_classes="small",
+        latex_delimiters=[],
+    )  # fmt: skip
 
     def look_up(name: str) -> str:
-        with _telling(name):
+        with speaking(TITLE, OSError):  # errors of the hub are ValueError or OSError
             return page.studio.models.look_up(name)
 
     def load_model(name: str):
-        with _telling(name, " The page stays with the model it has."):
+        with speaking(TITLE, OSError, MemoryError, consequence=" The page stays with the model it has."):
             model = page.studio.models.load(name)
         return model.name_or_path, about(model)
 
-    one = {"concurrency_limit": 1, "concurrency_id": "load", "show_progress_on": info, **PRIVATE}
-    check.click(look_up, text, info, **one)
-    load.click(load_model, text, [page.controls["model"], info], **one)
+    check.click(look_up, text, info, show_progress_on=info, **LOAD)
+    load.click(load_model, text, [page.controls["model"], info], show_progress_on=info, **LOAD)
 
 
 def about(model: StyleSDF) -> str:
@@ -55,19 +53,8 @@ def about(model: StyleSDF) -> str:
     commit = f" at {model.commit_hash[:7]}" if model.commit_hash else ""
     licence = licence_of(model.card)
     decoder = f"images of {config.image_resolution}² pixels" if config.has_decoder else "a renderer without decoder"
+    name = f"**{in_markdown(model.name_or_path)}**{in_markdown(commit)}"
     return (
-        f"`{model.name_or_path}`{commit}: {decoder}, rendered at {config.render_resolution}² with "
-        f"{config.num_samples} samples per ray, {size:.1f} M parameters; licence {licence or 'not stated'}"
+        f"{name}: {decoder}, rendered at {config.render_resolution}² with "
+        f"{config.num_samples} samples per ray, {size:.1f} M parameters; licence {in_markdown(licence or 'not stated')}"
     )
-
-
-@contextlib.contextmanager
-def _telling(name: str, consequence: str = ""):
-    """Tell the visitor why a model cannot be had."""
-    try:
-        yield
-    except (ValueError, OSError, MemoryError) as error:  # errors of the hub are one of the first two
-        logger.info("cannot load %r", name, exc_info=True)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        title = f"Cannot load {name!r}"[:100]
-        raise gr.Error(reason + consequence, title=title, print_exception=False) from error
