@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import seconds
 from stylesdf.config import StyleSDFConfig
-from stylesdf.ops import affine
+from stylesdf.fast.convolution import affine
 
 CHUNK = 4096  # points whose activations stay in the cache
 CHUNK_GPU = 2**18

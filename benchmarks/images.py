@@ -14,7 +14,9 @@ from benchmarks import floor, transcription
 from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera, camera_rays
 from stylesdf.config import preset
-from stylesdf.pipeline import StyleSDF, to_pil
+from stylesdf.pictures import to_pil
+from stylesdf.pipeline import StyleSDF
+from stylesdf.shot import Shot
 from stylesdf.volume import sample_depths
 
 TRUNCATION = 0.7
@@ -69,13 +71,13 @@ def image_contest(name: str, quality: str, reuse: bool) -> Contest:
     """Compare an image of R×R as a picture: of a new seed, or a further view of a known one."""
     ours, angles = model(name), itertools.cycle((0.3, -0.2, 0.1))
     seeds = itertools.count(SEED)
-    identity = ours.identity(SEED, TRUNCATION)
+    head = ours.head(SEED, TRUNCATION)
     if quality == "fast":
-        identity.guide, identity.fast_decoder  # noqa: B018, made at the first view
+        head.guide, head.fast_decoder  # noqa: B018, made at the first view
 
     def run() -> object:
-        head = identity if reuse else ours.identity(next(seeds), TRUNCATION)
-        return ours.view(head, next(angles), quality=quality).image
+        seen = head if reuse else ours.head(next(seeds), TRUNCATION)
+        return seen.view(Shot(next(angles), quality=quality)).image
 
     return Contest(
         {"ours": run, "transcription": partial(transcribed, name, False), "floor": full_floor(name)},
@@ -84,14 +86,14 @@ def image_contest(name: str, quality: str, reuse: bool) -> Contest:
 
 
 def thumbnail_contest(name: str, quality: str) -> Contest:
-    """Compare the thumbnail of a known identity, as while somebody drags."""
+    """Compare the thumbnail of a known head, as while somebody drags."""
     ours, angles = model(name), itertools.cycle((0.3, -0.2, 0.1))
-    identity = ours.identity(SEED, TRUNCATION)
+    head = ours.head(SEED, TRUNCATION)
     if quality == "fast":
-        identity.guide  # noqa: B018
+        head.guide  # noqa: B018
     return Contest(
         {
-            "ours": lambda: ours.thumbnail(identity, yaw=next(angles), quality=quality),
+            "ours": lambda: head.thumbnail(Shot(next(angles), quality=quality)),
             "transcription": partial(transcribed, name, True),
             "floor": floor.field_floor(ours.config, num_evaluations(name), DEVICE),
         }
@@ -129,24 +131,24 @@ def num_evaluations(name: str) -> int:
 def note(name: str, quality: str) -> str:
     """Say how far our result is from the transcription, or a fast one from an exact one with many samples."""
     ours = model(name)
-    identity = ours.identity(SEED, TRUNCATION)
-    view = ours.view(identity, 0.3, quality=quality)
+    head = ours.head(SEED, TRUNCATION)
+    view = head.view(Shot(0.3, quality=quality))
     rendering = view.rendering
     if quality == "exact":
         camera = Camera.from_angles(0.3, 0.0).to(DEVICE)
-        image = identity.decoder(rendering.features)
+        image = head.decoder(rendering.features)
         expected = transcription.image(ours, ours.latents(SEED), camera, TRUNCATION)
         return f"largest deviation from the transcription {(image - expected).abs().max().item():.1e}"
     camera = Camera.from_angles(0.3, 0.0).to(DEVICE)
-    reference = ours.render(identity.field, camera, num_samples=REFERENCE_SAMPLES)
-    images = identity.fast_decoder(rendering.features), identity.decoder(reference.features)
+    reference = ours.render(head.field, camera, num_samples=REFERENCE_SAMPLES)
+    images = head.fast_decoder(rendering.features), head.decoder(reference.features)
     off = (rendering.depth - reference.depth).abs()
     spacing = (ours.config.far - ours.config.near) / ours.config.num_samples
     return (
         f"against {REFERENCE_SAMPLES} samples, exact: image {psnr(*images):.1f} dB, thumbnail "
         f"{psnr(rendering.thumbnail, reference.thumbnail):.1f} dB, depth off by {off.mean() / spacing:.3f} sample "
-        f"spacings ({off.max() / spacing:.2f} at most); decoder in {identity.fast_decoder.convs[0].weight.dtype}, "
-        f"{psnr(images[0], identity.decoder(rendering.features)):.1f} dB against float32"
+        f"spacings ({off.max() / spacing:.2f} at most); decoder in {head.fast_decoder.convs[0].weight.dtype}, "
+        f"{psnr(images[0], head.decoder(rendering.features)):.1f} dB against float32"
     )
 
 

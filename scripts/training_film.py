@@ -13,7 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from stylesdf.pipeline import write_video  # noqa: E402
+from stylesdf.film import write_video  # noqa: E402
 
 ROWS, COLUMNS = 9, 8  # a grid: colours, depth and normals from three sides; eight heads
 SHOWN = (3, 5)  # colours and normals from the front

@@ -2,6 +2,8 @@
 
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig, preset
-from stylesdf.pipeline import StyleSDF, __version__
+from stylesdf.pipeline import StyleSDF
+from stylesdf.shot import Shot
+from stylesdf.version import __version__
 
-__all__ = ["Camera", "StyleSDF", "StyleSDFConfig", "__version__", "preset"]
+__all__ = ["Camera", "Shot", "StyleSDF", "StyleSDFConfig", "__version__", "preset"]

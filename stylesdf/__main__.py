@@ -20,34 +20,31 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stylesdf.allocator import keep_large_blocks
+from stylesdf.arguments import MAX_FRAMES, check_seed, check_truncation, parse_seeds
 from stylesdf.camera import PATHS
 from stylesdf.config import DEFAULT_MODEL, DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
 from stylesdf.export import ONNX_ENDINGS, export_onnx
 from stylesdf.files import check_ending, replacing
+from stylesdf.film import VIDEO_ENDINGS, write_video
 from stylesdf.live.export import HTML_ENDINGS, WEIGHTS
 from stylesdf.mesh import (
     KEEP,
     MAX_RESOLUTION,
+    MAX_SIZE_MM,
     MAX_SMOOTHING,
     MESH_ENDINGS,
     MIN_FACES,
     MIN_RESOLUTION,
+    UPS,
     export_mesh,
     refine_mesh,
 )
-from stylesdf.pipeline import (
-    MAX_FRAMES,
-    QUALITIES,
-    VIDEO_ENDINGS,
-    StyleSDF,
-    __version__,
-    check_seed,
-    check_truncation,
-    parse_seeds,
-    write_video,
-)
+from stylesdf.pipeline import StyleSDF
+from stylesdf.shot import QUALITIES, Shot
+from stylesdf.terminal import Parser, terminal
+from stylesdf.version import __version__
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -65,7 +62,7 @@ Angles are radians: yaw 0.3 is 17 degrees. A model is a checkpoint folder or a h
 name/name@revision; STYLESDF_MODEL in the environment changes the default."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """A parser whose errors are one line."""
 
     def error(self, message: str):
@@ -77,20 +74,23 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 2 on bad input, 130 when interrupted."""
+    """Run one command; returns the exit status: 0, 2 on bad input, 130 at Ctrl-C, 143 at SIGTERM, 129 at SIGHUP."""
     args = _parser().parse_args(argv)
     keep_large_blocks()
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
+    logging.basicConfig(format="stylesdf: %(message)s")
+    logging.getLogger("stylesdf.hub").setLevel(logging.INFO)  # what it asks, it says first
     try:
-        args.run(args)
+        with terminal():
+            args.run(args)
     except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass
     except (ValueError, OSError, ImportError, MemoryError, torch.OutOfMemoryError) as error:
         sys.stderr.write(_error_line(_describe(error)))
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         sys.stderr.write("stylesdf: interrupted\n")
-        return INTERRUPTED
+        return getattr(stop, "status", INTERRUPTED)
     return 0
 
 
@@ -157,6 +157,10 @@ def _parser() -> _Parser:
     mesh.add_argument("--smoothing", type=_typed(_integer(0, MAX_SMOOTHING)), default=0, help=rounds)
     limit = f"triangles at most, {MIN_FACES} or more; None keeps all"
     mesh.add_argument("--max-faces", type=_typed(_integer(MIN_FACES, 10**9)), help=limit)
+    size = "largest extent in millimetres (in a .glb, whose unit is the metre, the same length); None keeps world units"
+    mesh.add_argument("--size", type=_typed(_millimetres), metavar="MM", help=size)
+    axis = "axis that points up: y as in the world and in glTF, z as slicers have it"
+    mesh.add_argument("--up", choices=UPS, default=UPS[0], help=axis)
     mesh.add_argument("--out", type=Path, required=True, help=f"file that ends in {', '.join(MESH_ENDINGS)}")
 
     video = command(
@@ -208,7 +212,7 @@ def _parser() -> _Parser:
         "turn an original .pt checkpoint into a checkpoint folder",
         "python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq",
     )
-    convert.add_argument("src", type=Path, metavar="SRC", help="the .pt file")
+    convert.add_argument("src", type=Path, metavar="SRC", help="the .pt or .safetensors file")
     convert.add_argument("dst", type=Path, metavar="DST", help="the folder to write")
     convert.add_argument("--preset", choices=PRESET_NAMES, required=True, help="what the file does not hold")
     override = {"default": argparse.SUPPRESS}
@@ -317,6 +321,11 @@ def _fov_deg(text: str) -> float:
     return _real(text, "a number of degrees between 0 and 120", lambda value: 0 < value < 120)
 
 
+def _millimetres(text: str) -> float:
+    expected = f"a number of millimetres above 0 and at most {MAX_SIZE_MM:,}"
+    return _real(text, expected, lambda value: 0 < value <= MAX_SIZE_MM)
+
+
 def _truncation(text: str) -> float:
     return check_truncation(_real(text, "a number from 0 to 1"))
 
@@ -354,23 +363,14 @@ def _generate(args: argparse.Namespace) -> None:
     new = [folder for folder in (args.out, *args.out.parents) if not folder.exists()]
     try:
         for seed in _progress(args.seeds, "pictures"):
-            result = model.generate(
-                [seed],
-                truncation=args.truncation,
-                yaw=args.yaw,
-                pitch=args.pitch,
-                fov_deg=args.fov_deg,
-                noise_mode=args.noise_mode,
-                texture_seed=args.texture_seed,
-                quality=args.quality,
-            )
-            about = model.provenance(seed, args.truncation, args.texture_seed)
-            about |= {"yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
-            pictures = {"": result.images[0]}
+            head = model.head(seed, args.truncation, args.texture_seed)
+            view = head.view(_shot(args))
+            about = {**head.provenance, "yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
+            pictures = {"": view.image}
             if args.save_all:
                 near, far = model.config.near, model.config.far
-                pictures |= {"_thumbnail": result.thumbnails[0], "_normals": _normals_picture(result.normals[0])}
-                pictures["_depth"] = _depth_picture(result.depth[0], near, far)
+                pictures |= {"_thumbnail": view.thumbnail, "_normals": _normals_picture(view.normals)}
+                pictures["_depth"] = _depth_picture(view.depth, near, far)
                 about |= {"depth_at_0": near, "depth_at_65535": far}
             for kind, picture in pictures.items():
                 _save_png(picture, args.out / f"seed{seed:04d}{kind}.png", about)
@@ -386,46 +386,28 @@ def _mesh(args: argparse.Namespace) -> None:
     with _progress_bar("mesh") as bar:
         mesh = model.extract_mesh(args.seed, args.truncation, args.resolution, progress=bar, keep=args.keep)
     mesh = refine_mesh(mesh, args.smoothing, args.max_faces)
-    export_mesh(mesh, args.out)
+    export_mesh(mesh, args.out, size_mm=args.size, up=args.up)
     dropped = mesh.metadata["pieces_dropped"]
     note = f", {dropped} small pieces dropped" if dropped else ""
+    if args.size is None and args.out.suffix.lower() == ".stl":
+        note += f"; slicers read its {mesh.extents.max():.2g} units as millimetres, --size MM enlarges it"
     print(f"{args.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} triangles{note}")
 
 
 def _video(args: argparse.Namespace) -> None:
     _check_file(args.out, VIDEO_ENDINGS)
     model = _load(args)
-    frames = model.render_orbit(
-        args.seed,
-        args.truncation,
-        args.frames,
-        args.yaw_range,
-        args.pitch_range,
-        fov_deg=args.fov_deg,
-        noise_mode=args.noise_mode,
-        texture_seed=args.texture_seed,
-        quality=args.quality,
-        path=args.path,
-    )
-    write_video(_progress(frames, "frames", args.frames), args.out, args.fps)
+    head = model.head(args.seed, args.truncation, args.texture_seed)
+    views = head.orbit(args.frames, args.path, args.yaw_range, args.pitch_range, _shot(args))
+    write_video((view.image for view in _progress(views, "frames", args.frames)), args.out, args.fps)
     print(args.out)
 
 
 def _morph(args: argparse.Namespace) -> None:
     _check_file(args.out, VIDEO_ENDINGS)
     model = _load(args)
-    views = model.morph_views(
-        [model.identity(seed, args.truncation, args.texture_seed) for seed in args.seeds],
-        args.frames,
-        args.yaw,
-        args.pitch,
-        fov_deg=args.fov_deg,
-        noise_mode=args.noise_mode,
-        quality=args.quality,
-        path=args.path,
-        yaw_range=args.yaw_range,
-        pitch_range=args.pitch_range,
-    )
+    heads = [model.head(seed, args.truncation, args.texture_seed) for seed in args.seeds]
+    views = model.morph(heads, args.frames, args.path, args.yaw_range, args.pitch_range, _shot(args))
     write_video((view.image for view in _progress(views, "frames", args.frames)), args.out, args.fps)
     print(args.out)
 
@@ -484,8 +466,6 @@ def _info(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> StyleSDF:
     name = args.model
-    if not Path(name).exists() and name.split("/")[0] in ("checkpoints", "", ".", "..", "~"):
-        raise ValueError(f"there is no model folder {name}")
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -498,6 +478,11 @@ def _load(args: argparse.Namespace) -> StyleSDF:
         return StyleSDF.from_pretrained(name, device=device)
     except OSError as error:
         raise ValueError(f"no model folder {name}, and the hub gives none: {_describe(error)}") from error
+
+
+def _shot(args: argparse.Namespace) -> Shot:
+    yaw, pitch = getattr(args, "yaw", 0.0), getattr(args, "pitch", 0.0)
+    return Shot(yaw, pitch, fov_deg=args.fov_deg, quality=args.quality, noise_mode=args.noise_mode)
 
 
 def _check_folder(path: Path) -> None:

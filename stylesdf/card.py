@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stylesdf.config import StyleSDFConfig
+from stylesdf.words import in_markdown
 
 TASK = "unconditional-image-generation"
 TAGS = ("3d", "3d-aware-gan", "gan", "mesh", "nerf", "sdf")
@@ -64,7 +65,7 @@ def model_card(config: StyleSDFConfig, name: str, facts: CardFacts | None = None
 {_front_matter(title, facts)}
 ---
 
-# {title}
+# {in_markdown(title)}
 
 {picture}A StyleSDF generator: a latent code and a camera give an image and, through a signed distance field, geometry.
 Thumbnails at {size}×{size}, {what}; field of view {config.fov_deg:g}° (full angle),
@@ -79,6 +80,9 @@ model = StyleSDF.from_pretrained({json.dumps(name, ensure_ascii=False)})
 model.generate(seeds=[3], truncation=0.7, yaw=0.3, pitch=0.1).images[0].save("head.png")
 model.extract_mesh(seed=3, truncation=0.7).export("head.glb")
 ```
+
+`model.export_live("heads.html")` writes one page that draws its heads in a browser, offline, where the field is at most
+128 wide and 6 deep and its colour does not depend on the viewing direction.
 
 {facts.about.strip() or "Made with the stylesdf package."}
 {_table("Training", facts.training)}{_table("Evaluation", _results(facts))}
@@ -124,12 +128,8 @@ def _results(facts: CardFacts) -> dict[str, object]:
 def _table(title: str, rows: Mapping[str, object]) -> str:
     if not rows:
         return ""
-    cells = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
+    cells = "\n".join(f"| {in_markdown(name)} | {in_markdown(value)} |" for name, value in rows.items())
     return f"\n## {title}\n\n| | |\n|---|---|\n{cells}\n"
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _yaml(text: str) -> str:

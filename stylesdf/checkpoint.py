@@ -9,12 +9,11 @@ Weights are ``model.safetensors``, or with a variant ``model.fp16.safetensors``;
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from stylesdf.card import model_card
 from stylesdf.config import StyleSDFConfig, shown
+from stylesdf.files import replacing, replacing_folder, sent_instead, text_instead
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -129,7 +129,8 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> lis
     Raises:
         ValueError: A file is missing or is not complete, a tensor does not fit, or hardly any is there.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     path = Path(path)
     expected = model.state_dict()
@@ -137,7 +138,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> lis
         raise ValueError(f"{path.parent} has no {path.name}, expected a checkpoint folder")
     if (size := 4 * _count(expected.values())) > MAX_MODEL_BYTES:
         raise ValueError(f"a model of this config has {size:,} bytes, {path} may have {MAX_MODEL_BYTES:,}")
-    headers = _read_shard_headers(path) if path.suffix == ".json" else {path: _read_header(path)}
+    headers = _read_shard_headers(path) if path.suffix == ".json" else {path: read_header(path)}
     found = {name: tensor for header in headers.values() for name, tensor in header.items()}
     missing = _check_names(path, set(found), set(expected), strict)
     if 2 * _count(expected[name] for name in missing) > _count(expected.values()):
@@ -152,10 +153,10 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> lis
     tensors = {}
     for shard, header in headers.items():
         try:
-            with safe_open(str(shard), framework="pt", device="cpu") as file:
-                for name in set(header) & set(expected):
-                    tensors[name] = _read_tensor(file, shard, name, expected[name].dtype)
-        except SafetensorError as error:
+            stored = load(_read_small(shard, 2 * MAX_MODEL_BYTES))  # not mapped: the file may be cut while it is read
+            for name in set(header) & set(expected):
+                tensors[name] = _finite(stored.pop(name).to(expected[name].dtype), shard, name)
+        except (SafetensorError, KeyError) as error:
             raise ValueError(f"{shard} is not a complete safetensors file: {_one_line(error)}") from None
     on_meta = any(tensor.is_meta for tensor in expected.values())
     model.load_state_dict(tensors, strict=False, assign=on_meta)
@@ -200,7 +201,8 @@ def _parse_json(text: bytes, path: Path) -> object:
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {_one_line(error)}") from None
+        what = sent_instead(text)
+        raise ValueError(f"{path} is not JSON: {f'it is {what}' if what else _one_line(error)}") from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -210,10 +212,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return values
 
 
-def _read_header(path: Path) -> dict[str, tuple[tuple, str]]:
-    """Read names, shapes and types of a safetensors file; that they fit its bytes is checked by ``safe_open``."""
+def read_header(path: Path) -> dict[str, tuple[tuple, str]]:
+    """Read names, shapes and types of a safetensors file; that they fit its bytes is checked by ``load_weights``.
+
+    Raises:
+        ValueError: It is something else, which is named, or is cut off.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file:
+        if what := _what_it_is(file.read(1024)):
+            raise ValueError(f"{path} is not a complete safetensors file: it is {what}")
+        file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             raise ValueError(f"{path} is not a complete safetensors file: it has only {size:,} bytes")
@@ -228,13 +237,21 @@ def _read_header(path: Path) -> dict[str, tuple[tuple, str]]:
         raise ValueError(f"{path} is not a complete safetensors file: its header is damaged") from None
 
 
+def _what_it_is(head: bytes) -> str:
+    """Name what lies in place of weights; empty where it may be weights."""
+    # a zip, or a pickle by itself, whose third byte begins no header of a size that is read
+    if head.startswith(b"PK\3\4") or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and head[2:3] > b"\x10"):
+        return "a pickle as torch.save writes it; `python -m stylesdf convert` turns an original .pt file into a folder"
+    return text_instead(head)
+
+
 def _read_shard_headers(index: Path) -> dict[Path, dict[str, tuple[tuple, str]]]:
     """Read the headers of all shards; each must hold exactly the tensors that the index says."""
     weight_map, headers = _read_index(index), {}
     for shard in sorted(set(weight_map.values())):
         if not (path := index.parent / shard).is_file():
             raise ValueError(f"{index.parent} has no {shard}, which {index.name} names")
-        headers[path] = _read_header(path)
+        headers[path] = read_header(path)
         wrong = set(headers[path]) ^ {name for name in weight_map if weight_map[name] == shard}
         if wrong:
             raise ValueError(f"{path} and {index.name} do not agree on tensor {tensor_name(min(wrong))}")
@@ -263,8 +280,7 @@ def _check_names(path: Path, names: set[str], expected: set[str], strict: bool) 
     return missing
 
 
-def _read_tensor(file, path: Path, name: str, dtype: torch.dtype) -> Tensor:
-    tensor = file.get_tensor(name).to(dtype, copy=True)  # a copy: safetensors maps the file, which may change
+def _finite(tensor: Tensor, path: Path, name: str) -> Tensor:
     if not torch.isfinite(tensor).all():
         raise ValueError(f"tensor {name} in {path} holds values that are not finite numbers")
     return tensor
@@ -280,8 +296,9 @@ def save_model(
     variant: str | None = None,
     max_shard_size: int | str | None = None,
     discriminators: Mapping[str, nn.Module] | None = None,
+    beside: Iterable[Path] = (),
 ) -> None:
-    """Write a checkpoint folder; a file is there in full or not at all.
+    """Write a checkpoint folder; on failure it is left as it was, or there is none.
 
     Args:
         model: Has a ``config``; its tensors are stored as float32, or as the variant says.
@@ -290,16 +307,19 @@ def save_model(
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
         discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder, written
-            beside the model for training on.
+            beside the model for training on, each with its ``config``, where it has one, in the header of its file.
+        beside: Files that are copied into the folder as they are.
 
     Raises:
         ValueError: ``folder`` is a file, an unknown variant, or a tensor holds values that are not finite.
     """
     folder = Path(folder)
     contents = checkpoint_contents(model, variant, max_shard_size, discriminators)
+    contents |= {path.name: path.read_bytes() for path in beside}
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     if CARD_FILE not in names:
-        contents[CARD_FILE] = (model_card(model.config, folder.resolve().name) if card is None else card).encode()
+        card = model_card(model.config, folder.resolve().name) if card is None else card
+        contents[CARD_FILE] = card.encode(errors="replace")  # a folder's name may be no text
     _write_files(folder, contents)
     for name in stale_weights(names, contents, variant):
         (folder / name).unlink()
@@ -327,8 +347,10 @@ def checkpoint_contents(
         contents[index_file(variant)] = _to_json(index)
     contents[CONFIG_FILE] = _to_json(model.config.to_dict())
     for kind, discriminator in (discriminators or {}).items():
-        tensors = _stored_tensors(discriminator, torch.float32)
-        contents[DISCRIMINATOR_FILES[kind]] = save(tensors, metadata={"format": "pt"})
+        tensors, config = _stored_tensors(discriminator, torch.float32), getattr(discriminator, "config", None)
+        # one key: the order of several is by chance, and the same network is to have the same bytes
+        metadata = {"format": "pt"} if config is None else {"config": json.dumps(config)}
+        contents[DISCRIMINATOR_FILES[kind]] = save(tensors, metadata=metadata)
     return contents
 
 
@@ -358,23 +380,16 @@ def _to_json(values: dict) -> bytes:
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
-def _write_files(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files under temporary names, then rename them all; on failure leave the folder as it was."""
-    is_new = not folder.exists()
-    temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files; on failure leave the folder as it was, or leave none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            with replacing_folder(folder) as partial:
+                for name, data in contents.items():
+                    (partial / name).write_bytes(data)
+            return
+        with contextlib.ExitStack() as stack:  # each takes its place when all are complete
+            for name, data in contents.items():
+                stack.enter_context(replacing(folder / name)).write_bytes(data)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"cannot write to {folder}, expected a folder") from None
-    try:
-        for name, data in contents.items():
-            temporary[name].write_bytes(data)
-        for name in contents:
-            os.replace(temporary[name], folder / name)
-    except BaseException:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            for path in temporary.values():
-                path.unlink(missing_ok=True)
-        raise

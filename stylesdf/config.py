@@ -17,7 +17,10 @@ MAX_SAMPLES = 2**24  # of one thumbnail: 512×512 rays with 64 samples
 
 def shown(value: object) -> str:
     """Return a value from outside as it stands in an error message: quoted, short, on one line."""
-    return " ".join(_SHORT.repr(value).split())
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except ValueError:  # Python writes out no integer of more than some thousand digits
+        return f"an {type(value).__name__} of too many digits"
 
 
 _SHORT = reprlib.Repr()

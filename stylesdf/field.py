@@ -7,16 +7,15 @@ Shapes: B batch, P points, C channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
-from stylesdf.ops import SLOPE, affine
+from stylesdf.fast.convolution import affine
+from stylesdf.ops import SLOPE
 from stylesdf.outputs import FieldOutput
 
 
@@ -96,10 +95,6 @@ class ConditionedField:
     rgb_head: nn.Linear
     view_directions: bool
 
-    def compiled(self, backend: str = "inductor") -> CompiledField:
-        """Return the same, evaluated through ``torch.compile`` with that backend."""
-        return CompiledField(**{**vars(self), "backend": backend})
-
     @property
     def batch_size(self) -> int:
         return self.view_layer[0].shape[0]
@@ -168,29 +163,6 @@ class ConditionedField:
         for layer in self.layers:
             hidden = _sine_layer(hidden, *layer)
         return hidden
-
-
-@dataclass(frozen=True)
-class CompiledField(ConditionedField):
-    """The same through ``torch.compile`` where nothing is recorded; one compilation serves all codes of a model."""
-
-    backend: str = "inductor"
-
-    def __call__(self, points: Tensor, viewdirs: Tensor) -> FieldOutput:
-        if torch.is_grad_enabled():
-            return super().__call__(points, viewdirs)
-        sdf, rgb, features = _compiled_evaluation(self.backend)(self, points, viewdirs)
-        return FieldOutput(sdf=sdf, rgb=rgb, features=features)
-
-
-@cache
-def _compiled_evaluation(backend: str) -> Callable:
-    return torch.compile(_evaluate, dynamic=True, backend=backend)  # the number of points differs from view to view
-
-
-def _evaluate(field: ConditionedField, points: Tensor, viewdirs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    out = ConditionedField.__call__(field, points, viewdirs)
-    return out.sdf, out.rgb, out.features
 
 
 class SineAndCosine(torch.autograd.Function):

@@ -6,6 +6,7 @@ of the hub behind a TypeError, takes no device or dtype and overwrites a card th
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import logging
 import os
@@ -35,7 +36,8 @@ from stylesdf.checkpoint import (
     stale_weights,
     weights_file,
 )
-from stylesdf.config import shown
+from stylesdf.config import DEFAULT_MODEL, shown
+from stylesdf.torch_state import ordinary_torch
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -71,6 +73,7 @@ class HubMixin:
     card: str | None = None
 
     @classmethod
+    @ordinary_torch()
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | Path,
@@ -116,6 +119,7 @@ class HubMixin:
         found = _find_local(pretrained_model_name_or_path, subfolder, variant)
         if found is None:
             repo_id, revision = _parse_hub_id(pretrained_model_name_or_path, revision)
+            logger.info("there is no folder %s here: asking the hub for the model of that name", repo_id)
             options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
             repo = _Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
             found = repo.download(variant)
@@ -323,13 +327,28 @@ def _check_link(path: Path) -> None:
 def _parse_hub_id(name_or_path: str | Path, revision: str | None) -> tuple[str, str | None]:
     found = HUB_ID.fullmatch(str(name_or_path))
     if isinstance(name_or_path, Path) or not found:
-        raise ValueError(f"{str(name_or_path)!r} is neither a folder nor a hub repository id (name/name)")
+        what = f"{str(name_or_path)!r} is neither a folder nor a hub repository id (name/name)"
+        raise ValueError(what + _meant(Path(name_or_path)))
+    parent = Path(found["repo_id"]).parent
+    if not (found["revision"] or revision) and (os.path.isdir(parent) or parent == Path(DEFAULT_MODEL).parent):
+        what = f"there is no model folder {name_or_path}{_meant(Path(name_or_path))}"
+        raise ValueError(f"{what}; for the hub's model of that name write {name_or_path}@main")
     if found["revision"] and revision not in (None, found["revision"]):
         raise ValueError(f"{name_or_path} names a revision and revision is {revision!r}, expected one of the two")
     revision = found["revision"] or revision
     if revision is not None and not REVISION.fullmatch(revision):
         raise ValueError(f"revision is {shown(revision)}, expected a branch, a tag or a commit")
     return found["repo_id"], revision
+
+
+def _meant(path: Path) -> str:
+    """Return the question for a path that is there and has almost this name; empty where none is."""
+    try:
+        names = os.listdir(path.parent)
+    except (OSError, ValueError):
+        return ""
+    close = difflib.get_close_matches(path.name, [name for name in names if not name.startswith(".")], 1)
+    return f"; is {str(path.parent / close[0])!r} meant?" if close else ""
 
 
 class _Repository:

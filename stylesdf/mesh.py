@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylesdf.arguments import check_number
+from stylesdf.config import StyleSDFConfig
 from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
 from stylesdf.levelset import level_set
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 MESH_ENDINGS = (".glb", ".obj", ".ply", ".stl")
 KEEP = ("largest", "all")
+UPS = ("y", "z")
+MAX_SIZE_MM = 1_000_000
+UNSIGNED_SHORT, UNSIGNED_INT, FLOAT, ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 5123, 5125, 5126, 34962, 34963  # of glTF
 MAX_SMOOTHING = 100
 MIN_FACES = 1000  # with fewer, a head with a hole through it can tear
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, 0.525  # 0 < 1/shrink − 1/grow < 0.1, as Taubin (1995) asks, keeps the volume
@@ -36,15 +42,34 @@ SIMPLIFIED_AT_SIZE = 20.0
 AGGRESSIONS = (5, 6, 7, 8, 9)
 
 
-def extract_mesh(
-    model: Generator,
-    w: Tensor,
+def extract_mesh(model: Generator, w: Tensor, resolution: int = 128, **options) -> trimesh.Trimesh:
+    """Extract the zero level set of a code's field; see ``mesh_of_field``.
+
+    Args:
+        model: Whose field it is.
+        w: Renderer code of one head, ``(1, latent_size)``.
+        resolution: Grid samples per side, from 32 to 512.
+        **options: Of ``mesh_of_field``.
+
+    Raises:
+        ValueError: An argument out of range, or a field whose sign is the same all over the ball.
+    """
+    if w.dim() != 2 or w.shape[0] != 1:
+        raise ValueError(f"w has shape {tuple(w.shape)}, expected the code of one head, (1, latent_size)")
+    with torch.inference_mode(False), torch.no_grad():
+        field = model.field.condition(w.clone())
+    return mesh_of_field(field, model.config, resolution, **options)
+
+
+def mesh_of_field(
+    field: ConditionedField,
+    config: StyleSDFConfig,
     resolution: int = 128,
     keep: str = "largest",
     chunk_points: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> trimesh.Trimesh:
-    """Extract the zero level set of one identity's field.
+    """Extract the zero level set of one head's field.
 
     Marching cubes (Lewiner's) on a grid that is aligned with the world and holds the scene ball. The field is measured
     near the surface only, and the result is the one of the whole grid (``stylesdf.levelset``). The field means
@@ -55,8 +80,8 @@ def extract_mesh(
     seen by an eye that looks along the inward normal.
 
     Args:
-        model: Whose field it is.
-        w: Renderer code of one identity, ``(1, latent_size)``.
+        field: Of one code.
+        config: Of the model.
         resolution: Grid samples per side, from 32 to 512; time and memory grow with its square.
         keep: ``"largest"`` keeps the connected piece with the largest area, since small floating ones are mostly
             noise; ``"all"`` keeps every piece.
@@ -76,26 +101,24 @@ def extract_mesh(
         raise ValueError(f"resolution is {resolution}, expected from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
     if keep not in KEEP:
         raise ValueError(f"keep is {keep!r}, expected one of {', '.join(KEEP)}")
-    if w.dim() != 2 or w.shape[0] != 1:
-        raise ValueError(f"w has shape {tuple(w.shape)}, expected the code of one identity, (1, latent_size)")
     import trimesh
 
-    chunk_points = points_per_chunk(w.device) if chunk_points is None else chunk_points
+    like = field.view_layer[0]
+    chunk_points = points_per_chunk(like.device) if chunk_points is None else chunk_points
     report = progress if progress is not None else lambda share: None
     # the gradients need ordinary tensors, even for a caller in inference mode
     with torch.inference_mode(False), torch.no_grad():
-        field = model.field.condition(w.clone())
-        radius = model.config.scene_radius
+        radius = config.scene_radius
 
         def sdf(points: np.ndarray) -> np.ndarray:
-            parts = torch.from_numpy(points).to(w).split(chunk_points)
+            parts = torch.from_numpy(points).to(like).split(chunk_points)
             return torch.cat([field.sdf(part[None])[0] for part in parts]).float().cpu().numpy()
 
         vertices, faces = level_set(sdf, radius, resolution, lambda share: report(0.8 * share))
         report(0.8)
         vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
         vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
-        normals, colours = _surface_attributes(field, vertices, w, chunk_points)
+        normals, colours = _surface_attributes(field, vertices, like, chunk_points)
     mesh = trimesh.Trimesh(
         vertices=vertices,
         faces=faces,
@@ -209,29 +232,38 @@ def refine_mesh(mesh: trimesh.Trimesh, smoothing: int = 0, max_faces: int | None
     return refined
 
 
-def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict | None = None) -> None:
+def export_mesh(
+    mesh: trimesh.Trimesh,
+    path: str | os.PathLike,
+    metadata: dict | None = None,
+    size_mm: float | None = None,
+    up: str = "y",
+) -> None:
     """Write a mesh; the same mesh gives the same bytes, and the file appears only once it is complete.
 
-    ``.glb`` carries normals, colours (linear, as glTF wants them) and a material that is not metallic (glTF's default
-    is, which looks dark), with the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours, with the
-    metadata as a comment; ``.stl`` carries the shape only.
+    ``.glb`` carries normals, colours (linear, as glTF wants them, of 16 bits) and a material that is not metallic
+    (glTF's default is, which looks dark), with the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours,
+    with the metadata as a comment; ``.stl`` carries the shape only.
 
     Args:
         mesh: The mesh.
         path: Ends in .glb, .obj, .ply or .stl. A missing folder is made.
         metadata: JSON-able; added to the mesh's own.
+        size_mm: Largest extent in millimetres, which slicers take the numbers of ``.stl``, ``.obj`` and ``.ply`` for;
+            those of ``.glb`` are metres. None keeps world units.
+        up: Axis that points up: ``"y"`` as in the world and in glTF, or ``"z"`` as slicers have it; the face then
+            looks along −y.
 
     Raises:
-        ValueError: Another ending.
+        ValueError: Another ending, a size that is not positive, or another axis.
     """
     path = check_ending(path, MESH_ENDINGS)
     ending = path.suffix.lower()
-    metadata = {**mesh.metadata, **(metadata or {})}
+    mesh, placement = _placed(mesh, size_mm, 1000.0 if ending == ".glb" else 1.0, up)
+    metadata = {**mesh.metadata, **placement, **(metadata or {})}
     comment = "stylesdf " + json.dumps(metadata, sort_keys=True)
     if ending == ".glb":
-        data = _with_linear_colours(mesh).export(
-            file_type="glb", include_normals=True, tree_postprocessor=lambda tree: _finish_gltf(tree, metadata)
-        )
+        data = _glb(mesh, metadata)
     elif ending == ".obj":
         data = mesh.export(file_type="obj", include_normals=True, header=comment).encode()
     elif ending == ".ply":
@@ -242,6 +274,36 @@ def export_mesh(mesh: trimesh.Trimesh, path: str | os.PathLike, metadata: dict |
         data = mesh.export(file_type="stl")
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _placed(mesh: trimesh.Trimesh, size_mm: float | None, mm: float, up: str) -> tuple[trimesh.Trimesh, dict]:
+    """Return a mesh in the size and with the axis that are wanted, and what of that differs from the world.
+
+    Args:
+        mesh: Is left as it is.
+        size_mm: As of ``export_mesh``.
+        mm: Millimetres in a unit of the file.
+        up: As of ``export_mesh``.
+    """
+    if up not in UPS:
+        raise ValueError(f"up is {up!r}, expected one of {', '.join(UPS)}")
+    if size_mm is not None and not 0.0 < check_number("size_mm", size_mm) <= MAX_SIZE_MM:
+        raise ValueError(f"size_mm is {size_mm!r}, expected millimetres above 0 and at most {MAX_SIZE_MM:,}")
+    if size_mm is None and up == "y":
+        return mesh, {}
+    import trimesh
+
+    turn = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]) if up == "z" else np.eye(3)  # rows: where x, y and z go
+    scale = 1.0 if size_mm is None else size_mm / mm / mesh.extents.max()
+    placed = trimesh.Trimesh(
+        mesh.vertices @ turn * scale,
+        mesh.faces,
+        vertex_normals=mesh.vertex_normals @ turn,
+        vertex_colors=mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else None,
+        metadata=mesh.metadata,
+        process=False,
+    )
+    return placed, ({} if size_mm is None else {"size_mm": float(size_mm)}) | ({} if up == "y" else {"up": up})
 
 
 def _keep_pieces(vertices: np.ndarray, faces: np.ndarray, keep: str) -> tuple[np.ndarray, np.ndarray, int]:
@@ -303,26 +365,50 @@ def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points:
     return np.concatenate(normals), np.concatenate(colours)
 
 
-def _with_linear_colours(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Return a copy whose colours are linear light: glTF reads vertex colours so, and sRGB ones look washed out."""
-    copy = mesh.copy(include_cache=True)  # with the field's normals
-    colours = np.asarray(mesh.visual.vertex_colors)
-    srgb = colours[:, :3] / 255.0
+def _glb(mesh: trimesh.Trimesh, metadata: dict) -> bytes:
+    """Return a mesh as binary glTF 2.0: a chunk of JSON, and one of all numbers in the order of the accessors."""
+    colours = np.asarray(mesh.visual.vertex_colors) / 255.0
+    srgb = colours[:, :3]
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
-    copy.visual.vertex_colors = np.concatenate([np.rint(linear * 255.0).astype(np.uint8), colours[:, 3:]], axis=1)
-    return copy
-
-
-def _finish_gltf(tree: dict, metadata: dict) -> None:
-    tree["materials"] = [
-        {
-            "name": "surface",
-            "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.9},
-            "doubleSided": True,
-        }
-    ]
-    tree["asset"]["extras"] = metadata
-    for mesh in tree["meshes"]:
-        mesh["extras"] = metadata
-        for primitive in mesh["primitives"]:
-            primitive["material"] = 0
+    length = np.linalg.norm(mesh.vertex_normals, axis=1, keepdims=True)
+    # glTF wants unit normals; where the field has none, any will do
+    normals = np.where(length > 1e-6, mesh.vertex_normals / np.maximum(length, 1e-6), [0.0, 1.0, 0.0])
+    positions, faces = np.asarray(mesh.vertices, "<f4"), np.asarray(mesh.faces, "<u4")
+    colours = np.rint(np.concatenate([linear, colours[:, 3:]], axis=1) * 65535.0).astype("<u2")
+    bounds = {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()}
+    arrays = {  # each row a multiple of four bytes
+        "POSITION": (positions, ARRAY_BUFFER, {"componentType": FLOAT, "type": "VEC3", **bounds}),
+        "NORMAL": (normals.astype("<f4"), ARRAY_BUFFER, {"componentType": FLOAT, "type": "VEC3"}),
+        "COLOR_0": (colours, ARRAY_BUFFER, {"componentType": UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}),
+        "indices": (faces.ravel(), ELEMENT_ARRAY_BUFFER, {"componentType": UNSIGNED_INT, "type": "SCALAR"}),
+    }
+    views, accessors, start = [], [], 0
+    for array, target, about in arrays.values():
+        accessors.append({"bufferView": len(views), "count": len(array), **about})
+        views.append({"buffer": 0, "byteOffset": start, "byteLength": array.nbytes, "target": target})
+        start += array.nbytes
+    *attributes, indices = {name: index for index, name in enumerate(arrays)}.items()
+    tree = {
+        "asset": {"version": "2.0", "generator": "stylesdf", "extras": metadata},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [
+            {"primitives": [{"attributes": dict(attributes), "indices": indices[1], "material": 0}], "extras": metadata}
+        ],
+        "materials": [
+            {
+                "name": "surface",
+                "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.9},
+                "doubleSided": True,
+            }
+        ],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": start}],
+    }
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sIII4s", b"glTF", 2, 28 + len(text) + start, len(text), b"JSON")
+    blocks = [array.tobytes() for array, _, _ in arrays.values()]
+    return b"".join([head, text, struct.pack("<I4s", start, b"BIN\0"), *blocks])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import Decoder
+from stylesdf.fast.decoder import decode
 from stylesdf.field import ConditionedField, Field
 from stylesdf.mapping import DecoderMapping, RendererMapping, truncate
 from stylesdf.outputs import RenderOutput, StyleSDFOutput
@@ -137,7 +138,7 @@ class Generator(nn.Module):
         """
         if not self.config.has_decoder:
             raise ValueError("this is a renderer-only model, it has no decoder")
-        return self.decoder(features, ws, noise_mode, generators)
+        return decode(self.decoder, features, ws, noise_mode, generators)
 
     def sdf(self, points: Tensor, w: Tensor) -> Tensor:
         """Evaluate the signed distance field.

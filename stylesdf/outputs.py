@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 
@@ -70,3 +72,27 @@ class StyleSDFOutput:
     xyz: Tensor
     depth: Tensor
     background: Tensor
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """What ``StyleSDF.generate`` returns, one entry per seed.
+
+    Attributes:
+        images: Pictures, R×R; in a renderer-only model the thumbnails stand in.
+        thumbnails: What the volume renderer sees, H×W.
+        depth: Expected z-depth along the optical axis, world units, float32. ``(N, H, W)``.
+        normals: Unit normals in world axes from the field's gradient at the expected surface point, float32; zero
+            where more than half of the pixel is background. ``(N, H, W, 3)``.
+        background: Share of the pixel that does not belong to the surface, in [0, 1], float32. ``(N, H, W)``.
+        seeds: The seeds.
+        truncation: The truncation, in [0, 1].
+    """
+
+    images: list[Image.Image]
+    thumbnails: list[Image.Image]
+    depth: np.ndarray
+    normals: np.ndarray
+    background: np.ndarray
+    seeds: tuple[int, ...]
+    truncation: float

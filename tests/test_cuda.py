@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stylesdf import Camera, StyleSDF, StyleSDFConfig
+from stylesdf.shot import Shot
 from tests.test_pipeline import CONFIG, make_model
 from tests.test_reference import DATA, build, load_arrays
 from tests.train import runs
@@ -56,16 +57,16 @@ def test_a_seed_is_the_same_latent_and_head_as_on_the_cpu(toy):
 
 @torch.no_grad()
 def test_fast_views_look_like_exact_ones(toy):
-    identity = toy.identity(3)
-    fast, exact = (toy.view(identity, 0.2, 0.1, quality=quality) for quality in ("fast", "best"))
+    head = toy.head(3)
+    fast, exact = (head.view(Shot(0.2, 0.1, quality=quality)) for quality in ("fast", "best"))
     for image, reference in (
         (fast.rendering.thumbnail, exact.rendering.thumbnail),
-        (identity.fast_decoder(exact.rendering.features), identity.decoder(exact.rendering.features)),
+        (head.fast_decoder(exact.rendering.features), head.decoder(exact.rendering.features)),
     ):
         contrast = reference.max() - reference.min()
         assert 20.0 * math.log10(contrast / (image - reference).square().mean().sqrt()) > 30.0  # dB
     assert fast.image.size == exact.image.size and fast.normals.any()
-    assert toy.extract_mesh(identity, resolution=32).is_watertight
+    assert head.mesh(32).is_watertight
 
 
 @pytest.mark.parametrize("make_stage", runs.STAGES)

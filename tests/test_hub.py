@@ -14,7 +14,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stylesdf import checkpoint
 from stylesdf.hub import CardFacts, load_config, load_weights, model_card, save_model
 from stylesdf.model import Generator
 from tests.loopback_hub import LoopbackHub
@@ -496,7 +495,7 @@ def test_failure_while_saving_leaves_nothing_new(broken, model, folder, tmp_path
         monkeypatch.setattr(Path, "write_bytes", fail)
     else:
         original = os.replace
-        monkeypatch.setattr(checkpoint.os, "replace", fail)
+        monkeypatch.setattr(os, "replace", fail)
     with torch.no_grad():
         model.w_avg += 1
     for target in (folder, tmp_path / "new"):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ import trimesh
 from PIL import Image
 
 import stylesdf
-from stylesdf import StyleSDF
+from stylesdf import Shot, StyleSDF
 from stylesdf.__main__ import default_model, main
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.mesh import refine_mesh
+from tests.test_files import full_disk
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -131,9 +134,9 @@ def test_video_follows_the_path(folder, out, monkeypatch, path):
     argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "3", "--path", path, "--quality", "best"]
     assert main([*argv, "--yaw-range", "0.2", "--texture-seed", "4", "--out", "orbit.gif"]) == 0
     model = StyleSDF.from_pretrained(folder)
-    expected = model.render_orbit(3, num_frames=3, yaw_range=0.2, texture_seed=4, quality="best", path=path)
+    expected = model.head(3, texture_seed=4).orbit(3, path, 0.2, shot=Shot(quality="best"))
     ((frames, to, fps),) = written
-    assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in expected]
+    assert [frame.tobytes() for frame in frames] == [view.image.tobytes() for view in expected]
     assert (to, fps) == (Path("orbit.gif"), 30.0)
 
 
@@ -144,8 +147,8 @@ def test_morph_films_the_way_between_seeds(folder, out, monkeypatch, capsys):
     more = ["--pitch", "0.1", "--path", "sweep", "--yaw-range", "0.3", "--quality", "best", "--texture-seed", "4"]
     assert main([*argv, *more, "--fps", "10", "--out", "morph.webp"]) == 0
     model = StyleSDF.from_pretrained(folder)
-    heads = [model.identity(seed, 0.6, 4) for seed in (3, 7)]
-    expected = model.morph_views(heads, 4, 0.2, 0.1, quality="best", path="sweep", yaw_range=0.3)
+    heads = [model.head(seed, 0.6, 4) for seed in (3, 7)]
+    expected = model.morph(heads, 4, "sweep", 0.3, shot=Shot(0.2, 0.1, quality="best"))
     ((frames, to, fps),) = written
     assert [frame.tobytes() for frame in frames] == [view.image.tobytes() for view in expected]
     assert (to, fps) == (Path("morph.webp"), 10.0)
@@ -249,9 +252,14 @@ def test_help_shows_units_defaults_and_examples(capsys):
         (["--device", "gpu"], "device 'gpu' is not there"),
         (["--device", "cuda:99"], "device 'cuda:99' is not there"),
         (["--texture-seed", "x"], "'x' is not an integer"),
-        (["--model", "/no/such/folder"], "there is no model folder /no/such/folder"),
+        (["--yaw", "-1e-05x"], "'-1e-05x' is not a finite number of radians"),
+        (["--truncation", "-1e-05"], "truncation is -1e-05, expected a number from 0 to 1"),
+        (["--fov-deg", "-.5"], "'-.5' is not a number of degrees"),
+        (["--seeds", "-seeds"], "'-seeds', expected integers"),
+        (["--model", "/no/such/folder"], "'/no/such/folder' is neither a folder nor"),
         (["--model", "checkpoints/nothing"], "there is no model folder checkpoints/nothing"),
         (["--model", "not a model"], "'not a model' is neither a folder nor"),
+        (["--model", "-model"], "'-model' is neither a folder nor"),
         (["--model", "."], "has no config.json"),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
@@ -293,7 +301,10 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["convert", ORIGINAL, "new", "--preset", "cats"], "invalid choice: 'cats'"),
         (["convert", ORIGINAL, "new", "--preset", "ffhq", "--fov-deg", "500"], "fov_deg is 500.0"),
         (["convert", __file__, "new", "--preset", "ffhq"], "test_main.py"),
-        (["info", "/no/such/folder"], "there is no model folder"),
+        (["mesh", "--seed", "3", "--size", "0", "--out", "a.stl"], "'0' is not a number of millimetres above 0"),
+        (["mesh", "--seed", "3", "--size", "-1e-05", "--out", "a.stl"], "'-1e-05' is not a number of millimetres"),
+        (["mesh", "--seed", "3", "--up", "x", "--out", "a.stl"], "invalid choice: 'x'"),
+        (["info", "/no/such/folder"], "'/no/such/folder' is neither a folder nor"),
         (["paint"], "invalid choice: 'paint'"),
         ([], "required"),
     ],
@@ -334,14 +345,14 @@ def test_a_field_without_a_surface_is_one_line(folder, out, capsys):
 
 
 def test_a_failure_half_way_leaves_no_new_folder(folder, out, capsys, monkeypatch):
-    generate = StyleSDF.generate
+    make = StyleSDF.head
 
-    def full_disk(self, seeds, **options):
-        if seeds == [5]:
+    def full_disk(self, seed, *options):
+        if seed == 5:
             raise OSError(28, "No space left on device", "seed0005.png")
-        return generate(self, seeds, **options)
+        return make(self, seed, *options)
 
-    monkeypatch.setattr(StyleSDF, "generate", full_disk)
+    monkeypatch.setattr(StyleSDF, "head", full_disk)
     assert main(["generate", "--model", str(folder), "--seeds", "3,5", "--out", "new/pictures"]) == 2
     assert capsys.readouterr().err == "stylesdf: error: seed0005.png: No space left on device\n"
     assert os.listdir() == []
@@ -351,10 +362,69 @@ def test_an_interruption_is_quiet(folder, out, capsys, monkeypatch):
     def interrupted(self, *args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StyleSDF, "_view", interrupted)
+    monkeypatch.setattr(StyleSDF, "head", interrupted)
     assert main(["video", "--model", str(folder), "--seed", "3", "--out", "new/orbit.mp4"]) == 130
     assert capsys.readouterr().err == "stylesdf: interrupted\n"
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("number, status", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.parametrize("ending", ["mp4", "gif"])
+def test_a_signal_leaves_the_old_film_and_nothing_else(folder, out, capsys, monkeypatch, number, status, ending):
+    Path(f"orbit.{ending}").write_text("old")
+    drawn = []
+
+    def stopped(frames, *_):
+        for frame in frames:
+            drawn.append(frame)
+            if len(drawn) == 3:
+                os.kill(os.getpid(), getattr(signal, number))
+            yield frame
+
+    monkeypatch.setattr("stylesdf.__main__._progress", stopped)
+    before = signal.getsignal(getattr(signal, number))
+    argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "50", "--out", f"orbit.{ending}"]
+    assert main(argv) == status and len(drawn) == 3
+    assert capsys.readouterr().err == "stylesdf: interrupted\n"
+    assert os.listdir() == [f"orbit.{ending}"] and Path(f"orbit.{ending}").read_text() == "old"
+    assert signal.getsignal(getattr(signal, number)) == before
+
+
+def test_a_film_that_the_disk_cannot_hold_is_one_line(folder, out, capsys):
+    argv = ["video", "--model", folder, "--seed", "3", "--frames", "9", "--out", "new/orbit.mp4"]
+    with full_disk(2000):
+        assert "new/orbit.mp4: ffmpeg stopped with: " in fails(capsys, *argv)
+    argv = ["generate", "--model", folder, "--seeds", "3", "--out", "new"]
+    with full_disk(1000):
+        assert "new/seed0003.png: File too large" in fails(capsys, *argv)
+    assert os.listdir() == []
+
+
+def test_a_mesh_for_a_slicer_has_its_size_and_stands(folder, out, capsys):
+    argv = ["mesh", "--model", str(folder), "--seed", "3", "--truncation", "0", "--resolution", "32"]
+    assert main([*argv, "--out", "head.stl"]) == 0
+    assert "slicers read its 0." in capsys.readouterr().out
+    assert main([*argv, "--size", "150", "--up", "z", "--out", "large.stl"]) == 0
+    assert "slicers" not in capsys.readouterr().out
+    plain, large = (trimesh.load(name) for name in ("head.stl", "large.stl"))
+    assert large.extents.max() == pytest.approx(150, rel=1e-5)
+    assert np.allclose(large.extents, plain.extents[[0, 2, 1]] * 150 / plain.extents.max(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["-head", "--seed", "頭" * 80, " a head "])
+def test_names_that_begin_with_a_dash_or_are_long_are_names(folder, out, capsys, name):
+    argv = ["mesh", "--model", str(folder), "--seed", "3", "--resolution", "32"]
+    given = [f"--out={name}.glb"] if name.startswith("--") else ["--out", f"{name}.glb"]
+    assert main([*argv, *given]) == 0
+    assert os.listdir() == [f"{name}.glb"] and capsys.readouterr().out.startswith(f"{name}.glb: ")
+
+
+def test_a_mistyped_model_is_refused_at_once_with_what_is_meant(folder, out, capsys):
+    for name, meant in (("models/tiney", "'models/tiny'"), ("./models/tinny", "'models/tiny'")):
+        (out / "models" / "tiny").mkdir(parents=True, exist_ok=True)
+        line = fails(capsys, "info", name)
+        assert f"is {meant} meant?" in line
+    assert "for the hub's model of that name write models/tiney@main" in fails(capsys, "info", "models/tiney")
 
 
 # ---- as a program
@@ -365,12 +435,26 @@ def test_the_program_answers_with_its_status(folder, out):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{Path('p/seed0003.png')}\n", "")
     bad = program("mesh", "--model", out / "missing", "--seed", "3", "--out", "a.glb", cwd=out)
     assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr == f"stylesdf: error: there is no model folder {out / 'missing'}\n"
+    what = f"'{out / 'missing'}' is neither a folder nor a hub repository id (name/name)"
+    assert bad.stderr == f"stylesdf: error: {what}\n"
+
+
+def test_a_program_that_is_ended_says_so_in_one_line_and_leaves_nothing(folder, out):
+    command = [sys.executable, "-m", "stylesdf", "video", "--model", folder, "--seed", "3", "--frames", "9999"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([*command, "--out", "new/a.mp4"], stderr=subprocess.PIPE, text=True, env=env)
+    while not list(out.glob("new/.*.mp4")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    assert process.communicate(timeout=60)[1] == "stylesdf: interrupted\n" and process.returncode == 143
+    assert os.listdir() == []
 
 
 def test_a_hub_that_does_not_answer_is_one_line(out):
     env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(out / "hub"), "HF_HUB_OFFLINE": "1"}
     bad = program("info", "nobody/nothing", cwd=out, env=env)
     assert bad.returncode == 2
-    assert bad.stderr.startswith("stylesdf: error: no model folder nobody/nothing, and the hub gives none: ")
-    assert bad.stderr.count("\n") == 1
+    first, second = bad.stderr.splitlines()  # what it is about to try comes at once
+    assert first == "stylesdf: there is no folder nobody/nothing here: asking the hub for the model of that name"
+    assert second.startswith("stylesdf: error: no model folder nobody/nothing, and the hub gives none: ")

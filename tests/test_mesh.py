@@ -12,9 +12,9 @@ import trimesh
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import Field
-from stylesdf.files import replacing
 from stylesdf.mesh import MESH_ENDINGS, cut_open, export_mesh, extract_mesh, field_normals, refine_mesh
 from stylesdf.outputs import FieldOutput
+from tests.gltf import read_glb, validator_messages
 
 RADIUS = 0.12  # of the scene ball
 W = torch.zeros(1, 4)
@@ -26,6 +26,7 @@ class KnownField:
 
     function: callable
     colour: callable = lambda points, viewdirs: torch.zeros_like(points)
+    view_layer = (torch.zeros(1),)  # whose device and type points take
 
     def condition(self, w):
         return self
@@ -54,11 +55,6 @@ def boundary_vertices(mesh) -> np.ndarray:
     edges, counts = np.unique(edges, axis=0, return_counts=True)
     assert counts.max() <= 2
     return np.unique(edges[counts == 1])
-
-
-def glb_json(path) -> dict:
-    data = path.read_bytes()
-    return json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
 
 
 @pytest.fixture(scope="module")
@@ -279,31 +275,102 @@ def test_a_file_round_trips_and_has_the_same_bytes_each_time(ball, ending, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.name, "new"])
 
 
-def glb_accessor(path, name: str, dtype) -> np.ndarray:
-    data, tree = path.read_bytes(), glb_json(path)
-    start = 20 + int.from_bytes(data[12:16], "little") + 8  # header, JSON chunk, header of the binary chunk
-    accessor = tree["accessors"][tree["meshes"][0]["primitives"][0]["attributes"][name]]
-    view = tree["bufferViews"][accessor["bufferView"]]
-    values = np.frombuffer(
-        data, dtype, offset=start + view["byteOffset"], count=view["byteLength"] // np.dtype(dtype).itemsize
-    )
-    return values.reshape(accessor["count"], -1)
-
-
 def test_a_glb_holds_linear_colours_and_the_fields_normals(ball, tmp_path):
     grey = ball.copy(include_cache=True)
     grey.visual.vertex_colors = np.tile(np.array([0, 128, 255, 255], dtype=np.uint8), (len(grey.vertices), 1))
     export_mesh(grey, tmp_path / "head.glb")
-    colours = glb_accessor(tmp_path / "head.glb", "COLOR_0", np.uint8)
-    assert (colours == [0, 55, 255, 255]).all()  # half of sRGB's range is a fifth of the light
-    normals = glb_accessor(tmp_path / "head.glb", "NORMAL", np.float32)
-    np.testing.assert_allclose(normals, ball.vertex_normals, atol=1e-6)
+    _, arrays = read_glb(tmp_path / "head.glb")
+    assert arrays["COLOR_0"][0] == pytest.approx([0.0, 0.21586, 1.0, 1.0], abs=1e-5)  # half of sRGB's range: a fifth
+    assert (arrays["COLOR_0"] == arrays["COLOR_0"][0]).all()
+    np.testing.assert_allclose(arrays["NORMAL"], ball.vertex_normals, atol=1e-6)
     assert (grey.visual.vertex_colors == [0, 128, 255, 255]).all()
+
+
+def test_every_level_of_a_colour_comes_back_from_a_glb(ball, tmp_path):
+    levels = ball.copy(include_cache=True)
+    levels.visual.vertex_colors = np.repeat(np.arange(len(ball.vertices)).astype(np.uint8)[:, None], 4, axis=1)
+    export_mesh(levels, tmp_path / "head.glb")
+    linear = read_glb(tmp_path / "head.glb")[1]["COLOR_0"][:, :3]
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055) * 255.0
+    assert np.abs(srgb - levels.visual.vertex_colors[:, :3]).max() < 0.03
+    assert len(np.unique(linear[:60, 0])) == 60  # in 8 bits these dark ones were 14
+
+
+def test_a_glb_keeps_the_rules_of_gltf(ball, tmp_path):
+    flat = trimesh.Trimesh(ball.vertices, ball.faces, vertex_normals=0.0 * ball.vertices, process=False)
+    members = {
+        "plain": (ball, {}),
+        "without normals": (flat, {}),  # as where a field's gradient vanishes
+        "simplified": (refine_mesh(ball, 3, 1000), {}),
+        "open": (extract_mesh(model_of(lambda points: points[..., 2]), W, 33), {}),
+        "in millimetres": (ball, {"size_mm": 150}),
+        "z up": (ball, {"up": "z"}),
+        "named": (ball, {"metadata": {"model": 'köpfe/頭 "1"', "texture_seed": None}}),
+    }
+    for name, (mesh, options) in members.items():
+        export_mesh(mesh, tmp_path / f"{name}.glb", **options)
+        _, arrays = read_glb(tmp_path / f"{name}.glb")
+        assert len(arrays["indices"]) == 3 * len(mesh.faces)
+    for name, messages in validator_messages(sorted(tmp_path.glob("*.glb"))).items():
+        assert [each for each in messages if each["severity"] < 2] == [], name  # neither an error nor a warning
+
+
+@pytest.mark.parametrize("ending", MESH_ENDINGS)
+def test_a_mesh_can_be_written_in_millimetres_and_upright_for_slicers(ending, tmp_path):
+    def ellipsoid(points):
+        points = points - torch.tensor([0.0, 0.01, 0.02])
+        return (points / torch.tensor([0.03, 0.09, 0.06])).norm(dim=-1) * 0.03 - 0.03
+
+    mesh = extract_mesh(model_of(ellipsoid), W, 48)
+    export_mesh(mesh, tmp_path / f"plain{ending}")
+    export_mesh(mesh, tmp_path / f"large{ending}", size_mm=150)
+    export_mesh(mesh, tmp_path / f"turned{ending}", {"seed": 3}, size_mm=np.float32(150), up="z")
+    plain, large, turned = (
+        trimesh.load(tmp_path / f"{name}{ending}", force="mesh", process=False) for name in ("plain", "large", "turned")
+    )
+    mm = 0.001 if ending == ".glb" else 1.0  # glTF's unit is the metre
+    assert np.allclose(plain.bounds, mesh.bounds, atol=1e-6)
+    assert np.allclose(large.bounds, mesh.bounds * 150 * mm / mesh.extents.max(), atol=1e-4 * mm)
+    assert large.extents.argmax() == 1 and turned.extents.argmax() == 2  # y was up, z is
+    assert turned.extents.max() == pytest.approx(150 * mm, rel=1e-5)
+    centre = turned.bounds.mean(axis=0)
+    assert centre[2] > 0 > centre[1] and abs(centre[0]) < mm  # what was in front, +z, is at −y
+    assert turned.volume == pytest.approx(large.volume, rel=1e-4)  # turned, not mirrored
+    normals = mesh.vertex_normals[:, [0, 2, 1]] * [1, -1, 1]
+    if ending == ".glb":
+        assert np.allclose(read_glb(tmp_path / "turned.glb")[1]["NORMAL"], normals, atol=1e-5)
+    if ending == ".obj":
+        lines = (tmp_path / "turned.obj").read_text().splitlines()
+        written = np.array([line.split()[1:] for line in lines if line.startswith("vn ")], dtype=float)
+        assert np.allclose(written, normals, atol=1e-5)
+    if ending in (".obj", ".ply"):
+        assert (turned.visual.vertex_colors == mesh.visual.vertex_colors).all()
+        assert b'"size_mm": 150.0, "up": "z"' in (tmp_path / f"turned{ending}").read_bytes()[:1000]
+    assert np.abs(mesh.vertices).max() < 0.12 and "size_mm" not in mesh.metadata
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size_mm": 0}, "size_mm is 0, expected millimetres above 0 and at most 1,000,000"),
+        ({"size_mm": -1.5}, "size_mm is -1.5"),
+        ({"size_mm": math.nan}, "size_mm is nan"),
+        ({"size_mm": math.inf}, "size_mm is inf"),
+        ({"size_mm": True}, "size_mm is True"),
+        ({"size_mm": "150"}, "size_mm is '150'"),
+        ({"up": "x"}, "up is 'x', expected one of y, z"),
+        ({"up": None}, "up is None"),
+    ],
+)
+def test_size_and_axis_are_checked(ball, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_mesh(ball, tmp_path / "head.stl", **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_glb_holds_normals_colours_a_dull_material_and_its_origin(ball, tmp_path):
     export_mesh(ball, tmp_path / "head.glb", {"seed": 3, "truncation": 0.7})
-    tree = glb_json(tmp_path / "head.glb")
+    tree, _ = read_glb(tmp_path / "head.glb")
     (primitive,) = tree["meshes"][0]["primitives"]
     assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "COLOR_0"}
     material = tree["materials"][primitive["material"]]
@@ -320,17 +387,6 @@ def test_an_unknown_ending_is_an_error_that_lists_the_known_ones(ball, tmp_path)
     with pytest.raises(ValueError, match=r"'head.fbx', expected an ending of .glb, .obj, .ply, .stl"):
         export_mesh(ball, tmp_path / "head.fbx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_new_folder(tmp_path):
-    old, new = tmp_path / "old.txt", tmp_path / "a" / "b" / "new.txt"
-    old.write_text("old")
-    for path in (old, new):
-        with pytest.raises(RuntimeError), replacing(path) as temporary:
-            temporary.write_text("half")
-            raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
-    assert old.read_text() == "old"
 
 
 # ---- smoothing and simplification
@@ -399,7 +455,7 @@ def test_an_open_surface_may_be_simplified(tmp_path):
     assert len(simple.faces) <= 1000 and np.abs(simple.vertices[:, 2]).max() < 1e-6
     assert simple.area == pytest.approx(disc.area, rel=0.02)
     export_mesh(simple, tmp_path / "disc.glb")
-    assert glb_json(tmp_path / "disc.glb")["asset"]["extras"] == {
+    assert read_glb(tmp_path / "disc.glb")[0]["asset"]["extras"] == {
         **disc.metadata, "smoothing": 2, "max_faces": 1000, "faces_before": len(disc.faces)
     }  # fmt: skip
 

@@ -8,10 +8,8 @@ import torch
 
 from stylesdf.ops import (
     EqualizedLinear,
-    affine,
     assert_shape,
     biased_leaky_relu,
-    convolve,
     fir_filter,
     fir_upsample,
     modulated_conv2d,
@@ -53,27 +51,6 @@ def test_fir_filter_is_the_two_dimensional_kernel(stride):
     expected = [[correlate(np.pad(plane, 2), FIR * 4) for plane in sample] for sample in x.double().numpy()]
     expected = torch.tensor(np.array(expected)).float()[:, :, ::stride, ::stride]
     torch.testing.assert_close(fir_filter(x, pad=2, gain=4.0, stride=stride), expected)
-
-
-@pytest.mark.parametrize(
-    "shape, kind",
-    [
-        ((5, 3, 3, 3), {"padding": 1}),
-        ((5, 3, 3, 3), {"stride": 2}),
-        ((3, 5, 3, 3), {"stride": 2, "transposed": True}),
-        ((3, 1, 4, 4), {"stride": 2, "padding": 1, "groups": 3}),
-    ],
-)
-def test_convolutions_have_the_derivatives_of_a_convolution(shape, kind):
-    x = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(3 if "groups" in kind else 5, dtype=torch.float64, requires_grad=True)
-    arguments = (x, weight, bias)
-    assert torch.autograd.gradcheck(lambda *a: convolve(*a, **kind), arguments)
-    assert torch.autograd.gradgradcheck(lambda *a: convolve(*a, **kind), arguments)
-    with torch.no_grad():
-        plain = convolve(*arguments, **kind)
-    torch.testing.assert_close(plain, convolve(*arguments, **kind).detach())
 
 
 def test_upsampling_is_zero_stuffing_then_the_low_pass():
@@ -133,35 +110,6 @@ def test_biased_leaky_relu_leaves_its_arguments_alone(recorded):
     assert torch.equal(x, before) and torch.equal(bias, torch.zeros(3))
     assert out.requires_grad == recorded
     assert torch.equal(out.detach(), biased_leaky_relu(before, bias))
-
-
-@pytest.mark.parametrize("points", [1, 255, 256, 1000])
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("width", [5, 128])
-@pytest.mark.parametrize("recorded", [False, True])
-def test_affine_is_a_matrix_product_whichever_kernel_computes_it(recorded, width, batch, points):
-    sizes = (batch, points, width), (batch, width, width + 1), (batch, 1, width + 1)
-    x, matrix, offset = (torch.randn(size, requires_grad=True) for size in sizes)
-    expected = torch.baddbmm(offset, x, matrix)
-    with torch.set_grad_enabled(recorded):
-        out, without = affine(x, matrix, offset), affine(x, matrix)
-    assert out.is_contiguous() and out.requires_grad == recorded
-    torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(without, expected - offset, atol=1e-4, rtol=1e-4)
-    if recorded:
-        towards = torch.randn_like(out)
-        have, want = (torch.autograd.grad(result, (x, matrix, offset), towards) for result in (out, expected))
-        for a, b in zip(have, want):
-            torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
-
-
-def test_affine_can_be_differentiated_twice():
-    x, matrix = torch.randn(1, 256, 128, requires_grad=True), torch.randn(1, 128, 128, requires_grad=True)
-    norms = []
-    for product in (affine, torch.bmm):
-        (slope,) = torch.autograd.grad(product(x, matrix).sin().sum(), x, create_graph=True)
-        norms.append(torch.autograd.grad(slope.square().mean(), matrix)[0])
-    torch.testing.assert_close(*norms, atol=1e-3, rtol=1e-3)
 
 
 def test_pixel_norm_gives_rows_of_unit_mean_square():

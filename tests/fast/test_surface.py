@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera
+from stylesdf.fast.surface import GRID, SurfaceGuide, num_guided_samples, render_guided
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput
-from stylesdf.surface import GRID, SurfaceGuide, num_guided_samples, render_guided
+from stylesdf.shot import Shot
 
 FIELDS = ("thumbnail", "features", "xyz", "depth", "background")
 CAMERA = Camera.from_angles(0.4, 0.2)
@@ -156,11 +157,11 @@ def test_the_bundled_model_at_forty_decibels(bundled):
 
     model = StyleSDF.from_pretrained(bundled).eval()
     for seed, yaw in ((3, 0.3), (7, -0.2)):
-        identity = model.identity(seed)
-        guided = model.view(identity, yaw, quality="fast").rendering
+        head = model.head(seed)
+        guided = head.view(Shot(yaw, quality="fast")).rendering
         with torch.no_grad():
-            reference = model.render(identity.field, Camera.from_angles(yaw, 0.0), num_samples=96)
-            images = identity.fast_decoder(guided.features), identity.decoder(reference.features)
+            reference = model.render(head.field, Camera.from_angles(yaw, 0.0), num_samples=96)
+            images = head.fast_decoder(guided.features), head.decoder(reference.features)
         error = (images[0] - images[1]).square().mean().item()
         assert 10 * math.log10(4 / error) > 40
         spacing = (model.config.far - model.config.near) / model.config.num_samples

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from stylesdf.fast.convolution import affine, convolve
+
+
+@pytest.mark.parametrize(
+    "shape, kind",
+    [
+        ((5, 3, 3, 3), {"padding": 1}),
+        ((5, 3, 3, 3), {"stride": 2}),
+        ((3, 5, 3, 3), {"stride": 2, "transposed": True}),
+        ((3, 1, 4, 4), {"stride": 2, "padding": 1, "groups": 3}),
+    ],
+)
+def test_convolutions_have_the_derivatives_of_a_convolution(shape, kind):
+    x = torch.randn(2, 3, 7, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(3 if "groups" in kind else 5, dtype=torch.float64, requires_grad=True)
+    arguments = (x, weight, bias)
+    assert torch.autograd.gradcheck(lambda *a: convolve(*a, **kind), arguments)
+    assert torch.autograd.gradgradcheck(lambda *a: convolve(*a, **kind), arguments)
+    with torch.no_grad():
+        plain = convolve(*arguments, **kind)
+    torch.testing.assert_close(plain, convolve(*arguments, **kind).detach())
+
+
+@pytest.mark.parametrize("points", [1, 255, 256, 1000])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("width", [5, 128])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_affine_is_a_matrix_product_whichever_kernel_computes_it(recorded, width, batch, points):
+    sizes = (batch, points, width), (batch, width, width + 1), (batch, 1, width + 1)
+    x, matrix, offset = (torch.randn(size, requires_grad=True) for size in sizes)
+    expected = torch.baddbmm(offset, x, matrix)
+    with torch.set_grad_enabled(recorded):
+        out, without = affine(x, matrix, offset), affine(x, matrix)
+    assert out.is_contiguous() and out.requires_grad == recorded
+    torch.testing.assert_close(out, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(without, expected - offset, atol=1e-4, rtol=1e-4)
+    if recorded:
+        towards = torch.randn_like(out)
+        have, want = (torch.autograd.grad(result, (x, matrix, offset), towards) for result in (out, expected))
+        for a, b in zip(have, want):
+            torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
+
+
+def test_affine_can_be_differentiated_twice():
+    x, matrix = torch.randn(1, 256, 128, requires_grad=True), torch.randn(1, 128, 128, requires_grad=True)
+    norms = []
+    for product in (affine, torch.bmm):
+        (slope,) = torch.autograd.grad(product(x, matrix).sin().sum(), x, create_graph=True)
+        norms.append(torch.autograd.grad(slope.square().mean(), matrix)[0])
+    torch.testing.assert_close(*norms, atol=1e-3, rtol=1e-3)
