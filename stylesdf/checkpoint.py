@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -191,7 +192,8 @@ def _one_line(error: Exception) -> str:
 
 def _read_small(path: Path, max_bytes: int) -> bytes:
     with open(path, "rb") as file:
-        content = file.read(max_bytes + 1)
+        size = os.fstat(file.fileno()).st_size  # as much is set aside, however little comes
+        content = file.read(min(size, max_bytes) + 1)
     if len(content) > max_bytes:
         raise ValueError(f"{path} has more than {max_bytes:,} bytes, too many for such a file")
     return content
