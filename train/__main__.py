@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv, argparse.Namespace(argv=argv))  # a recipe's processes get them once more
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
         logging.getLogger(client).setLevel(logging.WARNING)
     from train.run.signals import Stopped

@@ -54,6 +54,7 @@ class ConditionedScene:
     def __init__(self, shape, w):
         self.sdf = shape
         self.batch_size = w.shape[0]
+        self.view_layer = (w,)  # whose device and type points take
         self.rgb = w[:, None, :3]
 
     def __call__(self, points, viewdirs):
