@@ -30,7 +30,7 @@ def address(tmp_path_factory):
 
 
 class Turning(Visit):
-    """A visit that counts requests."""
+    """A visit that counts requests to servers; blobs are the page's own."""
 
     def __init__(self, browser, address, script="", query="", **options):
         self.requests, self.script = [], script
@@ -38,7 +38,7 @@ class Turning(Visit):
 
     def listen(self, page):
         page.set_default_timeout(3 * PATIENCE)  # a processor plays graphics card
-        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("request", lambda request: request.url.startswith("blob:") or self.requests.append(request.url))
         page.add_init_script(self.script)
 
     def wait_for_live(self, state):
