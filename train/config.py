@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from train.augment import OPERATIONS
 
-CODES_PER_STEP, CODE_DISCRIMINATOR_WIDTH = 256, 256  # of the prior's game
+CODES_PER_STEP = 256  # of the prior
 
 
 @dataclass(frozen=True)
@@ -171,24 +171,16 @@ class RendererConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """The mapping against a discriminator of codes, after stage 1 with an encoder; not in the paper.
+    """The mapping learns the Gaussian of the data's codes, after stage 1 with an encoder; not in the paper.
 
     Attributes:
         steps: How many, of 256 codes each.
-        game: Of the two players; nothing is augmented, and only the gradient on the data's codes is penalised.
-        energy_weight: Of the energy distance of a batch of drawn codes to one of the data's. When to use more: kinds
-            of pictures are missing.
-        least_truncation: As in stage 1.
+        learning_rate: Adam's; it falls linearly to a fiftieth.
         seed: Of everything random.
     """
 
-    steps: int = 8000
-    game: GameConfig = GameConfig(
-        learning_rate=1e-3, discriminator_learning_rate=1e-3, adam_beta1=0.5, adam_beta2=0.99,
-        final_learning_rate=0.02, r1_every=4, use_relativistic_loss=True, ema_decay=0.995,
-    )  # fmt: skip
-    energy_weight: float = 12.0
-    least_truncation: float = 1.0
+    steps: int = 3000
+    learning_rate: float = 1e-3
     seed: int = 0
 
     @property

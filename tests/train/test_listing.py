@@ -92,9 +92,9 @@ def test_all_stages_are_listed_with_what_the_recipes_set(capsys):
     text = capsys.readouterr().out
     assert [line for line in text.splitlines() if line and not line.startswith(" ")] == list(STAGE_OF.values())
     recipe = RECIPES["people"]["small"]
-    prior = next(run for run in recipe.runs if run.stage == "prior")
-    (line,) = [line for line in settings_text("prior").splitlines() if line.startswith("  least_truncation = ")]
-    assert line.startswith(f"  least_truncation = 1  ({prior.settings.least_truncation:g} in people small/{prior.name}")
+    run = next(run for run in recipe.runs if run.stage == "polish")
+    (line,) = [line for line in settings_text("polish").splitlines() if line.startswith("  least_truncation = ")]
+    assert line.startswith(f"  least_truncation = 1  ({run.settings.least_truncation:g} in people small/{run.name}")
 
 
 def test_an_unknown_stage_is_refused():

@@ -10,20 +10,19 @@ from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import PriorConfig
-from train.networks.encoder import PictureEncoder
+from train.networks.encoder import PictureEncoder, encode, unrectify
 from train.run.loop import train
 from train.run.options import RunOptions
 from train.stages import PriorStage, prior
-from train.stages.prior import energy_distance
+from train.stages.prior import covariance_root
 
 MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
-CONFIG = PriorConfig(steps=4, least_truncation=0.7)
+CONFIG = PriorConfig(steps=4)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(prior, "CODES_PER_STEP", 64)
-    monkeypatch.setattr(prior, "CODE_DISCRIMINATOR_WIDTH", 32)
 
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
@@ -32,24 +31,31 @@ def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
     return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder)
 
 
-def test_energy_distance_is_nothing_within_a_distribution_and_grows_with_the_gap():
+def test_the_root_of_a_covariance():
     torch.manual_seed(0)
-    a, b = torch.randn(2000, 3), torch.randn(2000, 3)
-    assert abs(energy_distance(a, b)) < 0.01 < 0.2 < energy_distance(a, b + 1.0) < energy_distance(a, b + 2.0)
+    values = torch.randn(5000, 3) @ torch.tensor([[2.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 0.1]])
+    values -= values.mean(dim=0)
+    root = covariance_root(values)
+    torch.testing.assert_close(root, root.t())
+    torch.testing.assert_close(root @ root, torch.cov(values.t()))
+    few = covariance_root(values[:2])  # of fewer values than channels
+    torch.testing.assert_close(few @ few, values[:2].t() @ values[:2], atol=1e-4, rtol=1e-4)
 
 
 def test_the_mapping_comes_to_draw_the_codes_of_the_data():
-    stage = make(dataclasses.replace(CONFIG, steps=400, least_truncation=1.0))
-
-    def gap() -> float:
-        torch.manual_seed(9)
-        with torch.no_grad():
-            return energy_distance(stage._draw(), stage._draw_real()).item()
-
-    before = gap()
-    for _ in range(400):
+    stage = make(dataclasses.replace(CONFIG, steps=600))
+    codes = unrectify(encode(stage.encoder, stage.data)[0])
+    torch.testing.assert_close(stage.mean, codes.mean(dim=0))
+    torch.testing.assert_close((stage.root.t() @ stage.root).diag(), codes.var(dim=0), atol=1e-5, rtol=1e-3)
+    z = torch.randn(500, MODEL.latent_size)
+    with torch.no_grad():
+        before = stage.distance(z)
+    for _ in range(600):
         stage.step()
-    assert gap() < 0.2 * before
+    with torch.no_grad():
+        assert stage.distance(z) < 0.1 * before
+        drawn = unrectify(stage.generator_ema.renderer_mapping(z))
+    assert ((drawn - stage.mean - z @ stage.root) / stage.noise).square().mean() < 0.12 * before
 
 
 def test_only_the_mapping_learns():

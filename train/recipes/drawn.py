@@ -49,8 +49,6 @@ SHOWN = RendererConfig(
     num_points=100,
 )  # fmt: skip
 
-PRIOR = PriorConfig(least_truncation=LEAST_TRUNCATION)
-
 POLISHED = PolishConfig(
     steps=500,
     beta_end=0.0008,
@@ -77,7 +75,7 @@ def chain(shown: RendererConfig = SHOWN, decoded: DecoderConfig = DECODED) -> tu
     """Return the runs, each of which goes on with the one before it."""
     return (
         Run("shown", shown),
-        Run("prior", PRIOR, "shown"),
+        Run("prior", PriorConfig(), "shown"),
         Run("polished", POLISHED, "prior"),
         Run("decoded", decoded, "polished"),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from train.config import (
-    CODE_DISCRIMINATOR_WIDTH,
     CODES_PER_STEP,
     DecoderConfig,
     PolishConfig,
@@ -77,9 +76,8 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -
 
 
 def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    discriminator = CODE_DISCRIMINATOR_WIDTH * (model.latent_size + 2 * CODE_DISCRIMINATOR_WIDTH)
-    per_code = DISCRIMINATOR_PASSES * discriminator + 3 * 4 * model.latent_size**2
-    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, discriminator
+    per_code = 3 * 4 * model.latent_size**2  # three layers and the target, forwards and back
+    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, 0
 
 
 def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:
