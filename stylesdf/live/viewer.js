@@ -181,10 +181,11 @@ class Viewer {
     onClick('save', () => this.save())
     onClick('copy-link', () => { this.writeAddress(); this.copy(location.href, 'The link') })
     onClick('copy-code', () => this.copy(byId('code').textContent, 'The code'))
-    window.addEventListener('hashchange', () => {
-      const { scene, complaints } = readFragment(location.hash, this.header)
+    window.addEventListener('hashchange', (event) => {
+      const { hash } = new URL(event.newURL) // the address may say the scene of before again by now
+      const { scene, complaints } = readFragment(hash, this.header)
       this.set(scene)
-      this.wall.read(location.hash)
+      this.wall.read(hash)
       this.notice(complaints.join(' '))
     })
   }
