@@ -118,8 +118,7 @@ class StyleSDF(HubMixin, Generator):
             head = self.head_from_codes(w, ws)
         except ValueError as error:
             raise ValueError(f"{path} is a head of another model: {error}") from None
-        origin = {key: value for key, value in provenance.items() if key not in head.model}
-        return dataclasses.replace(head, origin=origin)
+        return dataclasses.replace(head, origin={k: v for k, v in provenance.items() if k not in head.model})
 
     @ordinary_torch()
     def blend(self, first: Head, second: Head, share: float) -> Head:
@@ -287,12 +286,9 @@ class StyleSDF(HubMixin, Generator):
 
     def _head(self, w: Tensor, ws: Tensor | None, origin: dict | None = None) -> Head:
         decoder = None if ws is None else condition_decoder(self.decoder, ws)
-        model = {
-            "model": str(getattr(self, "name_or_path", None) or "unnamed"),
-            "commit": getattr(self, "commit_hash", None) or "",
-            "version": __version__,
-        }
-        origin = {"seed": None, "truncation": None} if origin is None else origin
+        name, commit = (getattr(self, attribute, None) for attribute in ("name_or_path", "commit_hash"))
+        model = {"model": str(name or "unnamed"), "commit": commit or "", "version": __version__}
+        origin = origin or {"seed": None, "truncation": None}
         return Head(w, ws, self.field.condition(w), decoder, self.renderer, origin, model)
 
 
