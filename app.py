@@ -41,7 +41,7 @@ HEADER = "# StyleSDF\nEvery seed is a head: drag the picture to turn it; the sur
 THIS_MACHINE = "127.0.0.1"
 KEYS = (
     "**Keys**, with the picture in focus: arrows turn, + and − zoom, Home brings back the front. **Programs**: "
-    "*Use via API* at the foot of the page; the README has a script."
+    "*Use via API* at the foot of the page; docs/page.md has a script."
 )
 
 

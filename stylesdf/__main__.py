@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from stylesdf.allocator import keep_large_blocks
 from stylesdf.arguments import MAX_FRAMES, check_seed, check_truncation, parse_seeds
 from stylesdf.camera import PATHS
+from stylesdf.card import licence_of
 from stylesdf.config import DEFAULT_MODEL, DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
@@ -448,7 +449,7 @@ def _info(args: argparse.Namespace) -> None:
     facts = {
         "model": model.name_or_path,
         "commit": model.commit_hash or "local",
-        "licence": _licence(model.card or ""),
+        "licence": licence_of(model.card) or "not stated",
         "image": f"{size}x{size}" if config.has_decoder else "none (renderer only)",
         "thumbnail": f"{thumbnail_size}x{thumbnail_size}",
         "beta": f"{model.renderer.beta.item():.6g} world units",
@@ -520,12 +521,6 @@ def _depth_picture(depth: np.ndarray, near: float, far: float) -> Image.Image:
 def _normals_picture(normals: np.ndarray) -> Image.Image:
     """Unit normals ``(H, W, 3)`` as colours: −1 is 0, 1 is 255; the background's zeros are 128."""
     return Image.fromarray(np.round((normals + 1.0) * 127.5).astype(np.uint8))
-
-
-def _licence(card: str) -> str:
-    front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
-    found = re.search(r"^license:\s*(\S.*?)\s*$", front[1], re.MULTILINE) if front else None
-    return found[1] if found else "not stated"
 
 
 def _print_table(title: str, rows: dict) -> None:

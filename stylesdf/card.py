@@ -121,6 +121,13 @@ def _front_matter(title: str, facts: CardFacts) -> str:
     return "\n".join(lines)
 
 
+def licence_of(card: str | None) -> str | None:
+    """Return the licence that a model card's front matter states; None where it states none."""
+    front = re.match(r"---\r?\n(.*?)\r?\n---", card or "", re.DOTALL)
+    found = front and re.search(r"^license:[ \t]*(\S+)[ \t\r]*$", front[1], re.MULTILINE)
+    return found[1].strip("'\"") if found else None
+
+
 def _results(facts: CardFacts) -> dict[str, object]:
     return {f"{name} on {facts.metrics_dataset}": f"{value:g}" for name, value in facts.metrics.items()}
 

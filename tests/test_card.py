@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from stylesdf import StyleSDF
-from stylesdf.card import CardFacts, model_card, rename_in_card
+from stylesdf.card import CardFacts, licence_of, model_card, rename_in_card
 from stylesdf.config import PRESETS
 
 FACTS = CardFacts(
@@ -81,3 +81,9 @@ def test_a_card_that_moves_names_its_new_home():
     ).replace("- name: heads", '- name: "run 3"')
     of_another = model_card(PRESETS["toy"], "someone/else", FACTS)
     assert rename_in_card(of_another, "someone/heads") == of_another
+
+
+def test_the_licence_is_the_front_matter_s():
+    card = model_card(PRESETS["toy"], "m", CardFacts(licence="cc-by-nc-sa-4.0"))
+    assert licence_of(card) == licence_of(card.replace("\n", "\r\n")) == "cc-by-nc-sa-4.0"
+    assert licence_of(None) is None and licence_of("# A title\nlicense: fake") is None

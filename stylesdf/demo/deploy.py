@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stylesdf.card import licence_of
 from stylesdf.checkpoint import CONFIG_FILE, DISCRIMINATOR_FILES
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo.live import LIVE_VARIABLE, SPACES_URL
-from stylesdf.demo.models import licence_of
 from stylesdf.hub import HUB_ID
 from stylesdf.live.export import pack, page
 from stylesdf.pipeline import StyleSDF

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from concurrent.futures import Future, wait
 from pathlib import Path
 
+from stylesdf.card import licence_of
 from stylesdf.checkpoint import CARD_FILE, load_card
 from stylesdf.config import shown
 from stylesdf.hub import HUB_ID
@@ -135,13 +136,14 @@ class ModelShelf:
         return None
 
     def _finish(self, loading: Future, name: str, where: str, is_trusted: bool) -> None:
+        model, reason = None, None
         try:
-            loading.set_result(self._load(name, where, is_trusted))
+            model = self._load(name, where, is_trusted)
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-            loading.set_exception(error)
-        finally:
-            with self._lock:
-                del self._loading[name]
+            reason = error
+        with self._lock:
+            del self._loading[name]  # first, so that nobody joins a load that is over
+        loading.set_exception(reason) if reason else loading.set_result(model)
 
     def _load(self, name: str, where: str, is_trusted: bool) -> StyleSDF:
         try:
@@ -190,13 +192,6 @@ class ModelShelf:
                 number += 1
                 name = f"{stem}-{number}"
         return name
-
-
-def licence_of(card: str | None) -> str | None:
-    """Return the licence that a model card's front matter states."""
-    front = re.match(r"---\n(.*?)\n---\n", card or "", re.DOTALL)
-    found = front and re.search(r"^license:[ \t]*(\S+)[ \t]*$", front.group(1), re.MULTILINE)
-    return found.group(1).strip("'\"") if found else None
 
 
 def pinned(model: StyleSDF) -> str:

@@ -6,10 +6,8 @@ import time
 
 import pytest
 
-from stylesdf.card import CardFacts, model_card
-from stylesdf.config import StyleSDFConfig
 from stylesdf.demo import models
-from stylesdf.demo.models import MAX_LOADING, MAX_MODELS, ModelShelf, NotLoaded, licence_of, pinned
+from stylesdf.demo.models import MAX_LOADING, MAX_MODELS, ModelShelf, NotLoaded, pinned
 from stylesdf.pipeline import StyleSDF
 from tests.browser.serve import small_model
 
@@ -80,12 +78,6 @@ def test_a_hub_model_is_told_by_its_files(tmp_path, monkeypatch):
         .look_up("owner/name@v2")
         .startswith("**owner/name&#64;v2**: 2.5 MB, licence mit.")
     )
-
-
-def test_the_licence_is_the_front_matter_s():
-    card = model_card(StyleSDFConfig(), "m", CardFacts(licence="cc-by-nc-sa-4.0"))
-    assert licence_of(card) == "cc-by-nc-sa-4.0"
-    assert licence_of(None) is None and licence_of("# A title\nlicense: fake") is None
 
 
 def test_folders_have_no_absolute_path_in_what_visitors_get(folder, tmp_path):

@@ -15,10 +15,10 @@ from stylesdf import Camera, Shot, StyleSDF
 from stylesdf.config import StyleSDFConfig
 from stylesdf.live.export import FieldBounds, export_live, pack
 from stylesdf.ops import modulate
-from tests.browser.serve import BUNDLED, ROOT, open_browser, small_model
+from tests.browser.serve import BUNDLED, ROOT, small_model
 from tests.live.node import run_script
 from tests.live.surface import find_surface
-from tests.live.visit import DECODE, FLAGS, MEASURE, Visit
+from tests.live.visit import DECODE, MEASURE, Visit
 
 HEADS = "STYLESDF_LIVE_HEADS"  # how many seeds to draw from three cameras with each bundled model; 50 take an hour
 YAWS_AND_PITCHES = ((0.0, 0.0), (25.0, 8.0), (-40.0, -12.0))  # degrees
@@ -147,19 +147,6 @@ def test_noise_is_packed_where_it_can_be_seen(tiny_toy_config):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_browser(FLAGS) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    export_live(StyleSDF.from_pretrained(small_model(folder / "model", steps=60)), folder / "heads.html")
-    return folder / "heads.html"
 
 
 @pytest.fixture

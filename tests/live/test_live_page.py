@@ -14,28 +14,13 @@ from stylesdf import Camera, StyleSDF
 from stylesdf.camera import camera_rays
 from stylesdf.demo.scene import Scene
 from stylesdf.live.export import export_live
-from tests.browser.serve import BUNDLED, open_browser, small_model
+from tests.browser.serve import BUNDLED
 from tests.live.surface import find_surface
-from tests.live.visit import FLAGS, MEASURE, Visit
+from tests.live.visit import MEASURE, Visit
 
 pytestmark = pytest.mark.browser
 
 SIZE = 128
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_browser(FLAGS) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A page of coloured balls, which is quick to draw."""
-    folder = tmp_path_factory.mktemp("small")
-    model = StyleSDF.from_pretrained(small_model(folder / "model"))
-    export_live(model, folder / "heads.html", version="0.1.0")
-    return folder / "heads.html"
 
 
 @pytest.fixture(scope="module")

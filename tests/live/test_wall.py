@@ -5,11 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from stylesdf import StyleSDF
-from stylesdf.live.export import export_live
-from tests.browser.serve import open_browser, small_model
 from tests.live.node import run_script
-from tests.live.visit import FLAGS, Visit
+from tests.live.visit import Visit
 
 TILES, MIDDLE = 25, 312
 RING = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
@@ -29,19 +26,6 @@ def test_the_wall_is_linear_between_the_middle_and_its_rim(tmp_path):
     rim = run_script(code, tmp_path, RING, files=("random.js", "model.js", "scene.js", "wall.js"))
     assert [(head["seed"] - 4294967290) % 2**32 for head in rim] == list(range(8))
     assert all((head["psi"], head["share"]) == (1, 0) for head in rim)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_browser(FLAGS) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wall")
-    export_live(StyleSDF.from_pretrained(small_model(folder / "model", steps=30)), folder / "heads.html")
-    return folder / "heads.html"
 
 
 def place_of(visit, tile: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from stylesdf.demo.models import licence_of
+from stylesdf.card import licence_of
 from stylesdf.demo.page import LOAD, Page, speaking
 from stylesdf.pipeline import StyleSDF
 from stylesdf.words import in_markdown
