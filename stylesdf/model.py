@@ -90,16 +90,22 @@ class Generator(nn.Module):
         if not self.config.has_decoder:
             raise ValueError("this is a renderer-only model, it has no decoder codes")
         _check_psi(psi)
-        num_ws = self.config.num_ws
-        ws = truncate(self.decoder_mapping(w), self.ws_avg, psi)[:, None].repeat(1, num_ws, 1)
         if mix_w is not None:
+            num_ws = self.config.num_ws
             if not isinstance(inject_index, int) or not 1 <= inject_index <= num_ws:
                 raise ValueError(f"inject_index is {inject_index!r}, expected an integer from 1 to {num_ws}")
             if mix_w.shape != w.shape:
                 raise ValueError(f"{mix_w.shape[0]} latents to mix with {w.shape[0]}, expected as many")
-            mix = truncate(self.decoder_mapping(mix_w), self.ws_avg, psi)[:, None]
-            ws = torch.cat([ws[:, :inject_index], mix.expand(-1, num_ws - inject_index, -1)], dim=1)
-        return ws
+        return self._decoder_codes(w, psi, mix_w, inject_index)
+
+    def _decoder_codes(self, w: Tensor, psi: float, mix_w: Tensor | None, inject_index: int | None) -> Tensor:
+        """Do what ``decoder_codes`` does with arguments that have been checked."""
+        num_ws = self.config.num_ws
+        ws = truncate(self.decoder_mapping(w), self.ws_avg, psi)[:, None].repeat(1, num_ws, 1)
+        if mix_w is None:
+            return ws
+        mix = truncate(self.decoder_mapping(mix_w), self.ws_avg, psi)[:, None]
+        return torch.cat([ws[:, :inject_index], mix.expand(-1, num_ws - inject_index, -1)], dim=1)
 
     def render(self, w: Tensor | ConditionedField, camera: Camera, **options: Any) -> RenderOutput:
         """Volume-render the field of some codes.

@@ -80,7 +80,7 @@ class StyleSDF(HubMixin, Generator):
                 raise ValueError(f"texture_seed is {texture_seed}, but a renderer-only model has no decoder to style")
             styled = self._code(texture_seed, psi)
         if self.config.has_decoder:
-            ws = self.decoder_codes(w, psi, styled, None if styled is None else 1)
+            ws = self._decoder_codes(w, psi, styled, 1)
         return self._head(w, ws, origin)
 
     @ordinary_torch()

@@ -76,6 +76,7 @@ def test_hands_and_keys_on_the_wall(chromium, small, tmp_path):
     visit.until("!document.getElementById('wall')")  # although every frame has another head
     page.click("#play")
     assert page.evaluate("liveHeads.path") is None
+    visit.until("!location.hash.includes('wall=')")  # the address is written once nothing moves
     page.evaluate("fragment => { location.hash = fragment }", link)
     visit.until("liveHeads.wall.isOpen && liveHeads.wall.across < 24")
     page.focus("#wall")
