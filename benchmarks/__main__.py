@@ -12,7 +12,7 @@ import sys
 import torch
 
 from benchmarks.measure import Result, all_rows, measure, peak_mib
-from stylesdf.allocator import keep_large_blocks
+from stylesdf.fast.allocator import keep_large_blocks
 
 EPILOG = """examples:
   python -m benchmarks                                     everything

@@ -7,7 +7,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
-from stylesdf.allocator import keep_large_blocks
+from stylesdf.fast.allocator import keep_large_blocks
 
 # from malloc.h; without settings the first two grow with the blocks that are freed, up to these (mallopt(3))
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3

@@ -11,8 +11,11 @@ import inspect
 import os
 import re
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from pydoc import locate
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,6 +34,9 @@ SECTIONS = {
         f"{MODEL}.head",
         f"{MODEL}.head_from_codes",
         f"{MODEL}.load_head",
+        f"{MODEL}.invert",
+        "stylesdf.inversion.Inversion",
+        "stylesdf.fit.Progress",
         f"{MODEL}.blend",
         f"{MODEL}.morph",
         f"{MODEL}.extract_mesh",
@@ -53,6 +59,7 @@ SECTIONS = {
         "stylesdf.film.write_video",
         "stylesdf.arguments.parse_seeds",
         "stylesdf.mesh.refine_mesh",
+        "stylesdf.texture.bake_texture",
         "stylesdf.mesh.export_mesh",
     ],
     "For programs": [
@@ -85,8 +92,9 @@ SECTIONS = {
 }
 INTRODUCTION = """# Reference
 
-Made from the docstrings by `python scripts/api_reference.py`; a test compares. Shapes: B batch, N seeds, P points,
-H W thumbnail, R image, S samples of a ray, C channels.
+Made from the docstrings by `python scripts/api_reference.py`; a test compares. Below a function stand its arguments,
+below a class its attributes. Each raises ValueError where an argument is out of range. Shapes: B batch, N seeds, P
+points, H W thumbnail, R image, S samples of a ray, C channels.
 """
 
 
@@ -118,7 +126,10 @@ def _entry(name: str, thing: object) -> str:
     text = inspect.getdoc(thing)
     is_in_face = name.split(".")[1] in stylesdf.__all__
     parts = [f"### {name.removeprefix('stylesdf.') if is_in_face else name}\n"]
-    if not inspect.isclass(thing) or dataclasses.is_dataclass(thing) or "\nArgs:\n" in text:
+    words = {value.name: _word(value) for value in parameters(thing)}
+    if dataclasses.is_dataclass(thing):
+        return "\n".join([*parts, _markdown(text, words)])
+    if not inspect.isclass(thing) or "\nArgs:\n" in text:
         parts.append(f"```py\n{_signature(name.split('.')[-1], thing)}\n```\n")
     return "\n".join([*parts, _markdown(text)])
 
@@ -129,40 +140,84 @@ def _signature(name: str, thing: object) -> str:
         if value.kind is value.KEYWORD_ONLY and not is_keyword_only:
             words.append("*")
             is_keyword_only = True
-        word = {value.VAR_POSITIONAL: "*", value.VAR_KEYWORD: "**"}.get(value.kind, "") + value.name
-        word += f": {value.annotation}" if value.annotation is not value.empty else ""
-        words.append(word + (f" = {value.default!r}" if value.default is not value.empty else ""))
+        words.append(_word(value))
     arrow = f" -> {returned(thing)}" if returned(thing) else ""
     line = f"{name}({', '.join(words)}){arrow}"
     return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){arrow}"
 
 
-def _markdown(text: str) -> str:
-    """Turn a docstring in Google's style into Markdown."""
+def _word(value: inspect.Parameter) -> str:
+    word = {value.VAR_POSITIONAL: "*", value.VAR_KEYWORD: "**"}.get(value.kind, "") + value.name
+    word += f": {value.annotation}" if value.annotation is not value.empty else ""
+    default = "Shot()" if value.default == stylesdf.Shot() else repr(value.default)
+    return word + (f" = {default}" if value.default is not value.empty else "")
+
+
+def _markdown(text: str, words: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Turn a docstring in Google's style into Markdown; ``words`` say more of an argument than its name."""
     lines, in_list = [], False
+    text = re.sub(r"\nRaises:\n    ValueError: (An argument|A value) out of (its )?range\.$", "", text)
+    text = re.sub(r", or an argument out of range\.$", ".", text, flags=re.MULTILINE)  # said once, above
+    text = re.sub(r"(?<=ValueError: )An argument out of range, or (a)", "A", text)
+    text = text.replace("\nReturns:\n    ", "\nReturns: ").replace("\nRaises:\n    ", "\nRaises ")
     for line in text.replace("``", "`").splitlines():
-        if re.fullmatch(r"(Args|Attributes|Returns|Raises):", line):
-            lines += [f"**{line.removesuffix(':')}**", ""]
+        if line in ("Args:", "Attributes:"):
             in_list = False
         elif line.startswith("        "):
             lines.append(("  " if in_list else "") + line.strip())
         elif found := re.fullmatch(r"    (\*{0,2}\w+): (.*)", line):
-            lines.append(f"- `{found[1]}`: {found[2]}")
+            lines.append(f"- `{words.get(found[1], found[1])}`: {found[2]}")
             in_list = True
         else:
             lines.append(line.strip())
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def _command_line() -> str:
-    os.environ.update(COLUMNS="100", NO_COLOR="1", STYLESDF_MODEL=DEFAULT_MODEL)
+    os.environ.update(NO_COLOR="1", STYLESDF_MODEL=DEFAULT_MODEL)
     from stylesdf.__main__ import _parser
 
     parser = _parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    pages = {"stylesdf": parser, **{f"stylesdf {name}": command for name, command in commands.choices.items()}}
-    helps = [f"### {name}\n\n```text\n{page.format_help().rstrip()}\n```\n" for name, page in pages.items()]
-    return "\n".join(["## Command line\n", "`stylesdf` is the same as `python -m stylesdf`.\n", *helps])
+    lines = {name: _option_lines(command) for name, command in commands.choices.items()}
+    counts = Counter(line for command in lines.values() for line in command.values())
+    shared = [line for line, count in counts.items() if count > 1]
+    about = "`stylesdf` is `python -m stylesdf`; [its page](command-line.md) has examples. "
+    parts = ["## Command line\n", about + parser.epilog.split("\n\n")[-1] + "\n"]
+    parts += ["Behind an option stands its default, or its choices, the first of them the default unless the text says"]
+    parts += ["otherwise. Several commands take:\n", *shared]
+    for name, command in commands.choices.items():
+        about = f"{command.description[0].upper()}{command.description[1:]}."
+        taken = [f"`{flag}`" for flag, line in lines[name].items() if line in shared]
+        about += f" Also takes {', '.join(taken)}." if taken else ""
+        needed = _needed(command)
+        about += f" Needs {' and '.join(needed)}." if needed else ""
+        parts += [f"\n### stylesdf {name}\n", f"{about}\n"]
+        parts += [line for line in lines[name].values() if line not in shared]
+    return "\n".join(parts) + "\n"
+
+
+def _option_lines(command: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the line of each option or argument of a command, by its name."""
+    lines = {}
+    for action in command._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        name, is_plain = _name(action), any(action.default is no for no in (None, False, argparse.SUPPRESS))
+        values = list(map(str, action.choices or ())) or ([] if is_plain else [str(action.default)])
+        assert is_plain or values[0] == str(action.default)
+        lines[name] = f"- `{' '.join([name, '|'.join(values)]).rstrip()}`: {action.help}."
+    return lines
+
+
+def _needed(command: argparse.ArgumentParser) -> list[str]:
+    groups = [group for group in command._mutually_exclusive_groups if group.required]
+    single = [f"`{_name(action)}`" for action in command._actions if action.required and action.option_strings]
+    return single + [" or ".join(f"`{_name(action)}`" for action in group._group_actions) for group in groups]
+
+
+def _name(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or action.metavar
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import Camera, StyleSDF  # noqa: E402
-from stylesdf.allocator import keep_large_blocks  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.export import INPUTS, OUTPUTS, export_onnx  # noqa: E402
+from stylesdf.fast.allocator import keep_large_blocks  # noqa: E402
 
 PSI = 0.7
 

@@ -60,18 +60,17 @@ def visit(address: str, number: int, until: float, tally: Counter, waits: list, 
         Path(path).unlink()
 
 
-def server_memory(log: Path) -> int:
-    """Return the resident memory of the newest ``app.py``, in bytes."""
-    found = []
+def server_memory(address: str) -> int:
+    """Return the resident memory of the ``app.py`` that listens there, in bytes."""
+    port = address.rpartition(":")[2].strip("/").encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
-            if any(part.endswith(b"app.py") for part in command):
-                pages = int((folder / "statm").read_text().split()[1])
-                found.append((int(folder.name), pages * 4096))
+            if port in command and any(part.endswith(b"app.py") for part in command):
+                return int((folder / "statm").read_text().split()[1]) * 4096
         except (OSError, IndexError):
             continue
-    return max(found)[1]
+    raise RuntimeError(f"no process serves {address}")
 
 
 def main() -> None:
@@ -93,13 +92,13 @@ def main() -> None:
             while time.monotonic() < until:
                 files = [path for path in (folder / "gradio").rglob("*") if path.is_file()]
                 size = sum(path.stat().st_size for path in files if path.exists())
-                memory = server_memory(folder / "app.log")
+                memory = server_memory(address)
                 print(
                     f"{options.seconds - (until - time.monotonic()):5.0f} s: {tally['answered']:5d} answers, server "
                     f"{memory / 1e6:.0f} MB, {len(files)} temporary files of {size / 1e6:.1f} MB",
                     flush=True,
                 )
-                time.sleep(options.seconds / 9)
+                time.sleep(options.seconds / 12)
             for thread in threads:
                 thread.join()
     waits.sort()

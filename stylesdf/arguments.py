@@ -79,27 +79,37 @@ def check_num_frames(num_frames: int, lowest: int = 1) -> int:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Read seeds from text: numbers and ranges with both ends, separated by commas, as in ``"0-3,7"``.
+    """Read seeds from text: numbers and ranges with both ends, separated by commas or spaces, as in ``"0-3, 7"``.
 
     Args:
         text: The numbers, each from 0 to 2³² − 1.
 
     Raises:
-        ValueError: Not such a text, a seed beyond 2³² − 1, a range that runs backwards, or more than 10,000 seeds.
+        ValueError: Not such a text, a range that runs backwards, no seed, or more than 10,000.
     """
+    joined = "-".join(piece.strip() for piece in text.split("-")) if isinstance(text, str) else ""
     seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (_is_digits(first) and (_is_digits(last) if dash else not last)):
-            raise ValueError(f"seeds are {text!r}, expected integers from 0 to {MAX_SEED} and ranges as in 0-3,7")
+    for part in joined.replace(",", " ").split() or [""]:
+        first, dash, last = part.partition("-")
+        if not (_is_digits(first) and (_is_digits(last) if dash else True)):
+            raise ValueError(f"seeds are {shown(text)}, expected integers from 0 to {MAX_SEED} and ranges as in 0-3,7")
         start = check_seed(int(first))
         stop = check_seed(int(last)) if dash else start
         if stop < start:
-            raise ValueError(f"the range of seeds {part.strip()} runs backwards, expected {stop}-{start}")
+            raise ValueError(f"the range of seeds {part} runs backwards, expected {stop}-{start}")
         if len(seeds) + stop - start + 1 > MAX_SEEDS:
-            raise ValueError(f"seeds {text!r} are more than {MAX_SEEDS}, expected no more")
+            raise ValueError(f"seeds {shown(text)} are more than {MAX_SEEDS}, expected no more")
         seeds.extend(range(start, stop + 1))
     return seeds
+
+
+def parse_seed(text: str) -> int:
+    """Read one seed from text.
+
+    Raises:
+        ValueError: Not an integer from 0 to 2³² − 1.
+    """
+    return check_seed(int(text) if _is_digits(text) else text)
 
 
 def _is_digits(text: str) -> bool:

@@ -19,12 +19,15 @@ httpx = pytest.importorskip("httpx")
 
 from gradio.utils import get_upload_folder  # noqa: E402
 
-import app  # noqa: E402
 from stylesdf import StyleSDF  # noqa: E402
+from stylesdf.__main__ import main  # noqa: E402
+from stylesdf.checkpoint import bundled_root  # noqa: E402
+from stylesdf.config import DEFAULT_MODEL  # noqa: E402
+from stylesdf.demo import layout, models, start  # noqa: E402
 from stylesdf.demo.models import ModelShelf  # noqa: E402
-from stylesdf.demo.scene import Scene  # noqa: E402
+from stylesdf.demo.scene import MAX_PICTURE_BYTES, Scene  # noqa: E402
 from stylesdf.demo.studio import Studio  # noqa: E402
-from tests.browser.serve import small_model  # noqa: E402
+from tests.browser.serve import ROOT, small_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +38,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
     """The page as it is served."""
-    shelf = ModelShelf(app.ROOT, is_public=True)
+    shelf = ModelShelf(bundled_root(), is_public=True)
     shelf.load_default(str(folder))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = app.build(Studio(shelf))
-        options = app.server_options()
-        page.launch(prevent_thread_lock=True, quiet=True, server_name=app.THIS_MACHINE, **options)
+        page = layout.build(Studio(shelf))
+        options = layout.server_options()
+        page.launch(prevent_thread_lock=True, quiet=True, server_name=start.THIS_MACHINE, **options)
         try:
             yield page
         finally:
@@ -111,7 +114,7 @@ def test_meshes_and_films(client):
 
 
 def test_the_documented_script_runs(client, capsys, tmp_path, monkeypatch):
-    text = (app.ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"```python\n(from gradio_client.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(script.replace("http://127.0.0.1:7860", client.src), {})
@@ -230,7 +233,7 @@ def test_a_film_that_nobody_waits_for_stops(client, monkeypatch):
 
 def test_uploads_are_bounded_and_leave_nothing_when_they_break_off(client):
     address = f"{client.src.rstrip('/')}/gradio_api/upload"
-    for size in (app.MAX_PICTURE_BYTES + 1, 20_000_000):  # of a file, of a request
+    for size in (MAX_PICTURE_BYTES + 1, 20_000_000):  # of a file, of a request
         assert httpx.post(address, files={"files": ("a.png", b"0" * size)}, timeout=60).status_code == 413
     url = httpx.URL(address)
     with socket.create_connection((url.host, url.port)) as line:
@@ -243,24 +246,22 @@ def test_uploads_are_bounded_and_leave_nothing_when_they_break_off(client):
 
 
 def test_a_bad_model_ends_the_program_with_one_line(capsys):
-    with pytest.raises(SystemExit) as caught:
-        app.main(["--model", "/nowhere"])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("app.py: error: '/nowhere' is neither")
+    assert main(["demo", "--model", "/nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("stylesdf: error: '/nowhere' is neither")
 
 
 def test_programs_load_models_where_the_owner_lets_them(folder):
-    shelf = ModelShelf(app.ROOT, is_public=True)
+    shelf = ModelShelf(bundled_root(), is_public=True)
     shelf.load_default(str(folder))
     for may_load in (False, True):
-        functions = app.build(Studio(shelf), may_load=may_load).fns.values()
+        functions = layout.build(Studio(shelf), may_load=may_load).fns.values()
         names = {function.api_name for function in functions if function.api_visibility == "public"}
         assert names == {"generate", "view", "mix", "mesh", "film", *(["load"] if may_load else [])}
 
 
 def test_it_is_public_wherever_others_can_reach_it():
-    assert not any(map(app.is_reachable, ("127.0.0.1", "127.1.2.3", "localhost", "::1")))
-    assert all(map(app.is_reachable, ("0.0.0.0", "::", "192.168.0.7", "10.0.0.1", "heads.example")))
+    assert not any(map(start.is_reachable, ("127.0.0.1", "127.1.2.3", "localhost", "::1")))
+    assert all(map(start.is_reachable, ("0.0.0.0", "::", "192.168.0.7", "10.0.0.1", "heads.example")))
 
 
 @pytest.mark.parametrize(
@@ -281,25 +282,30 @@ def test_a_public_page_shows_no_folders(monkeypatch, arguments, environment, is_
         shelves.append(public)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(app, "ModelShelf", shelf)
+    monkeypatch.setattr(models, "ModelShelf", shelf)
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="far enough"):
-        app.main(arguments)
+    assert main(["demo", *arguments]) == 2
     assert shelves == [is_public]
 
 
-def test_tools_for_agents_need_a_package(monkeypatch, capsys):
-    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        app.main(["--mcp"])
-    assert re.fullmatch(r"app.py: error: --mcp needs one more package: .*gradio\[mcp\]==.*\n", capsys.readouterr().err)
+@pytest.mark.parametrize(
+    "missing, words",
+    [
+        ("gradio", 'the page needs gradio: pip install "stylesdf[app]"\n'),
+        ("mcp", '--mcp needs one more package: pip install "gradio[mcp]=='),
+    ],
+)
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys, missing, words):
+    monkeypatch.setattr(start, "find_spec", lambda name: None if name == missing else True)
+    assert main(["demo", "--mcp"]) == 2
+    assert capsys.readouterr().err.startswith(f"stylesdf: error: {words}")
 
 
 def test_presets_are_read():
-    offered = list(app.presets("FFHQ = owner/ffhq , AFHQ=owner/afhq@v1").items())
-    assert offered[0] == ("People", app.DEFAULT_MODEL) and ("Toy heads", "checkpoints/toy-heads") in offered
+    offered = list(start.presets("FFHQ = owner/ffhq , AFHQ=owner/afhq@v1").items())
+    assert offered[0] == ("People", DEFAULT_MODEL) and ("Toy heads", "checkpoints/toy-heads") in offered
     assert offered[-2:] == [("FFHQ", "owner/ffhq"), ("AFHQ", "owner/afhq@v1")]
     with pytest.raises(ValueError, match="STYLESDF_PRESETS holds 'nonsense'"):
-        app.presets("nonsense")
+        start.presets("nonsense")

@@ -1,1 +1,1 @@
-"""Parts of the demo page that ``app.py`` arranges."""
+"""The demo page: ``start`` serves it, ``layout`` arranges its parts."""

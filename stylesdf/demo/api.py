@@ -5,10 +5,10 @@ Gradio reads types and descriptions from the functions themselves, so annotation
 
 import gradio as gr
 
+from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.page import LOAD, Page, speaking
 from stylesdf.demo.scene import Scene
-from stylesdf.demo.studio import read_seeds
 from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
 from stylesdf.demo.tabs.mesh import FORMATS
 from stylesdf.film import write_video
@@ -130,11 +130,11 @@ def build(page: Page, may_load: bool = False) -> None:
             kind: ellipse, sweep, spiral or morph.
             frames: From 2 to 120.
             with_shape: The bare surface beside the picture.
-            morph_seeds: For a morph, whom it visits, separated by commas.
+            morph_seeds: For a morph, whom it visits, as in 5,6 or 5-8.
             model: See generate.
         """
         with speaking():
-            others = read_seeds(morph_seeds) if kind == "morph" else []
+            others = parse_seeds(morph_seeds) if kind == "morph" else []
             what, drawn = scene(model, seed=seed, truncation=truncation), []
             for frame in page.studio.film(what, kind, frames, with_shape, others):
                 drawn.append(frame)

@@ -15,17 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stylesdf.card import licence_of
-from stylesdf.checkpoint import CONFIG_FILE, DISCRIMINATOR_FILES
+from stylesdf.checkpoint import BUNDLED, CONFIG_FILE, DISCRIMINATOR_FILES, bundled_root
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo.live import LIVE_VARIABLE, SPACES_URL
 from stylesdf.hub import HUB_ID
 from stylesdf.live.export import pack, page
 from stylesdf.pipeline import StyleSDF
+from stylesdf.terminal import terminal
 from stylesdf.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE_FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
-FOLDERS = ("stylesdf/", "checkpoints/")  # ours alone; what else the Space holds is its owner's
+FOLDERS = ("stylesdf/", f"{BUNDLED}/")  # ours alone; what else the Space holds is its owner's
 MODEL_VARIABLE = "STYLESDF_MODEL"
 LIVE_ENDING = "-live"
 STATIC_README = """---
@@ -74,7 +75,7 @@ def space_files(root: Path, checkpoint: Path) -> dict[str, Path]:
             files[name.as_posix()] = path
     for path in sorted(checkpoint.iterdir()):
         if path.is_file() and not path.name.startswith(".") and path.name not in DISCRIMINATOR_FILES.values():
-            files[f"checkpoints/{checkpoint.resolve().name}/{path.name}"] = path
+            files[f"{BUNDLED}/{checkpoint.resolve().name}/{path.name}"] = path
     for name, path in files.items():
         if not path.is_file():
             raise ValueError(f"{root} has no {name}, expected a clone of the project")
@@ -171,18 +172,20 @@ def set_variable(repo_id: str, name: str, value: str, token: str | None = None) 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 with one line that says what was wrong."""
+    """Run the command; returns the exit status: 0, 2 with one line that says what was wrong, 130 when interrupted."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the client's retries before it
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-    args = _parser().parse_args(argv)
     try:
-        _run(args)
+        with terminal():
+            _run(_parser().parse_args(argv))
     except HfHubHTTPError as error:
         status = error.response.status_code
         return _fail(f"the hub refuses ({status}): {HINTS.get(status) or error.server_message or error}")
     except (ValueError, OSError, HTTPError) as error:
         return _fail(str(error) or type(error).__name__)
+    except KeyboardInterrupt as stop:
+        return getattr(stop, "status", 130)
     return 0
 
 
@@ -199,7 +202,7 @@ def _run(args: argparse.Namespace) -> None:
         if args.static:
             sdk, variables, files = "static", {}, static_files(checkpoint, args.space, studio, Path(folder))
         else:
-            sdk, variables = "gradio", {MODEL_VARIABLE: f"checkpoints/{checkpoint.resolve().name}"}
+            sdk, variables = "gradio", {MODEL_VARIABLE: f"{BUNDLED}/{checkpoint.resolve().name}"}
             files = space_files(ROOT, checkpoint)
         if args.dry_run:
             for name, path in files.items():
@@ -233,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     help_text = "the live page, which the visitor's browser draws; NAME-live and the studio NAME link each other"
     parser.add_argument("--static", action="store_true", help=help_text)
     help_text = f"the model's folder (default: {DEFAULT_MODEL})"
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / DEFAULT_MODEL, help=help_text)
+    parser.add_argument("--checkpoint", type=Path, default=bundled_root() / DEFAULT_MODEL, help=help_text)
     parser.add_argument("--model-repo", metavar="OWNER/NAME", help="publish the model there, too")
     parser.add_argument("--private", action="store_true", default=None, help="make new repositories private")
     parser.add_argument("--hardware", help="machine of the Space: cpu-basic, t4-small, l4x1, ... (default: as it is)")

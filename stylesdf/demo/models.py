@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 
 from stylesdf.card import licence_of
-from stylesdf.checkpoint import CARD_FILE, load_card
+from stylesdf.checkpoint import BUNDLED, CARD_FILE, load_card
 from stylesdf.config import shown
 from stylesdf.hub import HUB_ID
 from stylesdf.pipeline import StyleSDF
@@ -30,7 +30,7 @@ class ModelShelf:
     """Loaded models by the name that visitors type; the least recently used one goes when a new one comes.
 
     Args:
-        root: Folder of the project; bundled models lie in ``root/checkpoints``.
+        root: Bundled models lie in its ``checkpoints/``.
         is_public: Whether strangers can reach the page: they get the model it was started with, the bundled ones and
             public ones of the hub, but neither other folders of this machine nor what its hub token opens.
     """
@@ -165,15 +165,17 @@ class ModelShelf:
         text = str(text or "").strip()
         if not text:
             raise ValueError("the model is empty, expected a folder or a hub repository owner/name")
-        bundled = os.path.realpath(self.root / "checkpoints")
-        for folder in (os.path.join(self.root, text), os.path.join(bundled, text)):
-            if os.path.isdir(folder) and os.path.dirname(os.path.realpath(folder)) == bundled:
-                return f"checkpoints/{os.path.basename(os.path.realpath(folder))}", folder
+        bundled, name = os.path.realpath(self.root / BUNDLED), text.removeprefix(f"{BUNDLED}/")
+        folder = os.path.join(bundled, name)
+        if name == os.path.basename(name) and os.path.isdir(folder):  # a path, as of another machine, is not looked at
+            folder = os.path.realpath(folder)
+            if os.path.dirname(folder) == bundled:
+                return f"{BUNDLED}/{os.path.basename(folder)}", folder
         if is_trusted and text in self._folders:
             return text, self._folders[text]
         if is_trusted and os.path.exists(text):
             return self._name(text), text
-        if not HUB_ID.fullmatch(text) or os.path.exists(text) or text.startswith("checkpoints/"):
+        if not HUB_ID.fullmatch(text) or os.path.exists(text) or text.startswith(f"{BUNDLED}/"):
             offered = sorted(path.parent.name for path in Path(bundled).glob("*/config.json"))
             raise ValueError(
                 f"{shown(text)} is neither a folder that can be opened here nor a hub repository (owner/name or "

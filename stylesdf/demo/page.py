@@ -49,6 +49,7 @@ class Page:
         controls: One component per field of ``Scene``, by its name.
         stage: The picture that turns.
         download: Its file.
+        keep: Keeps its scene among the favourites.
         query: Hidden; the scene that was drawn last, as a link's query.
         goal: Hidden; where a link or a picture sends the controls, while they change one after the other.
         wish: Hidden; the scene whose model has to be loaded first, see ``wish_for``.
@@ -62,6 +63,7 @@ class Page:
     controls: dict = field(default_factory=dict)
     stage: gr.HTML | None = None
     download: gr.DownloadButton | None = None
+    keep: gr.Button | None = None
     query: gr.Textbox | None = None
     goal: gr.Textbox | None = None
     wish: gr.Textbox | None = None

@@ -14,7 +14,7 @@ from stylesdf.pictures import depth_picture, normals_picture, shape_picture
 from stylesdf.slice import SdfSlice
 
 HEIGHT = 430  # pixels of the figures
-INK, SURFACE, RAY, GRID = "#64748b", "#0f172a", "#e8590c", "rgba(100, 116, 139, .25)"
+SURFACE, RAY, LINE, GRID = "#0f172a", "#e8590c", "#3b82f6", "rgba(100, 116, 139, .25)"  # on light and on dark
 
 
 def picture(view: View, mode: str) -> Image.Image:
@@ -56,14 +56,14 @@ def slice_figure(cut: SdfSlice):
     surface = go.Contour(
         x=_short(cut.horizontal), y=_short(cut.vertical), z=_short(cut.sdf), showscale=False, hoverinfo="skip",
         contours={"start": 0, "end": 0, "size": 1, "coloring": "none"}, line={"color": SURFACE, "width": 2.5},
-        name="surface", showlegend=True,
+        showlegend=False,
     )  # fmt: skip
     ray = go.Scatter(
         x=_short([tail[0], *cut.ray_points[:, 0]]), y=_short([tail[1], *cut.ray_points[:, 1]]), mode="lines",
         line={"color": RAY, "width": 1}, hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     samples = go.Scatter(
-        x=_short(cut.ray_points[:, 0]), y=_short(cut.ray_points[:, 1]), mode="markers", name="samples of the ray",
+        x=_short(cut.ray_points[:, 0]), y=_short(cut.ray_points[:, 1]), mode="markers", showlegend=False,
         marker={"color": RAY, "size": 4.0 + 12.0 * np.sqrt(cut.ray_weights), "line": {"color": "white", "width": 1}},
         customdata=np.stack([cut.ray_sdf, cut.ray_density, cut.ray_weights], axis=-1).round(5).tolist(),
         hovertemplate="distance %{customdata[0]:.4f}<br>density %{customdata[1]:.1f}"
@@ -87,7 +87,7 @@ def ray_figure(cut: SdfSlice):
             go.Bar(x=depth, y=_short(cut.ray_weights), name="weight in the pixel", marker={"color": RAY}),
             go.Scatter(
                 x=depth, y=_short(cut.ray_density), name="density", yaxis="y2", mode="lines+markers",
-                line={"color": "#1d4e89", "width": 2}, marker={"size": 4},
+                line={"color": LINE, "width": 2}, marker={"size": 4},
             ),
         ]
     )  # fmt: skip
@@ -105,7 +105,7 @@ def _style(figure) -> None:
     clear = "rgba(0,0,0,0)"  # the page shows through, light or dark
     figure.update_layout(
         height=HEIGHT, autosize=True, margin={"l": 8, "r": 8, "t": 48, "b": 8}, paper_bgcolor=clear, plot_bgcolor=clear,
-        font={"color": INK, "size": 12}, legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        font={"size": 12}, legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
         dragmode=False,
     )  # fmt: skip
     figure.update_xaxes(automargin=True, gridcolor=GRID)
@@ -128,14 +128,14 @@ def prior_figure(config: StyleSDFConfig, yaw: float, pitch: float):
         for deviations in (3, 2, 1):
             figure.add_scatter(
                 x=_short(deviations * spread[0] * np.cos(turn)), y=_short(deviations * spread[1] * np.sin(turn)),
-                mode="lines", fill="toself", fillcolor="rgba(29, 78, 137, .14)", name=f"{deviations} σ",
-                line={"color": "rgba(29, 78, 137, .5)", "width": 1}, hoverinfo="name", showlegend=False,
+                mode="lines", fill="toself", fillcolor="rgba(59, 130, 246, .14)", name=f"{deviations} σ",
+                line={"color": LINE, "width": 1}, hoverinfo="name", showlegend=False,
             )  # fmt: skip
     else:
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) * spread
         figure.add_scatter(
             x=_short(corners[:, 0]), y=_short(corners[:, 1]), mode="lines", fill="toself", name="trained",
-            fillcolor="rgba(29, 78, 137, .2)", line={"width": 1, "color": "rgba(29, 78, 137, .5)"}, showlegend=False,
+            fillcolor="rgba(59, 130, 246, .2)", line={"width": 1, "color": LINE}, showlegend=False,
         )  # fmt: skip
     figure.add_scatter(
         x=[yaw], y=[pitch], mode="markers", name="this camera", showlegend=False,
@@ -161,7 +161,7 @@ def plane_figure(points: np.ndarray, here: np.ndarray, share: float):
         [
             go.Scatter(
                 x=_short(points[:, 0]), y=_short(points[:, 1]), mode="markers", showlegend=False,
-                marker={"size": 5, "color": "#1d4e89", "opacity": 0.45}, customdata=list(range(len(points))),
+                marker={"size": 5, "color": LINE, "opacity": 0.45}, customdata=list(range(len(points))),
                 hovertemplate="seed %{customdata}<extra></extra>",
             ),
             go.Scatter(

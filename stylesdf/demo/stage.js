@@ -40,7 +40,8 @@ async function locate(model) {
 }
 
 function tell() {
-  pose.textContent = `yaw ${camera.yaw.toFixed(0)}°  pitch ${camera.pitch.toFixed(0)}°  fov ${camera.fov.toFixed(1)}°`
+  const isFront = !camera.yaw && !camera.pitch && camera.fov === props.value.fov
+  pose.textContent = isFront ? 'drag to turn' : `yaw ${camera.yaw.toFixed(0)}°  pitch ${camera.pitch.toFixed(0)}°  fov ${camera.fov.toFixed(1)}°`
 }
 
 function turn(change) {

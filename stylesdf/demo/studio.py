@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stylesdf.allocator import trim
-from stylesdf.arguments import MAX_SEED, check_seed
+from stylesdf.arguments import check_seed
 from stylesdf.camera import PATHS
 from stylesdf.config import shown
 from stylesdf.demo import pictures
@@ -24,6 +23,7 @@ from stylesdf.demo.pace import Pace
 from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.demo.zero import on_device
+from stylesdf.fast.allocator import trim
 from stylesdf.files import replacing
 from stylesdf.head import View
 from stylesdf.mesh import refine_mesh
@@ -262,18 +262,6 @@ class Studio:
         both.paste(image, (0, 0))
         both.paste(shape, (image.width, 0))
         return both
-
-
-def read_seeds(text: str) -> list[int]:
-    """Read seeds separated by commas or spaces.
-
-    Raises:
-        ValueError: Something else.
-    """
-    words = text.replace(",", " ").split() if isinstance(text, str) else ["?"]
-    if not all(word.isascii() and word.isdigit() and len(word) <= 10 for word in words):
-        raise ValueError(f"seeds are {shown(text)}, expected integers from 0 to {MAX_SEED}, separated by commas")
-    return [check_seed(int(word)) for word in words]
 
 
 def _is_int(value) -> bool:

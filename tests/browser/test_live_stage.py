@@ -77,6 +77,7 @@ class Turning(Visit):
 
 def test_dragging_asks_for_nothing_and_the_picture_after_it_is_the_server_s(chromium, address, tmp_path):
     visit = Turning(chromium, address, ANY_SPEED, "?psi=0.1&mode=normals")
+    visit.open("Mesh")
     visit.page.wait_for_selector("#viewer canvas")  # the mesh beside it is there, too
     visit.wait_for_live("ready")
     assert not visit.is_live()

@@ -22,6 +22,42 @@ FLAGS = [
 # The viewer complains when another mesh comes while it still loads one, and then shows the other.
 HARMLESS = ("WebGPU", "New model is being loaded before previous model finished")
 PATIENCE = 60_000  # milliseconds, for a slow machine
+TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter((node) => {
+  const isClipped = (up) => up && (getComputedStyle(up).overflowX !== 'visible' || isClipped(up.parentElement))
+  const { width, right } = node.getBoundingClientRect()
+  return width && right > 391 && node.checkVisibility({ visibilityProperty: true }) && !isClipped(node.parentElement)
+}).map((node) => node.outerHTML.slice(0, 150)).concat(document.documentElement.scrollWidth > 390 ? ['the page'] : [])"""
+# How many texts are seen, and those whose contrast with what lies behind them is below 4.5 (WCAG 2, AA).
+FAINT_TEXT = """() => {
+  const ink = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })
+  const read = (color) => {
+    ink.clearRect(0, 0, 1, 1)
+    ink.fillStyle = color
+    ink.fillRect(0, 0, 1, 1)
+    return [...ink.getImageData(0, 0, 1, 1).data].map((value) => value / 255)
+  }
+  const over = ([r, g, b, a], under) => [r, g, b].map((value, i) => a * value + (1 - a) * under[i])
+  const behind = (node) => {
+    const color = node ? read(getComputedStyle(node).backgroundColor) : [1, 1, 1, 1]
+    return color[3] === 1 ? color.slice(0, 3) : over(color, behind(node.parentElement))
+  }
+  const light = (color) => color.map((value) => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4)
+    .reduce((sum, value, i) => sum + value * [.2126, .7152, .0722][i], 0)
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  const seen = [], faint = []
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement, text = walker.currentNode.data.trim()
+    const isShown = node.checkVisibility({ opacityProperty: true, visibilityProperty: true })
+    if (!text || !isShown || !node.getBoundingClientRect().width || node.closest('[disabled], script, style')) continue
+    const style = getComputedStyle(node), back = behind(node)
+    let [r, g, b, alpha] = read(node.closest('svg') ? style.fill : style.color)
+    for (let up = node; up; up = up.parentElement) alpha *= Number(getComputedStyle(up).opacity)
+    const [low, high] = [light(over([r, g, b, alpha], back)), light(back)].sort((a, b) => a - b)
+    seen.push(text)
+    if ((high + .05) / (low + .05) < 4.5) faint.push(`${text}: ${((high + .05) / (low + .05)).toFixed(2)}`)
+  }
+  return [seen.length, faint]
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +173,8 @@ def test_it_opens_with_a_picture_and_follows_the_controls(visit):
     page = visit.page
     pictures = {visit.picture()}
     visit.set_seed(7)
-    assert page.input_value("#seed-slider input[type=range]") == "7"
     pictures.add(visit.picture())
+    visit.open("View")
     for slider, name, value in (("#yaw", "yaw", "30"), ("#pitch", "pitch", "-12"), ("#truncation", "psi", "1")):
         page.fill(f"{slider} input[type=number]", value)
         page.keyboard.press("Enter")
@@ -146,8 +182,8 @@ def test_it_opens_with_a_picture_and_follows_the_controls(visit):
         pictures.add(visit.picture())
     assert len(pictures) == 5
 
-    page.focus("#seed-slider input[type=range]")
-    page.keyboard.press("ArrowRight")
+    page.focus("#seed input")
+    page.keyboard.press("ArrowUp")
     visit.wait_for(seed=8)
     page.click("#snap-profile")
     visit.wait_for(yaw=90, pitch=None)
@@ -171,8 +207,10 @@ def test_the_picture_turns_under_the_pointer(visit):
     page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('yaw=')")
     drawn = visit.drawn()
     assert float(drawn["yaw"]) > 10 and float(drawn["pitch"]) > 5  # the camera goes against the hand
+    visit.open("View")
     assert page.input_value("#yaw input[type=number]") == drawn["yaw"]
 
+    visit.hand()
     page.mouse.wheel(0, -200)
     page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('fov=')")
     assert float(visit.drawn()["fov"]) < 12
@@ -197,12 +235,12 @@ def test_keys_do_the_same(visit):
 
 def test_modes_and_quality(visit):
     page, seen = visit.page, set()
+    visit.open("View")
     for text, mode in (("Depth", "depth"), ("Normals", "normals"), ("Bare shape", "shape"), ("Thumbnail", "thumbnail")):
         page.click(f"#mode label:has-text('{text}')")
         visit.wait_for(mode=mode)
         seen.add(visit.picture())
     assert len(seen) == 4
-    page.click("text=Roll, field of view, quality")
     page.click("#quality label:has-text('best')")
     visit.wait_for(quality="best")
     page.fill("#roll input[type=number]", "45")
@@ -282,12 +320,12 @@ def test_a_wrong_picture_shows_its_sentence(visit, tmp_path):
 
 
 def test_the_gallery(visit):
-    page = visit.page
-    visit.open("Gallery")
+    page, before = visit.page, visit.picture()
+    page.click("#gallery .thumbnail-item >> nth=4")  # it is there before anybody asks
+    visit.wait_for(seed=4)
+    assert visit.picture() != before
     page.wait_for_selector("#gallery .thumbnail-item >> nth=11")
     page.wait_for_selector("#strip .thumbnail-item >> nth=5")
-    page.click("#gallery .thumbnail-item >> nth=4")
-    visit.wait_for(seed=4)
     page.click("#more-heads")
     page.wait_for_selector("#gallery .thumbnail-item >> nth=23")
     page.click("#gallery .thumbnail-item >> nth=13")
@@ -300,7 +338,6 @@ def test_the_gallery(visit):
     page.wait_for_selector(".stage[data-drawn]")
     visit.complaints.clear()  # of streams that the reload cut off
     visit.set_seed(30)
-    visit.open("Gallery")
     page.click("#favourites .thumbnail-item")
     visit.wait_for(seed=13, psi=1)
 
@@ -327,12 +364,15 @@ def test_mixes_and_morphs(visit):
 
 def test_the_mesh_is_drawn_turned_and_taken_home(visit):
     page = visit.page
+    visit.open("Mesh")
     page.wait_for_selector("#mesh-info :text('Coarse surface')")  # there before anybody asks
     assert page.is_disabled("#download-mesh")
     page.wait_for_selector("#viewer canvas")
     before = wait_for_colours(page)
+    visit.open("View")
     page.click("#snap-right")
     visit.wait_for(yaw=40)
+    visit.open("Mesh")
     after = wait_for_colours(page, unlike=before)
     assert before.tobytes() != after.tobytes()
 
@@ -394,10 +434,10 @@ def test_films(visit, text, ending, start):
 
 def test_a_film_can_be_stopped(visit):
     page = visit.page
-    visit.open("Film")
-    page.click("text=Roll, field of view, quality")
+    visit.open("View")
     page.click("#quality label:has-text('best')")
     visit.wait_for(quality="best")
+    visit.open("Film")
     page.fill("#frames input[type=number]", "120")
     page.keyboard.press("Enter")
     page.click("#make-film")
@@ -421,6 +461,7 @@ def test_compare_and_inside(visit):
 
 def test_models_are_looked_up_and_refused(visit, served):
     page = visit.page
+    visit.open("Model")
     page.click("#check-model")
     page.wait_for_selector("#model-info :text('MB, licence')")
     page.fill("#model input", "no/such/model")
@@ -432,6 +473,7 @@ def test_models_are_looked_up_and_refused(visit, served):
 
 def test_the_toy_heads_are_offered(visit):
     before = visit.picture()
+    visit.open("Model")
     visit.choose("#model", "Toy heads")
     visit.page.click("#load-model")
     visit.wait_for(model="checkpoints/toy-heads")
@@ -442,13 +484,43 @@ def test_the_toy_heads_are_offered(visit):
 def test_it_fits_a_phone(chromium, served, tmp_path, theme):
     visit = Visit(chromium, served[1], f"?__theme={theme}", 390, 844, is_mobile=True, has_touch=True)
     page = visit.page
-    for tab in ("Gallery", "Mix", "Film", "Compare", "Inside", "Link"):
+    order = ".stage, #seed, #dice, #truncation, #tabs"
+    tops = page.evaluate(f"[...document.querySelectorAll('{order}')].map((node) => node.getBoundingClientRect().top)")
+    assert tops == sorted(tops) and len(tops) == 5 and tops[-1] < 800  # the picture is first, the tabs are in sight
+    for tab in ("Gallery", "View", "Mesh", "Mix", "Film", "Compare", "Inside", "Link", "Model"):
         visit.open(tab)
         page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+        assert page.evaluate(TOO_WIDE) == [], tab
     page.screenshot(path=tmp_path / f"phone-{theme}.png", full_page=True)
     visit.context.close()
     assert visit.complaints == []
+
+
+@pytest.mark.parametrize("width, height", [(1280, 800), (1920, 1080), (390, 844)])
+def test_the_first_screen_has_what_is_needed_and_little_else(chromium, served, width, height):
+    visit = Visit(chromium, served[1], width=width, height=height)
+    for name in (".stage", "#seed", "#dice", "#truncation"):
+        box = visit.page.locator(name).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height, name
+    picture, window = visit.page.locator(".stage").bounding_box(), min(width, height)
+    assert picture["width"] == picture["height"] >= 0.6 * window
+    assert visit.page.locator("#yaw:visible, #mode:visible, #quality:visible, #model:visible").count() == 0
+    if width > 1000:
+        gallery = visit.page.locator("#beside").bounding_box()  # beside the picture, up to the window's edge
+        assert gallery["y"] < 200 and gallery["x"] >= picture["x"] + picture["width"]
+        assert width - 60 <= gallery["x"] + gallery["width"] <= width
+    visit.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read_on_what_lies_behind_it(chromium, served, theme):
+    visit = Visit(chromium, served[1], f"?__theme={theme}")
+    for tab in ("Gallery", "View", "Mesh", "Mix", "Film", "Compare", "Inside", "Link", "Model"):
+        visit.open(tab)
+        visit.page.wait_for_timeout(500)
+        count, faint = visit.page.evaluate(FAINT_TEXT)
+        assert count > 15 and faint == [], tab
+    visit.context.close()
 
 
 def test_everything_has_a_name(visit):

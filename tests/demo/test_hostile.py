@@ -282,18 +282,3 @@ def test_toasts_go_through_one_place():
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "gr"
         }
         assert path.name == "page.py" or not used & {"Error", "Warning", "Info", "Success"}, path
-
-
-def reads_or_writes_text(call: ast.Call) -> bool:
-    if isinstance(call.func, ast.Name) and call.func.id == "open":
-        modes = [value.value for value in call.args[1:2] if isinstance(value, ast.Constant)]
-        return not any("b" in mode for mode in modes)
-    return isinstance(call.func, ast.Attribute) and call.func.attr in ("read_text", "write_text")
-
-
-def test_text_is_read_and_written_in_one_encoding():
-    """Where the locale is not UTF-8, ``°`` in a file would end the program."""
-    for path in [*ROOT.glob("stylesdf/**/*.py"), ROOT / "app.py"]:
-        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-        for call in filter(reads_or_writes_text, calls):
-            assert any(keyword.arg == "encoding" for keyword in call.keywords), f"{path}:{call.lineno}"

@@ -14,7 +14,7 @@ from stylesdf import pictures as paintings
 from stylesdf.demo import pictures
 from stylesdf.demo.models import ModelShelf
 from stylesdf.demo.scene import MODES, Scene
-from stylesdf.demo.studio import MAX_MESHES, Studio, read_seeds
+from stylesdf.demo.studio import MAX_MESHES, Studio
 from tests.browser.serve import small_model
 
 
@@ -167,13 +167,6 @@ def test_pictures_show_what_is_near_and_where_the_surface_is():
     lit, shade = (np.asarray(paintings.shape_picture(np.full((8, 8, 3), normal), np.zeros((8, 8)))).mean()
                   for normal in (paintings.KEY_LIGHT, -paintings.KEY_LIGHT))  # fmt: skip
     assert lit > 1.5 * shade
-
-
-def test_seeds_are_read_from_text():
-    assert read_seeds("3, 8 21,") == [3, 8, 21] and read_seeds("") == []
-    for text in ("3;4", "-1", "9" * 11, "4294967296"):
-        with pytest.raises(ValueError, match="seed"):
-            read_seeds(text)
 
 
 def test_calibration_makes_estimates(studio, scene):

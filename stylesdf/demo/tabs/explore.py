@@ -16,15 +16,14 @@ from stylesdf.demo.stage import RELEASED, stage, stage_value
 from stylesdf.shot import QUALITIES
 
 FIRST_SEED = 5  # the head that greets
-MAX_SLIDER_SEED = 9999
-DICE = f"() => Math.floor(Math.random() * {MAX_SLIDER_SEED + 1})"
-TO_SLIDER = f"(seed) => Math.min(Math.max(seed ?? 0, 0), {MAX_SLIDER_SEED})"
+DICE = "() => Math.floor(Math.random() * 10000)"
 SNAPS = (("¾ left", -40), ("Front", 0), ("¾ right", 40), ("Profile", 90))
 MODE_NAMES = ("Picture", "Thumbnail", "Depth", "Normals", "Bare shape")
+KEYS = "With the picture in focus, arrow keys turn it, + and − zoom, and Home brings back the front."
 
 
 def build(page: Page) -> None:
-    """Arrange picture and controls; fill in the page's stage, download and most controls."""
+    """Arrange the picture and what makes a head; fill in the page's stage, buttons and these controls."""
 
     def quick(fields: dict) -> dict:
         try:
@@ -41,59 +40,55 @@ def build(page: Page) -> None:
     greeting = Scene(page.studio.models.default, FIRST_SEED)
     controls = {"model": gr.State(greeting.model)}
     page.stage = stage(quick, weights)
-    controls["mode"] = gr.Radio(
-        list(zip(MODE_NAMES, MODES)), value="image", show_label=False, container=False, elem_id="mode", label="Show"
-    )  # fmt: skip
-    with gr.Group():
-        with gr.Row(equal_height=True):
-            controls["seed"] = gr.Number(
-                greeting.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=120, elem_id="seed",
-                scale=4,
-            )  # fmt: skip
-            dice = gr.Button("⚄ Dice", elem_id="dice", min_width=90, scale=1)
-        seed_slider = gr.Slider(
-            0, MAX_SLIDER_SEED, greeting.seed, step=1, precision=0, label="Walk through the seeds",
-            elem_id="seed-slider",
+    with gr.Row(elem_classes="ends"):
+        controls["seed"] = gr.Number(
+            greeting.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=110, elem_id="seed"
         )  # fmt: skip
+        dice = gr.Button("⚄ Dice", variant="primary", elem_id="dice", min_width=90)
         controls["truncation"] = gr.Slider(
-            0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation",
-            info="0 is the mean head, 1 the full variety",
+            0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation", min_width=240, scale=3,
+            info="0: the mean head, 1: all variety",
         )  # fmt: skip
-        with gr.Row():
-            controls["yaw"] = gr.Slider(-MAX_YAW, MAX_YAW, 0, step=0.1, label="Yaw °", min_width=140, elem_id="yaw")
-            controls["pitch"] = gr.Slider(
-                -MAX_PITCH, MAX_PITCH, 0, step=0.1, label="Pitch °", min_width=140, elem_id="pitch"
-            )  # fmt: skip
-        with gr.Row(equal_height=True):
-            snaps = [
-                (gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}"), yaw)
-                for text, yaw in SNAPS
-            ]
-    with gr.Accordion("Roll, field of view, quality", open=False):
-        with gr.Row():
-            controls["roll"] = gr.Slider(
-                -MAX_ROLL, MAX_ROLL, 0, step=1, label="Roll °", min_width=140, elem_id="roll"
-            )  # fmt: skip
-            controls["fov"] = gr.Slider(
-                MIN_FOV, MAX_FOV, page.studio.model(greeting).config.fov_deg, step=0.1, label="Field of view °",
-                min_width=140, elem_id="fov",
-            )  # fmt: skip
-        controls["quality"] = gr.Radio(
-            list(QUALITIES), value="exact", label="Quality", elem_id="quality",
-            info="exact as trained; fast samples near the surface only; best takes four times the samples",
-        )  # fmt: skip
-    page.download = gr.DownloadButton("Download PNG", elem_id="download-png")
-
-    seed, camera = controls["seed"], [controls[name] for name in ("yaw", "pitch", "roll", "fov")]
-    # The number is the seed; whatever writes it sets off the rest.
-    seed_slider.input(None, seed_slider, seed, js="(seed) => seed", **PRIVATE)
-    seed.change(None, seed, seed_slider, js=TO_SLIDER, **PRIVATE)
-    dice.click(None, None, seed, js=DICE, **PRIVATE)
-    for button, yaw in snaps:
-        button.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
-    page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
+    with gr.Row():
+        page.download = gr.DownloadButton("Download PNG", size="sm", min_width=120, elem_id="download-png")
+        page.keep = gr.Button("☆ Keep", size="sm", min_width=120, elem_id="keep")
+    dice.click(None, None, controls["seed"], js=DICE, **PRIVATE)
     page.query, page.goal, page.wish = (gr.Textbox(visible=False) for _ in range(3))
-    page.controls |= controls
+    page.controls |= controls | _view_controls(page.studio.model(greeting).config.fov_deg)
+
+
+def _view_controls(fov_deg: float) -> dict:
+    """Make the controls of camera, drawing and quality; ``build_view`` puts them into their place."""
+    sliders = (
+        ("yaw", "Yaw °", -MAX_YAW, MAX_YAW, 0, 0.1), ("pitch", "Pitch °", -MAX_PITCH, MAX_PITCH, 0, 0.1),
+        ("roll", "Roll °", -MAX_ROLL, MAX_ROLL, 0, 1), ("fov", "Field of view °", MIN_FOV, MAX_FOV, fov_deg, 0.1),
+    )  # fmt: skip
+    made = {
+        name: gr.Slider(low, high, value, step=step, label=label, min_width=240, elem_id=name, render=False)
+        for name, label, low, high, value, step in sliders
+    }
+    made["mode"] = gr.Radio(list(zip(MODE_NAMES, MODES)), value="image", elem_id="mode", label="Show", render=False)
+    made["quality"] = gr.Radio(
+        list(QUALITIES), value="exact", label="Quality", elem_id="quality", render=False,
+        info="exact as trained; fast samples near the surface only; best takes four times the samples",
+    )  # fmt: skip
+    return made
+
+
+def build_view(page: Page) -> None:
+    """Arrange the tab of camera, drawing and quality."""
+    camera = [page.controls[name] for name in ("yaw", "pitch", "roll", "fov")]
+    page.controls["mode"].render()
+    with gr.Row():
+        for slider in camera:
+            slider.render()
+    with gr.Row(equal_height=True):
+        for text, yaw in SNAPS:
+            snap = gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}")
+            snap.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
+    page.controls["quality"].render()
+    gr.Markdown(KEYS, elem_classes="small")
+    page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
 
 
 def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:

@@ -6,10 +6,11 @@ import time
 
 import gradio as gr
 
+from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
 from stylesdf.demo.page import AT_ONCE, HEAVY, Page, speaking, visitor
-from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES, read_seeds
+from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES
 from stylesdf.demo.zero import on_gpu
 from stylesdf.film import write_video
 
@@ -65,7 +66,7 @@ def build(page: Page) -> None:
             scene = page.scene(values)
             if scene is None:
                 raise ValueError("the seed is empty, expected an integer")
-            others = read_seeds(morph) if what == "morph" else []
+            others = parse_seeds(morph) if what == "morph" else []
             source = page.studio.film(scene, what, count, with_shape, others)
             drawn, start, told = [], time.monotonic(), 0.0
             for frame in source:

@@ -21,7 +21,7 @@ def build(page: Page, tab: str) -> None:
     seed = page.controls["seed"]
     shown = gr.State([])
     tiles = _gallery("Click a head to explore it", "gallery")
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_classes="ends"):
         first_seed = gr.Number(
             0, label="From seed", precision=0, minimum=0, maximum=MAX_SEED, step=TILES, elem_id="first-seed",
             min_width=110,
@@ -30,10 +30,9 @@ def build(page: Page, tab: str) -> None:
         more = gr.Button("More", elem_id="more-heads", min_width=80)
     strip = _gallery("This seed from truncation 0 to 1", "strip")
     favourites = gr.BrowserState([], storage_key="stylesdf-favourites", secret="not a secret")
-    with gr.Row(equal_height=True):
-        keep = gr.Button("☆ Keep this one", elem_id="keep", min_width=110)
-        drop = gr.Button("Forget all", elem_id="forget-favourites", min_width=90)
-    kept = _gallery("Kept in this browser", "favourites")
+    with gr.Column(elem_id="kept"):  # seen where there are any
+        kept = _gallery("Kept in this browser", "favourites")
+        drop = gr.Button("Forget all", size="sm", elem_id="forget-favourites")
 
     def tile(scene: Scene, seed: int) -> str:
         return page.pictures.path(page.studio.tile(scene, seed))
@@ -59,13 +58,17 @@ def build(page: Page, tab: str) -> None:
     def arrive(query: str, filled: tuple | None, before: list, start: int, queries: list):
         """Draw the strip of another seed; with another model or truncation, the page of seeds too."""
         scene = page.read(query)
-        strip_now = [(tile(replace(scene, truncation=psi), scene.seed), f"ψ {psi:g}") for psi in STRIP]
+
+
+        def strip_now() -> list:
+            return [(tile(replace(scene, truncation=psi), scene.seed), f"ψ {psi:g}") for psi in STRIP]
+
         if filled == (scene.model, scene.truncation):
-            yield strip_now, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield strip_now(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
-        yield strip_now, draw_kept(queries), gr.skip(), gr.skip(), (scene.model, scene.truncation)
         for drawn, seeds in add(scene, [], before[0] if before else start):
             yield gr.skip(), gr.skip(), drawn, seeds, gr.skip()
+        yield strip_now(), draw_kept(queries), gr.skip(), gr.skip(), (scene.model, scene.truncation)
 
     def draw_kept(queries: list):
         return [(tile(scene, scene.seed), f"seed {scene.seed}") for scene in _scenes(page, queries)]
@@ -83,7 +86,7 @@ def build(page: Page, tab: str) -> None:
     more.click(add_more, [page.query, shown], **filling)
     tiles.select(pick_tile, shown, seed, **AT_ONCE)
     strip.select(pick_truncation, None, page.controls["truncation"], **AT_ONCE)
-    keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
+    page.keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
     drop.click(lambda: ([], []), None, [favourites, kept], **AT_ONCE)
     kept.select(pick_kept, [page.query, favourites], page.setters, **AT_ONCE)
     signal, filled = page.signal(tab), gr.State()
@@ -117,7 +120,8 @@ def _scenes(page: Page, queries: list) -> list[Scene]:
 
 
 def _gallery(label: str, elem_id: str) -> gr.Gallery:
+    gr.Markdown(label, elem_classes="small")
     return gr.Gallery(
-        label=label, columns=6, height="auto", allow_preview=False, buttons=[], object_fit="cover",
-        interactive=False, elem_id=elem_id, elem_classes="gallery",
+        label=label, show_label=False, container=False, columns=6, height="auto", allow_preview=False, buttons=[],
+        object_fit="cover", interactive=False, elem_id=elem_id, elem_classes="gallery",
     )  # fmt: skip

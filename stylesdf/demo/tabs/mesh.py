@@ -19,21 +19,20 @@ HINT = "A coarse surface of this head; *Make mesh* makes the one to take home."
 FACE_COUNTS = (2_000, 10_000, 50_000)
 SLOW = 2.0  # seconds from which a preview comes first
 VIEWER_FOV = 0.8  # radians, Babylon's
-VIEWER_BACKGROUND = (0.957, 0.965, 0.976, 1.0)
 
 
 def build(page: Page, tab: str) -> None:
     """Arrange the tab."""
     viewer = gr.Model3D(
-        label="Surface", height="min(460px, 92vw)", camera_position=(90, 90, None), elem_id="viewer",
-        interactive=False, clear_color=VIEWER_BACKGROUND,
+        label="Surface", height="min(92vw, max(20rem, 100svh - 21rem))", camera_position=(90, 90, None),
+        elem_id="viewer", interactive=False,
     )  # fmt: skip
     render_here = gr.Button("Render the picture from here", size="sm", elem_id="render-here")
     about = gr.Markdown(HINT, elem_id="mesh-info", elem_classes="small")
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_classes="ends"):
         resolution = gr.Dropdown(list(RESOLUTIONS), value=128, label="Resolution", min_width=90, elem_id="resolution")
         smoothing = gr.Slider(
-            0, MAX_SMOOTHING, 0, step=1, precision=0, label="Smoothing", min_width=110, elem_id="smoothing"
+            0, MAX_SMOOTHING, 0, step=1, precision=0, label="Smoothing", min_width=150, elem_id="smoothing"
         )  # fmt: skip
         faces = gr.Dropdown(
             [("All", 0), *((f"{count:,}", count) for count in FACE_COUNTS)], value=0, label="Triangles", min_width=90,

@@ -22,12 +22,12 @@ def build(page: Page, presets: dict[str, str]) -> None:
         page: The page.
         presets: Models to choose from, by what the page calls them.
     """
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_classes="ends"):
         text = gr.Dropdown(
             list(presets.items()), value=page.studio.models.default, allow_custom_value=True, label="Model", info=TEXT,
             elem_id="model", scale=4,
         )  # fmt: skip
-        check = gr.Button("Size and licence", elem_id="check-model", min_width=110, scale=1)
+        check = gr.Button("Size and licence", elem_id="check-model", min_width=150, scale=1)
         load = gr.Button("Load", elem_id="load-model", min_width=80, scale=1)
     info = gr.Markdown(
         about(page.studio.models.get(page.studio.models.default)), elem_id="model-info", elem_classes="small",

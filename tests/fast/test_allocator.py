@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 # How many places glibc has after some threads took memory at the same time.
 COUNT = """
 import ctypes, runpy, sys, threading
-allocator = runpy.run_path("stylesdf/allocator.py")
+allocator = runpy.run_path("stylesdf/fast/allocator.py")
 if sys.argv[2] == "one":
     assert allocator["use_one_arena"]()
 libc, gate = ctypes.CDLL(None), threading.Barrier(6)
