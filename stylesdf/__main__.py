@@ -1,4 +1,4 @@
-"""The command line: ``python -m stylesdf generate | mesh | video | morph | export | convert | info``."""
+"""The commands: ``python -m stylesdf demo | generate | invert | mesh | video | morph | export | convert | info``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,16 +20,21 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stylesdf.allocator import keep_large_blocks
-from stylesdf.arguments import MAX_FRAMES, check_seed, check_truncation, parse_seeds
+from stylesdf.arguments import MAX_FRAMES, check_truncation, parse_seed, parse_seeds
 from stylesdf.camera import PATHS
 from stylesdf.card import licence_of
+from stylesdf.checkpoint import default_model
 from stylesdf.config import DEFAULT_MODEL, DENSITIES
 from stylesdf.convert import PRESET_NAMES
 from stylesdf.decoder import NOISE_MODES
+from stylesdf.demo import start
 from stylesdf.export import ONNX_ENDINGS, export_onnx
+from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.files import check_ending, replacing
 from stylesdf.film import VIDEO_ENDINGS, write_video
+from stylesdf.fit import Progress
+from stylesdf.head import Head
+from stylesdf.inversion import read_pictures
 from stylesdf.live.export import HTML_ENDINGS, WEIGHTS
 from stylesdf.mesh import (
     KEEP,
@@ -38,6 +44,7 @@ from stylesdf.mesh import (
     MESH_ENDINGS,
     MIN_FACES,
     MIN_RESOLUTION,
+    TEXTURE_ENDINGS,
     UPS,
     export_mesh,
     refine_mesh,
@@ -45,12 +52,16 @@ from stylesdf.mesh import (
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import QUALITIES, Shot
 from stylesdf.terminal import Parser, terminal
+from stylesdf.texture import MAX_TEXTURE, MIN_TEXTURE, bake_texture
 from stylesdf.version import __version__
 
 BAD_INPUT, INTERRUPTED = 2, 130
+SHARE_TO_TELL_TIME = 0.05  # of the work that is done
 
 EXAMPLES = """examples:
+  python -m stylesdf demo
   python -m stylesdf generate --seeds 0-3,7 --truncation 0.7 --yaw 0.3 --pitch 0.1 --out pictures
+  python -m stylesdf invert photo.png --out mine
   python -m stylesdf mesh --seed 3 --resolution 256 --out head.glb
   python -m stylesdf video --seed 3 --frames 120 --fps 30 --out orbit.mp4
   python -m stylesdf morph --seeds 3,7,11 --frames 120 --out morph.mp4
@@ -76,13 +87,13 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 on bad input, 130 at Ctrl-C, 143 at SIGTERM, 129 at SIGHUP."""
-    args = _parser().parse_args(argv)
-    keep_large_blocks()
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     logging.basicConfig(format="stylesdf: %(message)s")
     logging.getLogger("stylesdf.hub").setLevel(logging.INFO)  # what it asks, it says first
     try:
         with terminal():
+            args = _parser().parse_args(argv)
+            keep_large_blocks()
             args.run(args)
     except BrokenPipeError:  # the reader has seen enough
         pass
@@ -120,6 +131,8 @@ def _parser() -> _Parser:
         added.set_defaults(run=run)
         return added
 
+    start.add_options(command("demo", start.start, "open the page in a browser", "python -m stylesdf demo --port 7860"))
+
     generate = command(
         "generate",
         _generate,
@@ -127,16 +140,33 @@ def _parser() -> _Parser:
         "python -m stylesdf generate --seeds 0-3,7 --yaw 0.3 --pitch 0.1 --out pictures",
     )
     _add_model(generate)
-    generate.add_argument("--seeds", type=_typed(parse_seeds), required=True, help="integers and ranges: 0-3,7")
+    whose = generate.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--seeds", type=_typed(parse_seeds), help="integers and ranges: 0-3,7")
+    _add_saved_head(whose)
     _add_truncation(generate)
     _add_angles(generate)
     _add_style(generate)
-    generate.add_argument("--out", type=Path, required=True, help="folder for seed0003.png, ...; made if missing")
+    folder = "folder for seed0003.png, ..., or a picture named as the file of the head; made if missing"
+    generate.add_argument("--out", type=Path, required=True, help=folder)
     generate.add_argument(
         "--save-all",
         action="store_true",
         help="also write _thumbnail.png, _depth.png (16 bits, near to far) and _normals.png (world axes, -1..1)",
     )
+
+    invert = command(
+        "invert",
+        _invert,
+        "find the head that a picture shows, or several of the same head: a file for --head, and a picture of both",
+        "python -m stylesdf invert photo.png --out mine",
+    )
+    _add_model(invert)
+    photos = "upright, the head in the middle of its central square, on a plain background or a transparent one"
+    invert.add_argument("photos", type=Path, nargs="+", metavar="PICTURE", help=photos)
+    sides = "let the mirrored picture count as one from the other side, where the head is symmetric"
+    invert.add_argument("--mirror", action="store_true", help=sides)
+    names = "NAME.safetensors, the head, and NAME.png, each picture beside what the model draws"
+    invert.add_argument("--out", type=Path, metavar="NAME", required=True, help=names)
 
     mesh = command(
         "mesh",
@@ -158,6 +188,9 @@ def _parser() -> _Parser:
     mesh.add_argument("--smoothing", type=_typed(_integer(0, MAX_SMOOTHING)), default=0, help=rounds)
     limit = f"triangles at most, {MIN_FACES} or more; None keeps all"
     mesh.add_argument("--max-faces", type=_typed(_integer(MIN_FACES, 10**9)), help=limit)
+    texels = f"height and width of a texture, from {MIN_TEXTURE} to {MAX_TEXTURE}, for {' and '.join(TEXTURE_ENDINGS)}"
+    texels += "; None keeps vertex colours"
+    mesh.add_argument("--texture", type=_typed(_integer(MIN_TEXTURE, MAX_TEXTURE)), metavar="TEXELS", help=texels)
     size = "largest extent in millimetres (in a .glb, whose unit is the metre, the same length); None keeps world units"
     mesh.add_argument("--size", type=_typed(_millimetres), metavar="MM", help=size)
     axis = "axis that points up: y as in the world and in glTF, z as slicers have it"
@@ -235,12 +268,6 @@ def _parser() -> _Parser:
     return parser
 
 
-def default_model() -> str:
-    """Return $STYLESDF_MODEL, else the default model: beside the package if it is there, else below this folder."""
-    bundled = Path(__file__).resolve().parents[1] / DEFAULT_MODEL
-    return os.environ.get("STYLESDF_MODEL") or (str(bundled) if bundled.is_dir() else DEFAULT_MODEL)
-
-
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=default_model(), help="checkpoint folder or hub repository")
     _add_device(parser)
@@ -251,7 +278,13 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_typed(_seed), required=True, help="integer from 0 to 4294967295")
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--seed", type=_typed(parse_seed), help="integer from 0 to 4294967295")
+    _add_saved_head(whose)
+
+
+def _add_saved_head(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument("--head", type=Path, metavar="FILE", help="a head that was saved, as by invert, instead")
 
 
 def _add_truncation(parser: argparse.ArgumentParser) -> None:
@@ -279,7 +312,7 @@ def _add_fov(parser: argparse.ArgumentParser) -> None:
 def _add_style(parser: argparse.ArgumentParser) -> None:
     _add_fov(parser)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
-    parser.add_argument("--texture-seed", type=_typed(_seed), help="take the texture from another seed")
+    parser.add_argument("--texture-seed", type=_typed(parse_seed), help="take the texture from another seed")
     speed = "exact as trained, fast near the surface only, best with four times the samples"
     parser.add_argument("--quality", choices=QUALITIES, default=QUALITIES[0], help=speed)
 
@@ -331,14 +364,6 @@ def _truncation(text: str) -> float:
     return check_truncation(_real(text, "a number from 0 to 1"))
 
 
-def _seed(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an integer") from None
-    return check_seed(value)
-
-
 def _several_seeds(text: str) -> list[int]:
     seeds = parse_seeds(text)
     if len(seeds) < 2:
@@ -363,8 +388,9 @@ def _generate(args: argparse.Namespace) -> None:
     model = _load(args)
     new = [folder for folder in (args.out, *args.out.parents) if not folder.exists()]
     try:
-        for seed in _progress(args.seeds, "pictures"):
-            head = model.head(seed, args.truncation, args.texture_seed)
+        for seed in _progress(args.seeds or [None], "pictures"):
+            name = args.head.stem if seed is None else f"seed{seed:04d}"
+            head = _head(args, model, seed)
             view = head.view(_shot(args))
             about = {**head.provenance, "yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
             pictures = {"": view.image}
@@ -374,19 +400,53 @@ def _generate(args: argparse.Namespace) -> None:
                 pictures["_depth"] = _depth_picture(view.depth, near, far)
                 about |= {"depth_at_0": near, "depth_at_65535": far}
             for kind, picture in pictures.items():
-                _save_png(picture, args.out / f"seed{seed:04d}{kind}.png", about)
+                _save_png(picture, args.out / f"{name}{kind}.png", about)
     except Exception:
         if new:  # complete pictures of an interrupted run stay, those of a failed one go with the folder
             shutil.rmtree(new[-1], ignore_errors=True)
         raise
 
 
-def _mesh(args: argparse.Namespace) -> None:
-    _check_file(args.out, MESH_ENDINGS)
+def _invert(args: argparse.Namespace) -> None:
+    saved, sheet = (Path(f"{args.out}{ending}") for ending in (".safetensors", ".png"))
+    for path in (saved, sheet):
+        _check_file(path, (path.suffix,))
     model = _load(args)
+    pictures = read_pictures(model, args.photos)
+    first, is_told = None, False
+    with _progress_bar("search") as bar:
+
+        def show(progress: Progress) -> None:
+            nonlocal first, is_told
+            now, share = time.monotonic(), progress.share
+            first = first or (now, share)
+            if not is_told and share >= first[1] + SHARE_TO_TELL_TIME:
+                is_told = True
+                seconds = (now - first[0]) / (share - first[1]) * (1.0 - share)
+                print(f"stylesdf: it takes about {seconds:.0f} s", file=sys.stderr)
+            bar(share)
+
+        found = model.invert(pictures, mirror=args.mirror, on_step=show)
+    size = model.config.image_resolution
+    both = Image.new("RGB", (2 * size, len(pictures) * size))
+    for row, (photo, picture, shot, psnr) in enumerate(zip(args.photos, pictures, found.shots, found.psnr)):
+        both.paste(picture, (0, row * size))
+        both.paste(found.head.view(shot).image, (size, row * size))
+        print(f"{photo}: yaw {shot.yaw:.3f}, pitch {shot.pitch:.3f}, {psnr:.1f} dB")
+    found.head.save(saved)
+    print(saved)
+    _save_png(both, sheet, found.head.provenance)
+
+
+def _mesh(args: argparse.Namespace) -> None:
+    _check_file(args.out, MESH_ENDINGS if args.texture is None else TEXTURE_ENDINGS)
+    head = _head(args, _load(args), args.seed)
     with _progress_bar("mesh") as bar:
-        mesh = model.extract_mesh(args.seed, args.truncation, args.resolution, progress=bar, keep=args.keep)
+        mesh = head.mesh(args.resolution, progress=bar, keep=args.keep)
     mesh = refine_mesh(mesh, args.smoothing, args.max_faces)
+    if args.texture is not None:
+        with _progress_bar("texture") as bar:
+            mesh = bake_texture(head, mesh, args.texture, progress=bar)
     export_mesh(mesh, args.out, size_mm=args.size, up=args.up)
     dropped = mesh.metadata["pieces_dropped"]
     note = f", {dropped} small pieces dropped" if dropped else ""
@@ -398,7 +458,7 @@ def _mesh(args: argparse.Namespace) -> None:
 def _video(args: argparse.Namespace) -> None:
     _check_file(args.out, VIDEO_ENDINGS)
     model = _load(args)
-    head = model.head(args.seed, args.truncation, args.texture_seed)
+    head = _head(args, model, args.seed)
     views = head.orbit(args.frames, args.path, args.yaw_range, args.pitch_range, _shot(args))
     write_video((view.image for view in _progress(views, "frames", args.frames)), args.out, args.fps)
     print(args.out)
@@ -479,6 +539,16 @@ def _load(args: argparse.Namespace) -> StyleSDF:
         return StyleSDF.from_pretrained(name, device=device)
     except OSError as error:
         raise ValueError(f"no model folder {name}, and the hub gives none: {_describe(error)}") from error
+
+
+def _head(args: argparse.Namespace, model: StyleSDF, seed: int | None) -> Head:
+    """Return the head of a seed, or the saved one."""
+    texture_seed = getattr(args, "texture_seed", None)
+    if seed is not None:
+        return model.head(seed, args.truncation, texture_seed)
+    if texture_seed is not None:
+        raise ValueError(f"--texture-seed is {texture_seed}, but --head has a texture of its own")
+    return model.load_head(args.head)
 
 
 def _shot(args: argparse.Namespace) -> Shot:

@@ -23,18 +23,21 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from stylesdf.card import model_card
-from stylesdf.config import StyleSDFConfig, shown
+from stylesdf.config import DEFAULT_MODEL, StyleSDFConfig, shown
 from stylesdf.files import replacing, replacing_folder, sent_instead, text_instead
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+BUNDLED = "checkpoints"
+INVERTER_FILE = "inverter.safetensors"  # optional: finds the head in a picture
 # optional, beside a model that shall be trained on: the discriminators of both stages, the encoder of stage 1
 DISCRIMINATOR_FILES = {
     "thumbnail": "discriminator_thumbnail.safetensors",
     "image": "discriminator_image.safetensors",
     "encoder": "encoder.safetensors",
 }
+NETWORK_FILES = {**DISCRIMINATOR_FILES, "inverter": INVERTER_FILE}
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
 VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved
 
@@ -47,6 +50,25 @@ logger = logging.getLogger(__name__)
 
 
 # Names
+
+
+def bundled_root() -> Path:
+    """Return the folder whose ``checkpoints/`` holds the bundled models: the installed package, or the clone."""
+    package = Path(__file__).resolve().parent
+    return package if (package / BUNDLED).is_dir() else package.parent
+
+
+def bundled_or_given(name_or_path: str | Path) -> str | Path:
+    """Return where a bundled model lies, given as ``checkpoints/NAME``; anything else, and what is here, as it is."""
+    path = Path(name_or_path)
+    found = bundled_root() / path
+    is_bundled = path.parent == Path(BUNDLED) and not os.path.exists(path) and (found / CONFIG_FILE).is_file()
+    return found if is_bundled else name_or_path
+
+
+def default_model() -> str:
+    """Return the model that command line and page open with: ``$STYLESDF_MODEL``, else the bundled people."""
+    return os.environ.get("STYLESDF_MODEL") or DEFAULT_MODEL
 
 
 def weights_file(variant: str | None = None) -> str:
@@ -162,6 +184,33 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True) -> lis
     on_meta = any(tensor.is_meta for tensor in expected.values())
     model.load_state_dict(tensors, strict=False, assign=on_meta)
     return missing
+
+
+def built_as(path: str | Path, latent_size: int, names: Iterable[str]) -> dict:
+    """Read how a network beside a model is built, which its file says in its header.
+
+    Args:
+        path: A ``.safetensors`` file that ``save_model`` wrote of a network with a ``config``.
+        latent_size: Of the renderer codes of the model.
+        names: Of what the config holds, ``latent_size`` among them.
+
+    Raises:
+        ValueError: It is no such file, or of a network for codes of another size.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "null"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not an encoder's file: {_one_line(error)}") from None
+    if not isinstance(config, dict) or config.keys() != set(names):
+        expected = " and ".join(names)
+        raise ValueError(f"{path} says {shown(config)} of how its encoder is built, expected {expected}")
+    if config["latent_size"] != latent_size:
+        found = shown(config["latent_size"])
+        raise ValueError(f"the encoder in {path} reads codes of {found}, expected {latent_size}")
+    return config
 
 
 def shard_names(index: str | Path) -> list[str]:
@@ -308,8 +357,9 @@ def save_model(
         card: Text of the model card, written only where the folder has none; None takes a template.
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
-        discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder, written
-            beside the model for training on, each with its ``config``, where it has one, in the header of its file.
+        discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, ``"encoder"`` → stage 1's encoder, written
+            beside the model for training on, or ``"inverter"`` instead of the model's own; each with its ``config``,
+            where it has one, in the header of its file. An inverter is stored in half precision.
         beside: Files that are copied into the folder as they are.
 
     Raises:
@@ -348,11 +398,14 @@ def checkpoint_contents(
     if index:
         contents[index_file(variant)] = _to_json(index)
     contents[CONFIG_FILE] = _to_json(model.config.to_dict())
-    for kind, discriminator in (discriminators or {}).items():
-        tensors, config = _stored_tensors(discriminator, torch.float32), getattr(discriminator, "config", None)
+    inverter = getattr(model, "inverter", None)
+    networks = ({} if inverter is None else {"inverter": inverter}) | dict(discriminators or {})
+    for kind, discriminator in networks.items():
+        dtype = torch.float16 if kind == "inverter" else torch.float32
+        tensors, config = _stored_tensors(discriminator, dtype), getattr(discriminator, "config", None)
         # one key: the order of several is by chance, and the same network is to have the same bytes
         metadata = {"format": "pt"} if config is None else {"config": json.dumps(config)}
-        contents[DISCRIMINATOR_FILES[kind]] = save(tensors, metadata=metadata)
+        contents[NETWORK_FILES[kind]] = save(tensors, metadata=metadata)
     return contents
 
 

@@ -43,8 +43,8 @@ class SingleView(nn.Module):
             psi: Truncation in [0, 1]. A tensor without dimensions.
 
         Returns:
-            Image ``(B, 3, R, R)`` (absent in a renderer-only model), thumbnail ``(B, 3, H, W)`` and depth
-            ``(B, 1, H, W)``; see ``StyleSDFOutput``.
+            Image ``(B, 3, R, R)`` (absent in a renderer-only model), thumbnail ``(B, 3, H, W)``, depth
+            ``(B, 1, H, W)``.
         """
         model = self.model
         # truncation as in stylesdf.mapping, with psi as a tensor: a graph has no branches
@@ -64,8 +64,6 @@ def export_onnx(model: Generator, path: str | os.PathLike, fov_deg: float | None
     as ``model(z, Camera(cam2world, fov_deg), psi)`` gives them. The file's metadata tells the model's name, commit
     and config, and carries its card, with the licence.
 
-    Needs the packages of the extra ``[export]``, as in ``pip install .[export]``.
-
     Args:
         model: Stays as it is.
         path: Ends in .onnx. A missing folder is made; the file appears only once it is complete.
@@ -73,7 +71,7 @@ def export_onnx(model: Generator, path: str | os.PathLike, fov_deg: float | None
 
     Raises:
         ValueError: Another ending, or a field of view out of range.
-        ImportError: The packages are not there.
+        ImportError: The packages of the extra ``[export]`` are not there.
     """
     path = check_ending(path, ONNX_ENDINGS)
     camera = Camera.from_angles(0.0, 0.0, fov_deg)

@@ -97,6 +97,9 @@ def _moved(temporary: Path, path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if temporary.is_dir():
+            with contextlib.suppress(OSError):
+                path.rmdir()  # Windows moves a folder to where none is, not even an empty one
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -46,7 +46,7 @@ FRONT = Shot()
 
 @dataclass(frozen=True)
 class Head:
-    """One head. ``StyleSDF.head`` makes one of a seed, ``StyleSDF.blend`` of two others.
+    """One head: of a seed (``StyleSDF.head``), between two (``StyleSDF.blend``) or of pictures (``StyleSDF.invert``).
 
     It holds the model's weights as they were; a model that has learned or moved since needs new heads.
 
@@ -58,7 +58,7 @@ class Head:
         renderer: The model's.
         origin: Where it comes from, fit for JSON: ``seed``, ``truncation`` and, where there is one, ``texture_seed``;
             for a blend ``parents``, which holds the same of each, and ``share`` of the second. Seed and truncation are
-            None for codes from elsewhere.
+            None for codes from elsewhere; ``pictures`` says in how many a head was found.
         model: ``model``, ``commit`` and package ``version``, as texts.
     """
 
@@ -218,14 +218,10 @@ class View:
     """One head from one camera; each part is computed when it is first asked for.
 
     Args:
-        head: Who is seen.
-        rendering: The volume rendering, of batch size 1.
+        head: Who is seen; an attribute too, as the next.
+        rendering: The volume rendering as tensors, of batch size 1.
         decoder: Makes the image; None in a renderer-only model.
         noise_mode: The decoder's noise.
-
-    Attributes:
-        head: Who is seen.
-        rendering: The volume rendering as tensors.
     """
 
     def __init__(

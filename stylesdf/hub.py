@@ -21,10 +21,14 @@ import torch
 
 from stylesdf.card import CardFacts, model_card, rename_in_card
 from stylesdf.checkpoint import (
+    BUNDLED,
     CARD_FILE,
     CONFIG_FILE,
     DISCRIMINATOR_FILES,
+    INVERTER_FILE,
     ShapesOnly,
+    built_as,
+    bundled_or_given,
     checkpoint_contents,
     file_hash,
     index_file,
@@ -36,7 +40,8 @@ from stylesdf.checkpoint import (
     stale_weights,
     weights_file,
 )
-from stylesdf.config import DEFAULT_MODEL, shown
+from stylesdf.config import StyleSDFConfig, shown
+from stylesdf.encoder import Encoder
 from stylesdf.torch_state import ordinary_torch
 
 if TYPE_CHECKING:
@@ -44,8 +49,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "CardFacts", "HubMixin", "find_discriminator", "load_config", "load_discriminator", "load_weights", "model_card",
-    "save_model",
+    "CardFacts", "HubMixin", "find_discriminator", "load_config", "load_discriminator", "load_inverter", "load_weights",
+    "model_card", "save_model",
 ]  # fmt: skip
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
@@ -66,11 +71,14 @@ class HubMixin:
         name_or_path: What the model was loaded from; None for a new one.
         commit_hash: The hub commit it was loaded from; None for a local folder.
         card: Text of the model card it came with, and goes with: a licence must not get lost on the way.
+        inverter: The network that finds the head in a picture, which it came with, and goes with; None where there is
+            none. It is no part of the module: its tensors are not among the model's.
     """
 
     name_or_path: str | None = None
     commit_hash: str | None = None
     card: str | None = None
+    inverter: Encoder | None = None
 
     @classmethod
     @ordinary_torch()
@@ -93,7 +101,8 @@ class HubMixin:
 
         Args:
             pretrained_model_name_or_path: A checkpoint folder, a ``.safetensors`` file beside its ``config.json``,
-                or a hub repository ``name/name``, also ``name/name@revision``. What exists here goes first.
+                or a hub repository ``name/name``, also ``name/name@revision``. What exists here goes first; a bundled
+                model, ``checkpoints/people`` or ``checkpoints/toy-heads``, is found from everywhere.
             revision: Branch, tag or commit of the repository; without effect on a folder.
             token: Access token of the hub; None takes the stored one, False none.
             cache_dir: Where downloads are kept; None takes the hub's default.
@@ -116,7 +125,7 @@ class HubMixin:
         for name, value, pattern in (("subfolder", subfolder, SUBFOLDER), ("variant", variant, VARIANT)):
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
                 raise ValueError(f"{name} is {shown(value)}, expected a plain name")
-        found = _find_local(pretrained_model_name_or_path, subfolder, variant)
+        found = _find_local(bundled_or_given(pretrained_model_name_or_path), subfolder, variant)
         if found is None:
             repo_id, revision = _parse_hub_id(pretrained_model_name_or_path, revision)
             logger.info("there is no folder %s here: asking the hub for the model of that name", repo_id)
@@ -131,6 +140,7 @@ class HubMixin:
         model.name_or_path = str(pretrained_model_name_or_path)
         model.commit_hash = found.commit_hash
         model.card = load_card(found.card) if found.card else None
+        vars(model)["inverter"] = load_inverter(found.inverter, config) if found.inverter else None
         return model.to(device=device, dtype=dtype).eval()
 
     def save_pretrained(
@@ -141,7 +151,7 @@ class HubMixin:
         variant: str | None = None,
         max_shard_size: int | str | None = None,
     ) -> None:
-        """Write ``config.json``, ``model.safetensors`` (float32) and, where there is none, ``README.md``.
+        """Write ``config.json``, ``model.safetensors`` (float32), ``inverter.safetensors`` and a missing ``README.md``.
 
         Args:
             folder: Created where absent.
@@ -170,8 +180,8 @@ class HubMixin:
     ) -> CommitInfo:
         """Upload the model in one commit, and a card where the repository has none; no commit where nothing changed.
 
-        The commit goes on top of the state it was compared with. Where someone else commits in between, it is compared
-        and tried again, so that config and weights of a commit always belong together.
+        Where someone else commits in between, it is compared and tried again, so that config and weights of a commit
+        always belong together.
 
         Args:
             repo_id: ``name/name``; created where absent.
@@ -184,7 +194,7 @@ class HubMixin:
             variant: As in ``save_pretrained``.
             max_shard_size: As in ``save_pretrained``.
             discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder,
-                uploaded for training on.
+                uploaded for training on; or another ``"inverter"``.
 
         Returns:
             The hub's ``CommitInfo``.
@@ -268,8 +278,9 @@ def find_discriminator(
     if kind not in DISCRIMINATOR_FILES:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(DISCRIMINATOR_FILES)}")
     name = DISCRIMINATOR_FILES[kind]
-    if os.path.isdir(name_or_path):
-        path = Path(name_or_path) / name
+    folder = bundled_or_given(name_or_path)
+    if os.path.isdir(folder):
+        path = Path(folder) / name
         _check_link(path)
         return path if path.is_file() else None
     repo_id, revision = _parse_hub_id(name_or_path, None)
@@ -281,6 +292,23 @@ def find_discriminator(
     return path
 
 
+def load_inverter(path: str | Path, config: StyleSDFConfig) -> Encoder:
+    """Read ``inverter.safetensors``.
+
+    Args:
+        path: Of the file.
+        config: Of the model beside it.
+
+    Raises:
+        ValueError: It is something else, or of a model with other codes.
+    """
+    sizes = built_as(path, config.latent_size, ("latent_size", "num_coordinates"))
+    with torch.device("meta"), ShapesOnly():
+        inverter = Encoder(**sizes)
+    load_weights(inverter, path)
+    return inverter.eval().requires_grad_(False)
+
+
 @dataclass(frozen=True)
 class _Found:
     """Where a checkpoint lies on this machine."""
@@ -288,6 +316,7 @@ class _Found:
     folder: Path
     weights: Path
     card: Path | None
+    inverter: Path | None
     commit_hash: str | None = None
 
 
@@ -312,9 +341,10 @@ def _find_local(name_or_path: str | Path, subfolder: str | None, variant: str | 
                 _check_link(folder / name)
     else:
         return None
-    card = folder / CARD_FILE
-    _check_link(card)
-    return _Found(folder, weights, card if card.is_file() else None)
+    card, inverter = folder / CARD_FILE, folder / INVERTER_FILE
+    for optional in (card, inverter):
+        _check_link(optional)
+    return _Found(folder, weights, card if card.is_file() else None, inverter if inverter.is_file() else None)
 
 
 def _check_link(path: Path) -> None:
@@ -330,7 +360,7 @@ def _parse_hub_id(name_or_path: str | Path, revision: str | None) -> tuple[str, 
         what = f"{str(name_or_path)!r} is neither a folder nor a hub repository id (name/name)"
         raise ValueError(what + _meant(Path(name_or_path)))
     parent = Path(found["repo_id"]).parent
-    if not (found["revision"] or revision) and (os.path.isdir(parent) or parent == Path(DEFAULT_MODEL).parent):
+    if not (found["revision"] or revision) and (os.path.isdir(parent) or parent == Path(BUNDLED)):
         what = f"there is no model folder {name_or_path}{_meant(Path(name_or_path))}"
         raise ValueError(f"{what}; for the hub's model of that name write {name_or_path}@main")
     if found["revision"] and revision not in (None, found["revision"]):
@@ -367,13 +397,16 @@ class _Repository:
         commit_hash = root.name if COMMIT_HASH.fullmatch(root.name) else None
         self.revision = commit_hash or self.revision
         weights = self._fetch_weights(variant)
-        card = self._fetch_card()
+        inverter = self._fetch_beside(INVERTER_FILE, "the inverter")
+        if inverter is not None:
+            self.check_content(inverter)
+        card = self._fetch_beside(CARD_FILE, "the model card")
         if card is None and self.subfolder:
             self.subfolder = None
-            card = self._fetch_card()
+            card = self._fetch_beside(CARD_FILE, "the model card")
         if card is None:
             logger.info("%s has no model card", self.repo_id)
-        return _Found(folder, weights, card, commit_hash)
+        return _Found(folder, weights, card, inverter, commit_hash)
 
     def _fetch_weights(self, variant: str | None) -> Path:
         weights = self.fetch_optional(weights_file(variant))
@@ -386,13 +419,13 @@ class _Repository:
         self.check_content(weights)
         return weights
 
-    def _fetch_card(self) -> Path | None:
+    def _fetch_beside(self, name: str, what: str) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return self.fetch_optional(CARD_FILE)
+            return self.fetch_optional(name)
         except LocalEntryNotFoundError as error:
-            logger.warning("the model card of %s cannot be had: %s", self.repo_id, error)
+            logger.warning("%s of %s cannot be had: %s", what, self.repo_id, error)
             return None
 
     def fetch_optional(self, name: str) -> Path | None:

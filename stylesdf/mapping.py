@@ -44,6 +44,16 @@ class DecoderMapping(nn.Module):
         return code
 
 
+def rectify(codes: Tensor) -> Tensor:
+    """Return what the renderer mapping's last leaky ReLU makes of codes ``(B, latent_size)``."""
+    return F.leaky_relu(codes, SLOPE)
+
+
+def unrectify(codes: Tensor) -> Tensor:
+    """Return what ``rectify`` makes renderer codes of, ``(B, latent_size)``."""
+    return torch.where(codes < 0, codes / SLOPE, codes)
+
+
 def truncate(code: Tensor, mean: Tensor, psi: float) -> Tensor:
     """Pull codes towards their mean: lerp(mean, code, psi); psi 1 returns the code itself."""
     return code if psi == 1.0 else torch.lerp(mean.to(code).expand_as(code), code, psi)

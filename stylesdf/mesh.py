@@ -5,10 +5,13 @@ Shapes: P points, V vertices, F faces, G grid samples per side.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 MESH_ENDINGS = (".glb", ".obj", ".ply", ".stl")
+TEXTURE_ENDINGS = (".glb", ".obj")  # of a mesh with a texture
+ROUGHNESS = 0.9  # of the surface, as of skin and hair, in [0, 1]
 KEEP = ("largest", "all")
 UPS = ("y", "z")
 MAX_SIZE_MM = 1_000_000
 UNSIGNED_SHORT, UNSIGNED_INT, FLOAT, ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 5123, 5125, 5126, 34962, 34963  # of glTF
+LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071  # of glTF
 MAX_SMOOTHING = 100
 MIN_FACES = 1000  # with fewer, a head with a hole through it can tear
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, 0.525  # 0 < 1/shrink − 1/grow < 0.1, as Taubin (1995) asks, keeps the volume
@@ -118,7 +124,7 @@ def mesh_of_field(
         report(0.8)
         vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
         vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
-        normals, colours = _surface_attributes(field, vertices, like, chunk_points)
+        normals, colours = surface_attributes(field, vertices, like, chunk_points)
     mesh = trimesh.Trimesh(
         vertices=vertices,
         faces=faces,
@@ -243,11 +249,12 @@ def export_mesh(
 
     ``.glb`` carries normals, colours (linear, as glTF wants them, of 16 bits) and a material that is not metallic
     (glTF's default is, which looks dark), with the metadata as extras; ``.obj`` and ``.ply`` carry normals and colours,
-    with the metadata as a comment; ``.stl`` carries the shape only.
+    with the metadata as a comment; ``.stl`` carries the shape only. A texture takes the place of the colours in
+    ``.glb``; beside ``NAME.obj`` it makes ``NAME.mtl`` and ``NAME_texture.png``.
 
     Args:
         mesh: The mesh.
-        path: Ends in .glb, .obj, .ply or .stl. A missing folder is made.
+        path: Ends in .glb, .obj, .ply or .stl; in .glb or .obj for a mesh with a texture. A missing folder is made.
         metadata: JSON-able; added to the mesh's own.
         size_mm: Largest extent in millimetres, which slicers take the numbers of ``.stl``, ``.obj`` and ``.ply`` for;
             those of ``.glb`` are metres. None keeps world units.
@@ -257,13 +264,17 @@ def export_mesh(
     Raises:
         ValueError: Another ending, a size that is not positive, or another axis.
     """
-    path = check_ending(path, MESH_ENDINGS)
+    is_textured = mesh.visual.kind == "texture"
+    path = check_ending(path, TEXTURE_ENDINGS if is_textured else MESH_ENDINGS)
     ending = path.suffix.lower()
     mesh, placement = _placed(mesh, size_mm, 1000.0 if ending == ".glb" else 1.0, up)
     metadata = {**mesh.metadata, **placement, **(metadata or {})}
     comment = "stylesdf " + json.dumps(metadata, sort_keys=True)
     if ending == ".glb":
         data = _glb(mesh, metadata)
+    elif is_textured:
+        _write_textured_obj(mesh, path, comment)
+        return
     elif ending == ".obj":
         data = mesh.export(file_type="obj", include_normals=True, header=comment).encode()
     elif ending == ".ply":
@@ -299,7 +310,7 @@ def _placed(mesh: trimesh.Trimesh, size_mm: float | None, mm: float, up: str) ->
         mesh.vertices @ turn * scale,
         mesh.faces,
         vertex_normals=mesh.vertex_normals @ turn,
-        vertex_colors=mesh.visual.vertex_colors if mesh.visual.kind == "vertex" else None,
+        visual=mesh.visual.copy(),
         metadata=mesh.metadata,
         process=False,
     )
@@ -354,9 +365,19 @@ def _without_unused(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
     return vertices[used], (np.cumsum(used) - 1)[faces]
 
 
-def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return normals ``(V, 3)`` float and colours ``(V, 4)`` uint8."""
-    normals, colours = [], []
+def surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return normals and colours of a field at points of its surface.
+
+    Args:
+        field: Of one code.
+        vertices: World points. ``(V, 3)``.
+        like: A tensor whose device and type points take.
+        chunk_points: Points per evaluation of the field, at least one.
+
+    Returns:
+        Outward unit normals, ``(V, 3)`` float64, and colours, ``(V, 4)`` uint8.
+    """
+    normals, colours = [np.zeros((0, 3))], [np.zeros((0, 4), np.uint8)]
     for chunk in torch.from_numpy(vertices).to(like).split(chunk_points):
         outwards, rgb = field.surface(chunk[None])
         normals.append(outwards[0].double().cpu().numpy())
@@ -367,19 +388,26 @@ def _surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points:
 
 def _glb(mesh: trimesh.Trimesh, metadata: dict) -> bytes:
     """Return a mesh as binary glTF 2.0: a chunk of JSON, and one of all numbers in the order of the accessors."""
-    colours = np.asarray(mesh.visual.vertex_colors) / 255.0
-    srgb = colours[:, :3]
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
     length = np.linalg.norm(mesh.vertex_normals, axis=1, keepdims=True)
     # glTF wants unit normals; where the field has none, any will do
     normals = np.where(length > 1e-6, mesh.vertex_normals / np.maximum(length, 1e-6), [0.0, 1.0, 0.0])
     positions, faces = np.asarray(mesh.vertices, "<f4"), np.asarray(mesh.faces, "<u4")
-    colours = np.rint(np.concatenate([linear, colours[:, 3:]], axis=1) * 65535.0).astype("<u2")
     bounds = {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()}
+    surface = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": ROUGHNESS}
+    picture = b""
+    if mesh.visual.kind == "texture":
+        uv = np.asarray(mesh.visual.uv * [1, -1] + [0, 1], "<f4")  # glTF counts from the upper left
+        colour = {"TEXCOORD_0": (uv, ARRAY_BUFFER, {"componentType": FLOAT, "type": "VEC2"})}
+        surface["baseColorTexture"] = {"index": 0}
+        picture = _png(mesh)
+    else:
+        colours = np.rint(_linear(np.asarray(mesh.visual.vertex_colors) / 255.0) * 65535.0).astype("<u2")
+        about = {"componentType": UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}
+        colour = {"COLOR_0": (colours, ARRAY_BUFFER, about)}
     arrays = {  # each row a multiple of four bytes
         "POSITION": (positions, ARRAY_BUFFER, {"componentType": FLOAT, "type": "VEC3", **bounds}),
         "NORMAL": (normals.astype("<f4"), ARRAY_BUFFER, {"componentType": FLOAT, "type": "VEC3"}),
-        "COLOR_0": (colours, ARRAY_BUFFER, {"componentType": UNSIGNED_SHORT, "normalized": True, "type": "VEC4"}),
+        **colour,
         "indices": (faces.ravel(), ELEMENT_ARRAY_BUFFER, {"componentType": UNSIGNED_INT, "type": "SCALAR"}),
     }
     views, accessors, start = [], [], 0
@@ -396,19 +424,61 @@ def _glb(mesh: trimesh.Trimesh, metadata: dict) -> bytes:
         "meshes": [
             {"primitives": [{"attributes": dict(attributes), "indices": indices[1], "material": 0}], "extras": metadata}
         ],
-        "materials": [
-            {
-                "name": "surface",
-                "pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.9},
-                "doubleSided": True,
-            }
-        ],
+        "materials": [{"name": "surface", "pbrMetallicRoughness": surface, "doubleSided": True}],
         "accessors": accessors,
         "bufferViews": views,
-        "buffers": [{"byteLength": start}],
     }
+    if picture:
+        wrap = {"wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
+        tree["textures"] = [{"source": 0, "sampler": 0}]
+        tree["samplers"] = [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, **wrap}]
+        tree["images"] = [{"bufferView": len(views), "mimeType": "image/png"}]
+        views.append({"buffer": 0, "byteOffset": start, "byteLength": len(picture)})
+        picture += b"\0" * (-len(picture) % 4)
+        start += len(picture)
+    tree["buffers"] = [{"byteLength": start}]
     text = json.dumps(tree).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<4sIII4s", b"glTF", 2, 28 + len(text) + start, len(text), b"JSON")
     blocks = [array.tobytes() for array, _, _ in arrays.values()]
-    return b"".join([head, text, struct.pack("<I4s", start, b"BIN\0"), *blocks])
+    return b"".join([head, text, struct.pack("<I4s", start, b"BIN\0"), *blocks, picture])
+
+
+def _linear(colours: np.ndarray) -> np.ndarray:
+    """Return RGBA in [0, 1] as glTF's attributes have it: linear light."""
+    srgb = colours[:, :3]
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+    return np.concatenate([linear, colours[:, 3:]], axis=1)
+
+
+def _png(mesh: trimesh.Trimesh) -> bytes:
+    buffer = io.BytesIO()
+    mesh.visual.material.baseColorTexture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _write_textured_obj(mesh: trimesh.Trimesh, path: Path, comment: str) -> None:
+    """Write a mesh with a texture as an OBJ, its material and its picture, which stand beside it under its name.
+
+    Vertices that a border between charts has doubled are one in the OBJ, so that a closed surface is closed there.
+    """
+    stem = re.sub(r"\s|^-", "_", path.stem)  # readers of these formats end a name at a space, or take it for an option
+    material, picture = path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_texture.png")
+    _, first, place = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
+    corners = np.arange(len(mesh.vertices))
+    triples = np.stack([place.reshape(-1), corners, corners], axis=1)[mesh.faces].reshape(-1, 9) + 1
+    rows = (
+        ("v %.8f %.8f %.8f\n", np.asarray(mesh.vertices)[first]),
+        ("vt %.7f %.7f\n", mesh.visual.uv),
+        ("vn %.6f %.6f %.6f\n", mesh.vertex_normals),
+        ("usemtl surface\n", [()]),
+        ("f %d/%d/%d %d/%d/%d %d/%d/%d\n", triples),
+    )
+    lines = [f"# {comment}\nmtllib {material.name}\n"]
+    lines += [row % tuple(values) for row, table in rows for values in np.asarray(table).tolist()]
+    about = f"Kd 1 1 1\nKs 0 0 0\nd 1\nillum 1\nPr {ROUGHNESS}\nPm 0\nmap_Kd {picture.name}\n"
+    # the OBJ comes last, when what it names is there
+    with replacing(path) as surface, replacing(material) as about_surface, replacing(picture) as texture:
+        texture.write_bytes(_png(mesh))
+        about_surface.write_bytes(f"# {comment}\nnewmtl surface\n{about}".encode())
+        surface.write_bytes("".join(lines).encode())

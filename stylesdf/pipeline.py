@@ -19,6 +19,7 @@ from stylesdf.arguments import check_num_frames, check_number, check_per_seed, c
 from stylesdf.fast.decoder import condition_decoder
 from stylesdf.head import FRONT, Head, View, read_head
 from stylesdf.hub import HubMixin
+from stylesdf.inversion import InversionMixin
 from stylesdf.live.export import export_live as write_live_page
 from stylesdf.mapping import truncate
 from stylesdf.model import Generator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import trimesh
 
 
-class StyleSDF(HubMixin, Generator):
+class StyleSDF(HubMixin, InversionMixin, Generator):
     """A generator that people can talk to.
 
     ``StyleSDF.from_pretrained`` loads one; called with tensors it is ``Generator.forward``. A *seed* is an integer from

@@ -38,7 +38,7 @@ def read_glb(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     assert [buffer["byteLength"] for buffer in tree["buffers"]] == [len(numbers)]
     ends = [view["byteOffset"] + view["byteLength"] for view in tree["bufferViews"]]
     starts = [view["byteOffset"] for view in tree["bufferViews"]]
-    assert starts == [0, *ends[:-1]] and ends[-1] == len(numbers)
+    assert starts == [0, *ends[:-1]] and len(numbers) - 4 < ends[-1] <= len(numbers)
     ((primitive,),) = [mesh["primitives"] for mesh in tree["meshes"]]
     places, arrays = {**primitive["attributes"], "indices": primitive["indices"]}, {}
     for name, place in places.items():
@@ -60,7 +60,8 @@ def read_glb(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     assert len({len(array) for name, array in arrays.items() if name != "indices"}) == 1
     assert arrays["indices"].max() < len(arrays["POSITION"]) and len(arrays["indices"]) % 3 == 0
     assert np.abs(np.linalg.norm(arrays["NORMAL"], axis=1) - 1.0).max() < 1e-5
-    assert arrays["COLOR_0"].min() >= 0.0 and arrays["COLOR_0"].max() <= 1.0
+    colours = arrays[{"COLOR_0", "TEXCOORD_0"}.intersection(arrays).pop()]  # one of the two
+    assert colours.min() >= 0.0 and colours.max() <= 1.0
     return tree, arrays
 
 
@@ -74,3 +75,14 @@ def validator_messages(paths: list[Path]) -> dict[str, list[dict]]:
     done = subprocess.run([node, "-e", SCRIPT, *paths], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return dict(zip((path.stem for path in paths), json.loads(done.stdout)))
+
+
+def picture_of(path: Path) -> bytes:
+    """Return the picture of the only texture, as it lies in the file."""
+    tree, numbers = chunks(path)
+    (material,), (texture,), (image,) = tree["materials"], tree["textures"], tree["images"]
+    assert material["pbrMetallicRoughness"]["baseColorTexture"] == {"index": 0} and texture["source"] == 0
+    assert 0 <= texture["sampler"] < len(tree["samplers"]) and set(image) == {"bufferView", "mimeType"}
+    view = tree["bufferViews"][image["bufferView"]]
+    assert set(view) == {"buffer", "byteOffset", "byteLength"} and image["mimeType"] == "image/png"
+    return numbers[view["byteOffset"] :][: view["byteLength"]]

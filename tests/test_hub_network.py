@@ -19,6 +19,7 @@ from safetensors.torch import save
 
 from stylesdf import StyleSDF
 from stylesdf.__main__ import main
+from stylesdf.encoder import Encoder
 from stylesdf.hub import load_discriminator
 from tests.loopback_hub import TOKEN, Fault, Repo
 from tests.tiny import Model
@@ -84,6 +85,18 @@ def test_push_and_pull_by_id(hub, model):
     assert list(hub.blobs.values()) == [weights]  # over the LFS route
     assert hub.verified == set(hub.blobs)
     assert len(hub.asked("POST", ".*/commit/.*")) == 1  # config, weights and card in one
+
+
+def test_the_inverter_comes_and_goes_with_the_model(hub, model, tmp_path):
+    inverter = Encoder(model.config.latent_size, 3)
+    vars(model)["inverter"] = inverter
+    model.push_to_hub(HEADS)
+    loaded = Model.from_pretrained(HEADS)
+    assert_same(loaded, model)
+    torch.testing.assert_close(loaded.inverter.head.weight, inverter.head.weight, atol=1e-6, rtol=1e-3)
+    loaded.push_to_hub("someone/other")
+    kept = [hub.repos[name].files()["inverter.safetensors"] for name in (HEADS, "someone/other")]
+    assert kept[0] == kept[1]
 
 
 def test_discriminators_go_beside_the_model(hub, model, tmp_path):

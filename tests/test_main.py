@@ -1,5 +1,6 @@
 """The command line, called as a function and as a program."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,10 +16,11 @@ import trimesh
 from PIL import Image
 
 import stylesdf
-from stylesdf import Shot, StyleSDF
+from stylesdf import Shot, StyleSDF, fit
 from stylesdf.__main__ import default_model, main
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.mesh import refine_mesh
+from stylesdf.texture import bake_texture
 from tests.test_files import full_disk
 from tests.tiny import TINY
 
@@ -180,6 +182,50 @@ def test_mesh_can_be_smoothed_and_thinned_out(folder, out, capsys):
     assert b'"max_faces": 1000' in Path("head.ply").read_bytes()
 
 
+def test_mesh_can_have_a_texture(folder, out, capsys):
+    argv = ["mesh", "--model", str(folder), "--seed", "3", "--truncation", "0", "--resolution", "32"]
+    assert main([*argv, "--max-faces", "1000", "--texture", "64", "--out", "new/head.glb"]) == 0
+    head = StyleSDF.from_pretrained(folder).head(3, 0.0)
+    expected = bake_texture(head, refine_mesh(head.mesh(32), max_faces=1000), 64).visual.material.baseColorTexture
+    material = trimesh.load("new/head.glb", force="mesh", process=False).visual.material
+    assert np.array_equal(np.asarray(material.baseColorTexture), np.asarray(expected)) and expected.size == (64, 64)
+    assert "triangles" in capsys.readouterr().out and os.listdir("new") == ["head.glb"]
+
+
+def test_a_head_from_its_picture_goes_where_a_seed_does(folder, out, monkeypatch, capsys):
+    for name in ("COARSE", "MIDDLE", "FINE"):
+        monkeypatch.setattr(fit, name, dataclasses.replace(getattr(fit, name), steps=2))
+    model = ["--model", str(folder)]
+    assert main(["generate", *model, "--seeds", "3", "--truncation", "1", "--out", "."]) == 0
+    capsys.readouterr()
+    assert main(["invert", *model, "seed0003.png", "--out", "new/mine", "--mirror"]) == 0
+    captured = capsys.readouterr()
+    assert "it takes about" in captured.err
+    lines = captured.out.splitlines()
+    assert lines[0].startswith("seed0003.png: yaw ") and lines[0].endswith(" dB")
+    assert lines[1:] == ["new/mine.safetensors", "new/mine.png"]
+    sheet, picture = Image.open("new/mine.png"), Image.open("seed0003.png")
+    assert sheet.size == (64, 32) and np.array_equal(np.asarray(sheet)[:, :32], np.asarray(picture))
+    assert sheet.text["pictures"] == "1" and sheet.text["seed"] == "None"
+    head = ["--head", "new/mine.safetensors"]
+    assert main(["generate", *model, *head, "--out", "pictures"]) == 0
+    loaded = StyleSDF.from_pretrained(folder).load_head("new/mine.safetensors")
+    assert np.array_equal(np.asarray(Image.open("pictures/mine.png")), np.asarray(loaded.view().image))
+    assert main(["mesh", *model, *head, "--resolution", "32", "--out", "mine.glb"]) == 0
+    assert main(["video", *model, *head, "--frames", "2", "--out", "mine.gif"]) == 0
+    capsys.readouterr()
+    assert "argument --head: not allowed with" in fails(capsys, "mesh", "--seed", "3", *head, "--out", "a.glb")
+    text = fails(capsys, "video", *model, *head, "--texture-seed", "4", "--out", "a.gif")
+    assert "--texture-seed is 4, but --head has a texture of its own" in text
+
+
+def test_what_cannot_be_inverted_is_one_line(folder, out, capsys):
+    Path("notes.txt").write_text("no picture")
+    for name, message in (("notes.txt", "cannot be read as a picture"), ("absent.png", "is not a file")):
+        assert message in fails(capsys, "invert", "--model", folder, name, "--out", "mine")
+    assert sorted(os.listdir(".")) == ["notes.txt"]
+
+
 def test_convert_passes_the_overrides_on(out, capsys):
     argv = ["convert", str(ORIGINAL), "converted", "--preset", "afhq", "--fov-deg", "14", "--num-samples", "12"]
     more = ["--scene-radius", "0.13", "--density", "laplace", "--pose-yaw-std", "0.2", "--pose-pitch-std", "0.1"]
@@ -214,8 +260,10 @@ def test_the_model_of_the_environment_is_the_default(folder, out, monkeypatch, c
 
 def test_help_shows_units_defaults_and_examples(capsys):
     for command, words in (
-        (["--help"], ["examples:", "radians", "generate", "convert"]),
+        (["--help"], ["examples:", "radians", "demo", "generate", "convert"]),
+        (["demo", "--help"], ["127.0.0.1", "checkpoints/people", "--mcp", "--public", "example:"]),
         (["generate", "--help"], ["radians", "default: 0.7", "degrees", "example:", "0-3,7"]),
+        (["invert", "--help"], ["NAME.safetensors", "symmetric", "example:"]),
         (["morph", "--help"], ["two or more", "default: 60", "radians", "exact,fast,best", "example:"]),
         (
             ["mesh", "--help"],
@@ -251,7 +299,7 @@ def test_help_shows_units_defaults_and_examples(capsys):
         (["--noise-mode", "loud"], "invalid choice: 'loud'"),
         (["--device", "gpu"], "device 'gpu' is not there"),
         (["--device", "cuda:99"], "device 'cuda:99' is not there"),
-        (["--texture-seed", "x"], "'x' is not an integer"),
+        (["--texture-seed", "x"], "seed is 'x', expected an integer"),
         (["--yaw", "-1e-05x"], "'-1e-05x' is not a finite number of radians"),
         (["--truncation", "-1e-05"], "truncation is -1e-05, expected a number from 0 to 1"),
         (["--fov-deg", "-.5"], "'-.5' is not a number of degrees"),
@@ -273,7 +321,7 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["mesh", "--seed", "-1", "--out", "a.glb"], "seed is -1"),
+        (["mesh", "--seed", "-1", "--out", "a.glb"], "seed is '-1'"),
         (["mesh", "--seed", "3", "--resolution", "100000", "--out", "a.glb"], "'100000' is not an integer from 32"),
         (["mesh", "--seed", "3", "--resolution", "64.5", "--out", "a.glb"], "'64.5' is not an integer"),
         (["mesh", "--seed", "3", "--out", "a.fbx"], "'a.fbx', expected an ending of .glb, .obj, .ply, .stl"),
@@ -282,7 +330,7 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["video", "--seed", "3", "--out", "a.avi"], "'a.avi', expected an ending of .mp4, .gif, .webp"),
         (["video", "--seed", "3", "--frames", "0", "--out", "a.mp4"], "'0' is not an integer from 1"),
         (["video", "--seed", "3", "--fps", "nan", "--out", "a.mp4"], "'nan' is not a number of frames"),
-        (["video", "--seed", "1e3", "--out", "a.mp4"], "'1e3' is not an integer"),
+        (["video", "--seed", "1e3", "--out", "a.mp4"], "seed is '1e3', expected an integer"),
         (["video", "--seed", "3", "--path", "circle", "--out", "a.mp4"], "invalid choice: 'circle'"),
         (["video", "--seed", "3", "--quality", "good", "--out", "a.mp4"], "invalid choice: 'good'"),
         (["morph", "--seeds", "3", "--out", "a.mp4"], "'3' is one seed, expected two or more"),
@@ -301,6 +349,8 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["convert", ORIGINAL, "new", "--preset", "cats"], "invalid choice: 'cats'"),
         (["convert", ORIGINAL, "new", "--preset", "ffhq", "--fov-deg", "500"], "fov_deg is 500.0"),
         (["convert", __file__, "new", "--preset", "ffhq"], "test_main.py"),
+        (["mesh", "--seed", "3", "--texture", "32", "--out", "a.glb"], "'32' is not an integer from 64 to 2048"),
+        (["mesh", "--seed", "3", "--texture", "64", "--out", "a.ply"], "'a.ply', expected an ending of .glb, .obj"),
         (["mesh", "--seed", "3", "--size", "0", "--out", "a.stl"], "'0' is not a number of millimetres above 0"),
         (["mesh", "--seed", "3", "--size", "-1e-05", "--out", "a.stl"], "'-1e-05' is not a number of millimetres"),
         (["mesh", "--seed", "3", "--up", "x", "--out", "a.stl"], "invalid choice: 'x'"),

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 import stylesdf
+from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, INVERTER_FILE, WEIGHTS_FILE
+from stylesdf.config import DEFAULT_MODEL
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +22,7 @@ else:
     tomllib = pytest.importorskip("tomli")
 
 ROOT = Path(__file__).parents[1]
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, INVERTER_FILE, CARD_FILE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -33,7 +37,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from a copy, so that the tree stays clean and nothing of an older build gets in."""
     folder = tmp_path_factory.mktemp("build")
     source = folder / "source"
-    for name in ("stylesdf", "train", "tests"):
+    for name in ("stylesdf", "train", "tests", "checkpoints"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "data"))
     for name in ("pyproject.toml", "LICENSE", "app.py"):
         shutil.copy(ROOT / name, source)
@@ -63,23 +67,29 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {"stylesdf/py.typed", f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= set(names)
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stylesdf").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stylesdf" / "live").iterdir() if path.is_file()}
-    assert page <= set(names)
+    page = [path for name in ("demo", "live") for path in (ROOT / "stylesdf" / name).iterdir() if path.is_file()]
+    assert {path.relative_to(ROOT).as_posix() for path in page} <= set(names)
+    models = [f"{path.parent.name}/{path.name}" for path in ROOT.glob("checkpoints/*/*") if path.name in MODEL_FILES]
+    assert {"people/model.safetensors", "toy-heads/README.md"} <= set(models)
+    assert {name for name in names if "/checkpoints/" in name} == {f"stylesdf/checkpoints/{name}" for name in models}
     metadata = zipfile.ZipFile(wheel).read(f"{info}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
     extras = set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE))
     assert extras == {"app", "train", "fid", "export", "dev"}
 
 
-def test_the_wheel_works_away_from_the_repository(installed, bundled, tmp_path):
+def test_the_wheel_works_away_from_the_repository(installed, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     env.pop("STYLESDF_MODEL", None)
     options = {"cwd": tmp_path, "env": env}
-    find = "from importlib.util import find_spec; print(find_spec('stylesdf').origin)"
-    assert Path(run(sys.executable, "-c", find, **options).strip()) == installed / "stylesdf" / "__init__.py"
-    assert "256x256" in run(sys.executable, installed / "bin" / "stylesdf", "info", bundled, **options)
-    run(sys.executable, "-m", "stylesdf", "generate", "--model", bundled, "--seeds", "3", "--out", "p", **options)
+    code = "import stylesdf; from stylesdf.demo.start import presets; print(stylesdf.__file__, *presets('').values())"
+    expected = [str(installed / "stylesdf" / "__init__.py"), DEFAULT_MODEL, "checkpoints/toy-heads"]
+    assert run(sys.executable, "-c", code, **options).split() == expected
+    facts = run(sys.executable, installed / "bin" / "stylesdf", "info", "checkpoints/toy-heads", **options)
+    assert re.match(r"model +checkpoints/toy-heads\n", facts) and "256x256" in facts
+    run(sys.executable, "-m", "stylesdf", "generate", "--seeds", "3", "--out", "p", **options)
     assert os.listdir(tmp_path / "p") == ["seed0003.png"]
+    assert Image.open(tmp_path / "p" / "seed0003.png").text["model"] == DEFAULT_MODEL
 
 
 # ---- requirements
@@ -116,6 +126,20 @@ def test_every_python_finds_one_pin_of_each(python):
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     taken = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
     assert sorted(taken) == sorted({pin.name for pin in pins})
+
+
+def test_the_lock_holds_every_pin_with_hashes_and_no_address():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text and text.startswith("# Demo and tests")
+    blocks = re.findall(r"^(\S.*?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)
+    assert len(blocks) == len(re.findall(r"^[^#\s]", text, re.MULTILINE))
+    locked = [Requirement(line) for line, _ in blocks]
+    for python in ("3.10", "3.11", "3.12", "3.13"):
+        environment = {"python_version": python, "python_full_version": f"{python}.0"}
+        held = {pin.name: pin for pin in locked if pin.marker is None or pin.marker.evaluate(environment)}
+        for pin in read_pins("requirements.txt") + read_pins("requirements-dev.txt"):
+            if pin.marker is None or pin.marker.evaluate(environment):
+                assert held[pin.name].specifier == pin.specifier, "run python scripts/lock.py"
 
 
 def test_the_extras_are_there():

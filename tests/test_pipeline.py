@@ -15,7 +15,7 @@ from PIL import Image
 import stylesdf
 from stylesdf import Camera, Shot, StyleSDF, StyleSDFConfig, pipeline
 from stylesdf import head as head_module
-from stylesdf.arguments import MAX_SEED, check_seed, check_seeds, check_truncation, parse_seeds
+from stylesdf.arguments import MAX_SEED, check_seed, check_seeds, check_truncation, parse_seed, parse_seeds
 from stylesdf.field import sphere_initialize
 from stylesdf.film import write_video
 from stylesdf.head import has_bfloat16
@@ -98,10 +98,11 @@ def test_seeds_come_alone_or_in_any_iterable():
 
 @pytest.mark.parametrize(
     "text, seeds",
-    [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), (" 3 , 1 - 2 ", [3, 1, 2]), ("4-4", [4]), ("4294967295", [MAX_SEED])],
+    [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), (" 3 , 1 - 2 ", [3, 1, 2]), ("3, 8 2-3,", [3, 8, 2, 3]), ("4-4", [4])],
 )
 def test_seeds_are_read_from_text(text, seeds):
     assert parse_seeds(text) == seeds
+    assert parse_seed("4294967295") == MAX_SEED
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,9 @@ def test_seeds_are_read_from_text(text, seeds):
     [
         ("", "expected integers"),
         ("-1", "expected integers"),
-        ("1,,2", "expected integers"),
+        (" , ", "expected integers"),
+        ("3;4", "expected integers"),
+        (5, "seeds are 5, expected integers"),
         ("1-", "expected integers"),
         ("1-2-3", "expected integers"),
         ("1.5", "expected integers"),
@@ -123,8 +126,15 @@ def test_seeds_are_read_from_text(text, seeds):
     ],
 )
 def test_a_text_without_seeds_is_an_error(text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as told:
         parse_seeds(text)
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", "1_0", "4294967296", "9" * 5000, "0-3"])
+def test_a_text_that_is_no_seed_is_an_error(text):
+    with pytest.raises(ValueError, match="seed is .*, expected an integer from 0 to 4294967295"):
+        parse_seed(text)
 
 
 # ---- pictures

@@ -17,9 +17,9 @@ import os
 import sys
 from pathlib import Path
 
-from stylesdf.allocator import keep_large_blocks
 from stylesdf.card import CardFacts
 from stylesdf.config import preset
+from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.terminal import terminal
 from train.arguments import STAGES, parser, run_options
 from train.config import to_dict
@@ -32,7 +32,6 @@ from train.recipes import RECIPES
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(__doc__).parse_args(argv, argparse.Namespace(argv=argv))  # a recipe's processes get them once more
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
@@ -41,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         with terminal():
+            again = argparse.Namespace(argv=argv)  # a recipe's processes get them once more
+            args = parser(__doc__).parse_args(argv, again)
             return COMMANDS[args.command](args)
     except (ValueError, FloatingPointError, RunError) as error:
         return _refuse(str(error))
@@ -64,7 +65,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
 
     recipe = _recipe(args)
     if args.dry_run:
-        print(runner.plan(recipe), end="")
+        print(runner.plan(recipe, args.cache_dir, args.label), end="")
         return 0
     if args.only is not None and args.only not in {run.name for run in recipe.runs}:
         raise ValueError(f"run is {args.only!r}, expected one of {', '.join(run.name for run in recipe.runs)}")
@@ -180,8 +181,11 @@ def _train(args: argparse.Namespace) -> int:
     if args.dry_run:
         from train.run.cost import estimate
 
-        cost = estimate(model_config, stage_config, args.micro_batch)
-        print(json.dumps({"model": model_config.to_dict(), "training": to_dict(stage_config), "cost": cost}, indent=2))
+        about = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
+        about["cost"] = estimate(model_config, stage_config, args.micro_batch)
+        if getattr(args, "data", None):
+            about["data"] = _describe_data(args, model_config, stage_config)
+        print(json.dumps(about, indent=2, ensure_ascii=False))
         return 0
     run_options(args)  # refused before anything is decoded
     keep_large_blocks()
@@ -192,7 +196,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
-    from train.build import build_stage, with_decoder
+    from train.build import build_stage, needs_full_size, with_decoder
     from train.pretrained import PretrainedGenerator
     from train.run.lineage import Origin
     from train.run.loop import train
@@ -202,7 +206,8 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
         initial = PretrainedGenerator.from_pretrained(args.init_from)
         model_config = override(with_decoder(initial.config, model_config), args.model_set)
         card = initial.card  # its licence goes with it
-    data = _data(args, model_config) if args.data else None
+    full_size = needs_full_size(stage_config, initial if args.evaluate_every else None)
+    data = _data(args, model_config, full_size) if getattr(args, "data", None) else None
     stage = build_stage(model_config, stage_config, data, engine, initial)
     publisher = _publisher(args, data) if hasattr(args, "push_to_hub") else None
     train(stage, args.out, run_options(args), Origin(data, initial), card, publisher)
@@ -247,21 +252,28 @@ def _check_tracker(name: str) -> None:
         raise ValueError(f"the tracker {name} is not installed: pip install {name}")
 
 
-def _data(args: argparse.Namespace, model_config):
-    from train.data.images import load_images, parse_label
+def _data(args: argparse.Namespace, model_config, full_size: bool):
+    from train.data.images import load_images
 
-    return load_images(
-        args.data,
-        model_config.image_resolution,
-        model_config.render_resolution,
-        fov_deg=model_config.fov_deg,
-        image_column=args.image_column,
-        label=parse_label(args.label),
-        split=args.split,
-        streaming=args.streaming,
-        limit=args.limit,
-        cache_dir=args.cache_dir,
-    )
+    sizes, reading = (model_config.image_resolution, model_config.render_resolution), _reading(args)
+    where = {"cache_dir": args.cache_dir, "full_size": full_size}
+    return load_images(args.data, *sizes, fov_deg=model_config.fov_deg, **where, **reading)
+
+
+def _describe_data(args: argparse.Namespace, model_config, stage_config) -> str:
+    from train.build import needs_full_size
+    from train.data.images import describe_images
+
+    sizes = model_config.image_resolution, model_config.render_resolution
+    return describe_images(args.data, *sizes, needs_full_size(stage_config), args.cache_dir, **_reading(args))
+
+
+def _reading(args: argparse.Namespace) -> dict:
+    """Return how pictures are read."""
+    from train.data.images import parse_label
+
+    options = {name: getattr(args, name) for name in ("image_column", "split", "streaming", "limit")}
+    return options | {"label": parse_label(args.label)}
 
 
 def _publisher(args: argparse.Namespace, data):

@@ -19,17 +19,19 @@ EPILOG = """examples:
   python -m train renderer --preset toy --data data/toy-heads --out runs/toy/renderer
   python -m train decoder --preset toy --data data/toy-heads --init-from runs/toy/renderer/model --out runs/toy/decoder
   python -m train renderer --preset afhq --data huggan/AFHQv2 --label label=cat --out runs/cats --dry-run
+  python -m train encoder --init-from runs/toy/decoder/model --out runs/toy/encoder
   python -m train settings decoder
   python -m train export runs/toy/renderer --out models/early
   python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
 train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
 
-# what each stage is, whether it needs a model to start from, and whether it needs pictures
+# what each stage is, whether it needs a model to start from, and whether it needs pictures; None: it takes none
 STAGES = {
     "renderer": ("stage 1: field and thumbnail", False, True),
     "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True, True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures", True, False),
     "decoder": ("stage 2: image, renderer frozen", True, True),
+    "encoder": ("after stage 2: a network that finds the head in a picture, where invert starts", True, None),
 }
 DEFAULTS = RunOptions()
 DATA_HELP = "folder, zip, tar, Parquet, several (shards/*.tar), hub id USER/NAME[@REVISION], toy-heads[:N], people[:N]"
@@ -95,7 +97,9 @@ def _add_people_arguments(people: argparse.ArgumentParser) -> None:
         people.add_argument(option, type=float, default=0.06, metavar="SHARE", help=help_text)
 
 
-def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool) -> None:
+def _add_stage_arguments(
+    stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool | None
+) -> None:
     run = stage.add_argument_group("the run")
     run.add_argument("--preset", default="toy", choices=PRESETS[name], help="settings to start from")
     run.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
@@ -108,11 +112,12 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
     run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
     init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
     run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
-    data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
-    data.add_argument("--data", required=needs_data, help=DATA_HELP)
-    _add_reading_arguments(data)
-    data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
-    data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+    if needs_data is not None:
+        data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
+        data.add_argument("--data", required=needs_data, help=DATA_HELP)
+        _add_reading_arguments(data)
+        data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
+        data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
     if needs_data:
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")

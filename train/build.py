@@ -11,14 +11,27 @@ from pathlib import Path
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.hub import find_discriminator, load_discriminator
-from train.config import PolishConfig, PriorConfig, RendererConfig, Settings
+from train.config import DecoderConfig, EncoderConfig, PolishConfig, PriorConfig, RendererConfig, Settings
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder, load_encoder
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator
 from train.run.engine import Engine
-from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
+from train.stages import DecoderStage, EncoderStage, PolishStage, PriorStage, RendererStage
 
 log = logging.getLogger(__name__)
+
+
+def needs_full_size(settings: Settings, measured: PretrainedGenerator | None = None) -> bool:
+    """Return whether a run looks at the data's pictures in their full size, not at thumbnails alone.
+
+    Args:
+        settings: Of the stage.
+        measured: The model it starts from, where it is measured meanwhile: with a decoder its images are.
+    """
+    if isinstance(settings, RendererConfig) and "reconstruction" in settings.terms:
+        return True
+    has_decoder = measured is not None and measured.config.has_decoder
+    return has_decoder or isinstance(settings, PriorConfig | DecoderConfig)
 
 
 def build_stage(
@@ -41,6 +54,8 @@ def build_stage(
     Raises:
         ValueError: No encoder where one is needed, or settings, data and models that do not go together.
     """
+    if isinstance(settings, EncoderConfig):
+        return EncoderStage(settings, initial, engine)
     renderer_config = dataclasses.replace(model_config, decoder_channels=())
     data = None if data is None else data.on(engine.device)
     if isinstance(settings, PriorConfig):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from train.augment import OPERATIONS
 
 CODES_PER_STEP = 256  # of the prior
+HEADS_PER_STEP, VIEWS_OF_HEAD, PICTURES_PER_STEP = 3, 2, 48  # of the encoder: heads drawn anew, pictures it learns from
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class RendererConfig:
         phases: Stretches at rising resolution.
         game: Of the two players.
         terms: Weights of further losses, by name: those of ``POINT_TERMS`` (``train/terms.py``), view (both players),
-            reconstruction, divergence.
+            reconstruction, divergence, coverage (needs pictures with alpha; the paper uses none).
         sphere_steps: Steps of sphere initialisation before the first phase.
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.
@@ -293,8 +294,28 @@ class DecoderConfig:
         return self.field_steps < max(self.steps, 1)  # a run of no steps hands its discriminator on
 
 
-Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig
-STAGE_OF = {RendererConfig: "renderer", PriorConfig: "prior", PolishConfig: "polish", DecoderConfig: "decoder"}
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The network that finds the head in a picture, taught by a finished model's own pictures; not in the paper.
+
+    Attributes:
+        steps: How many; in each three new heads are drawn, and 48 pictures of those drawn so far are learned from.
+        seed: Of everything random.
+    """
+
+    steps: int = 2500
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps
+
+
+Settings = RendererConfig | PriorConfig | PolishConfig | DecoderConfig | EncoderConfig
+STAGE_OF = {
+    RendererConfig: "renderer", PriorConfig: "prior", PolishConfig: "polish", DecoderConfig: "decoder",
+    EncoderConfig: "encoder",
+}  # fmt: skip
 
 
 def to_dict(config: Settings) -> dict:

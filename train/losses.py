@@ -124,3 +124,16 @@ def path_lengths(image: Tensor, ws: Tensor, noise: Tensor, differentiable: bool 
 def path_length_penalty(lengths: Tensor, running_mean: Tensor) -> Tensor:
     """Return mean (length − running mean)²; the mean has already taken in these lengths, and is a constant."""
     return (lengths - running_mean.detach()).square().mean()
+
+
+def coverage_loss(coverage: Tensor, alpha: Tensor) -> Tensor:
+    """Mean distance between what a field covers and what a picture shows of its subject; outlines do not count.
+
+    Before a background of one colour a field may hide what it has too much by painting it in that colour.
+
+    Args:
+        coverage: Of rays, in [0, 1]. ``(B, 1, H, W)``.
+        alpha: Of the pixels they go through, in [0, 1]. ``(B, 1, H, W)``.
+    """
+    is_plain = (alpha - 0.5).abs() > 0.45
+    return ((coverage - alpha).abs() * is_plain).mean()

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig, Settings
+from train.config import (
+    DecoderConfig,
+    EncoderConfig,
+    GameConfig,
+    Phase,
+    PolishConfig,
+    PriorConfig,
+    RendererConfig,
+    Settings,
+)
 from train.recipes.afhq import AFHQ
 from train.recipes.base import Recipe
 from train.recipes.ffhq import FFHQ
@@ -69,5 +78,6 @@ PRESETS = {
     "renderer": {"ffhq": _of(FFHQ, "renderer"), "afhq": _of(AFHQ, "renderer"), "toy": TOY_RENDERER},
     "prior": dict.fromkeys(("ffhq", "afhq", "toy"), PriorConfig()),
     "polish": dict.fromkeys(("ffhq", "afhq", "toy"), PolishConfig()),
+    "encoder": dict.fromkeys(("ffhq", "afhq", "toy"), EncoderConfig()),
     "decoder": {"ffhq": _of(FFHQ, "decoder"), "afhq": _of(AFHQ, "decoder"), "toy": TOY_DECODER},
 }

@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, file_hash
+from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, INVERTER_FILE, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
-from train.data.images import ImageSet, load_images, parse_label
+from train.data.images import ImageSet, describe_images, load_images, parse_label
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
@@ -48,8 +48,8 @@ MOBILENET_METRIC = "mobilenet-frechet"
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
-def plan(recipe: Recipe) -> str:
-    """Return the runs with their steps and estimated hours, as a text table."""
+def plan(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None) -> str:
+    """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept."""
     rows = [["run", "stage", "starts from", "steps", "images", *HARDWARE]]
     totals = dict.fromkeys(HARDWARE, 0.0)
     for run in recipe.runs:
@@ -61,7 +61,12 @@ def plan(recipe: Recipe) -> str:
     rows.append(["all", "", "", "", "", *(f"{hours:.2f} h" for hours in totals.values())])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}\n" + "\n".join(lines) + "\n"
+    kept = ""
+    if recipe.data is not None:
+        sizes = recipe.model.image_resolution, recipe.model.render_resolution
+        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, label=parse_label(label))}"
+    title = f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}{kept}"
+    return "\n".join([title, *lines]) + "\n"
 
 
 def load_data(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None) -> ImageSet:
@@ -144,8 +149,9 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
         seed_sheet(model, psi=0.7).save(path, optimize=True)
     with replacing(model_folder / CARD_FILE) as path:
         path.write_text(recipe_card(recipe, model.config, reports), encoding="utf-8")
-    _copy(last / "model" / CONFIG_FILE, model_folder / CONFIG_FILE)
-    _copy(last / "model" / WEIGHTS_FILE, model_folder / WEIGHTS_FILE)
+    for name in (CONFIG_FILE, WEIGHTS_FILE, INVERTER_FILE):
+        if (last / "model" / name).is_file():
+            _copy(last / "model" / name, model_folder / name)
     return model_folder
 
 
@@ -209,7 +215,10 @@ def in_processes(arguments: Sequence[str], count: int) -> None:
 
 
 def default_processes(device: str) -> int:
-    """Return how many processes a run is shared by: one where there is a GPU, else two on two or more cores."""
-    if device != "cpu" and torch.cuda.is_available():
+    """Return how many processes a run is shared by: two on two or more cores, but one where there is a GPU.
+
+    On Windows it is one: a process there cannot be asked to save and stop.
+    """
+    if os.name == "nt" or (device != "cpu" and torch.cuda.is_available()):
         return 1
     return min(2, os.cpu_count() or 1)

@@ -76,7 +76,7 @@ def test_drawn_pictures_that_the_disk_cannot_hold_leave_nothing(tmp_path):
 def test_a_signal_while_pictures_are_drawn_or_decoded_leaves_nothing(pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     stop = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-    monkeypatch.setattr("train.data.images.decode_picture", stop)
+    monkeypatch.setattr("train.data.decoding.decode_picture", stop)
     assert main(["renderer", "--data", str(pictures), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 143
     assert [path.suffix for path in (tmp_path / "cache" / "images").iterdir()] == [".lock"]
     monkeypatch.setattr("train.data.toy_heads.write.sample_head", stop)

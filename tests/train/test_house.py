@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from train.config import DecoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
+from train.config import (
+    DecoderConfig,
+    EncoderConfig,
+    GameConfig,
+    Phase,
+    PolishConfig,
+    PriorConfig,
+    RendererConfig,
+)
 from train.presets import PRESETS
 from train.recipes import RECIPES
 
 KIT = Path(__file__).parents[2] / "train"
 FILES = sorted(KIT.rglob("*.py"))
-SETTINGS = (Phase, GameConfig, RendererConfig, PriorConfig, PolishConfig, DecoderConfig)
+SETTINGS = (Phase, GameConfig, RendererConfig, PriorConfig, PolishConfig, DecoderConfig, EncoderConfig)
 MOST_SETTINGS, MOST_OF_ONE = 70, 20
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 

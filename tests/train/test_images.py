@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from train.data import images
+from train.data import decoding, images
 from train.data.images import load_images
 
 
@@ -52,7 +52,7 @@ def test_folder_is_cropped_resized_and_cached(folder, monkeypatch):
     batch = data.thumbnail_batch(torch.tensor([0]), 8, 3)
     torch.testing.assert_close(batch[0, :, 4, 4], torch.tensor([-1.0, -1.0, 1.0]))
     with monkeypatch.context() as patch:
-        patch.setattr(images, "_decode_all", None)  # decoded once only
+        patch.setattr(images, "decode_all", None)  # decoded once only
         assert len(load(folder)) == 2
     (folder / "2.png").unlink()
     assert len(load(folder)) == 1  # another content is another set
@@ -210,13 +210,13 @@ def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):
 
 
 def _load_slowly(folder, queue):
-    decode = images.decode_square
+    decode = decoding.decode_square
 
     def slow(item, smallest):
         time.sleep(0.05)
         return decode(item, smallest)
 
-    images.decode_square = slow
+    decoding.decode_square = slow
     queue.put("started")
     queue.put(load(folder).images.tobytes())
 

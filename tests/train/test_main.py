@@ -74,7 +74,7 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
 
 
 def test_dry_run_prints_all_settings(capsys, tmp_path):
-    command = ["renderer", "--preset", "afhq", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
+    command = ["renderer", "--preset", "afhq", "--data", "people:3", "--out", str(tmp_path / "out"), "--dry-run"]
     assert main(command) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["training"]["terms"]["view"] == 15.0 and settings["model"]["pose_yaw"] == 0.15

@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from stylesdf.mapping import unrectify
 from stylesdf.model import Generator
 from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import PriorConfig
-from train.networks.encoder import PictureEncoder, encode, unrectify
+from train.networks.encoder import PictureEncoder, encode
 from train.run.loop import train
 from train.run.options import RunOptions
 from train.stages import PriorStage, prior

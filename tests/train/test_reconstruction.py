@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from stylesdf.camera import Camera, camera_rays
 from stylesdf.checkpoint import save_model
 from stylesdf.config import preset
+from stylesdf.mapping import rectify, unrectify
 from stylesdf.model import Generator
 from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
-from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder, rectify, unrectify
+from train.losses import coverage_loss
+from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder
 from train.run.grid import sample_grid
 from train.stages import RendererStage
 from train.stages.reconstruction import Lattice
@@ -91,6 +93,33 @@ def test_reconstruction_needs_poses_and_points_and_something_must_teach():
         RendererStage(model, dataclasses.replace(config, terms=runs.RENDERER.terms | {"divergence": 1.0}), data)
 
 
+def test_coverage_is_compared_where_the_alpha_is_plain():
+    alpha = torch.tensor([0.0, 0.04, 0.5, 1.0]).view(1, 1, 1, 4)
+    coverage = torch.tensor([0.5, 0.04, 0.0, 0.8]).view(1, 1, 1, 4)
+    torch.testing.assert_close(coverage_loss(coverage, alpha), torch.tensor((0.5 + 0.0 + 0.2) / 4))
+
+
+def test_coverage_needs_pictures_with_alpha():
+    data = runs.tiny_data()
+    opaque = dataclasses.replace(data, thumbnails=data.thumbnails[:, :3])
+    terms = runs.RECONSTRUCTING.terms | {"coverage": 1.0}
+    config = dataclasses.replace(runs.RECONSTRUCTING, terms=terms, use_alpha=False)
+    with pytest.raises(ValueError, match="terms has coverage, but the pictures have no alpha"):
+        RendererStage(dataclasses.replace(runs.MODEL, decoder_channels=()), config, opaque)
+
+
+def test_a_field_does_not_hide_in_the_background_s_colour(heads):
+    """Pictures of nothing but background, of heads that cover half of them: only coverage tells where they are."""
+    plain = np.full_like(heads.images, 200)
+    alpha = np.zeros((4, 1, 16, 16), np.uint8)
+    alpha[:, :, 4:12, 4:12] = 255
+    thumbnails = np.concatenate([plain[:, :, ::2, ::2], alpha], axis=1)
+    stage = reconstructing_stage(dataclasses.replace(heads, images=plain, thumbnails=thumbnails), {"coverage": 5.0})
+    stage.prepare()
+    distances = [stage.step()["coverage"] for _ in range(60)]
+    assert sum(distances[-10:]) < 0.6 * sum(distances[:10])
+
+
 @pytest.fixture(scope="module")
 def heads() -> ImageSet:
     """Four toy heads, 32 pixels wide."""
@@ -101,7 +130,7 @@ def heads() -> ImageSet:
     return ImageSet(images, thumbnails, torch.stack([angles, angles / 2], dim=1))
 
 
-def reconstructing_stage(data: ImageSet, **game) -> RendererStage:
+def reconstructing_stage(data: ImageSet, more: dict | None = None, **game) -> RendererStage:
     config = preset("toy")
     model = dataclasses.replace(
         config, render_resolution=16, field_width=32, field_depth=2, latent_size=8, decoder_channels=()
@@ -112,7 +141,8 @@ def reconstructing_stage(data: ImageSet, **game) -> RendererStage:
     config = dataclasses.replace(
         runs.with_game(runs.RENDERER, learning_rate=1e-3, **game), phases=(phase,), sphere_steps=150,
         sphere_learning_rate=1e-3, sphere_radius=0.055, beta_start=0.004, use_alpha=False,
-        terms={"eikonal": 0.1, "minimal_surface": 0.05, "bounds": 1.0, "reconstruction": 10.0, "divergence": 1e-4},
+        terms={"eikonal": 0.1, "minimal_surface": 0.05, "bounds": 1.0, "reconstruction": 10.0, "divergence": 1e-4}
+        | (more or {}),
     )  # fmt: skip
     return RendererStage(model, config, data)
 

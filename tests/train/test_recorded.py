@@ -17,9 +17,10 @@ from stylesdf.model import Generator
 from tests.train import runs
 from train.networks.encoder import PictureEncoder
 from train.presets import PRESETS
+from train.pretrained import PretrainedGenerator
 from train.recipes.people import LARGE, SMALL
 from train.recipes.toy_heads import TOY_HEADS
-from train.stages import DecoderStage, PolishStage, PriorStage, RendererStage
+from train.stages import DecoderStage, EncoderStage, PolishStage, PriorStage, RendererStage
 
 RECORDED = Path(__file__).parent / "recorded.json"
 STEPS = 3
@@ -70,7 +71,12 @@ def decoder(config) -> DecoderStage:
     return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial(), encoder=encoder())
 
 
-BUILDERS = {"renderer": renderer, "prior": prior, "polish": polish, "decoder": decoder}
+def inverter(config) -> EncoderStage:
+    torch.manual_seed(5)
+    return EncoderStage(config, PretrainedGenerator(runs.MODEL).eval())
+
+
+BUILDERS = {"renderer": renderer, "prior": prior, "polish": polish, "decoder": decoder, "encoder": inverter}
 OF_RECIPES = {"small": SMALL, "large": LARGE, "toy_heads": TOY_HEADS}
 SETTINGS = {
     f"{name}-{run.name}": (run.stage, run.settings) for name, recipe in OF_RECIPES.items() for run in recipe.runs

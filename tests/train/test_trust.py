@@ -325,6 +325,6 @@ def test_a_path_that_cannot_be_written_is_one_line(command, tmp_path, capsys, mo
 
 @pytest.mark.parametrize("stage", ["renderer", "prior", "polish", "decoder"])
 def test_a_dry_run_of_every_stage_says_what_it_costs(stage, tmp_path, capsys):
-    command = [stage, "--dry-run", "--out", str(tmp_path / "out"), "--data", "absent", "--init-from", "absent"]
+    command = [stage, "--dry-run", "--out", str(tmp_path / "out"), "--data", "people:3", "--init-from", "absent"]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["cost"]["steps"] > 0

@@ -1,4 +1,4 @@
-"""Pictures for training: any source, decoded once into memory-mapped arrays of the two sizes.
+"""Pictures for training: any source, decoded once into files of the two sizes, which are mapped into memory.
 
 Shapes: N images, H W pixels, C channels.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from torch import Tensor
 
-from stylesdf.files import replacing_folder
+from train.data.decoding import FACTS_FILE, RAW_FILE, THUMBNAILS_FILE, decode_all
 from train.data.listing import summary
-from train.data.pixels import DAMAGED, TOO_SMALL, LeftOut, decode_picture
-from train.data.sources import Item, Label, Source, find_source
+from train.data.packed import PICTURES_FILE, PackedImages
+from train.data.sources import DRAWN_COUNTS, Label, Source, find_source, is_on_hub, refuse_missing
+from train.data.storage import MOST_RAW, THUMBNAILS, Storage, choose_storage
 from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,18 @@ FORMAT = 2  # of the cache; 1: profiles and the range of floats were not looked 
 FORMAT_OF_DRAWN = 1  # data sets drawn by the kit are read as ever
 FOV_DEG = 12.0  # degrees, full field of view of what is drawn on the spot unless a model has another
 NEAR, LEAST_PLAIN = 16, 0.9  # of 255; the share of pixels near one colour from which on borders are plain
+THUMBNAILS_END = "-thumbnails"  # of the name of a folder without images
 SHARE_OF_GPU = 0.25  # of the free memory there, that pictures may take
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded pictures; the arrays are mapped from disk, so that processes share them.
+    """Decoded pictures; what lies on disk is mapped from there, so that processes share it.
 
-    ``on`` returns a copy in a GPU's memory, whose batches are there too.
+    Batches are on ``device``; 8-bit pixels go there, and become numbers in [−1, 1] there.
 
     Attributes:
-        images: Lanczos-resized, 8 bits. ``(N, 3, R, R)`` uint8.
+        images: Lanczos-resized, 8 bits. ``(N, 3, R, R)`` uint8. None where only thumbnails were asked for.
         thumbnails: Resized from the images with a Hamming filter; a fourth channel is alpha, where every picture has
             one. ``(N, C, r, r)`` uint8.
         poses: True (yaw, pitch) in radians, or None where the data has none. ``(N, 2)``.
@@ -47,34 +48,39 @@ class ImageSet:
         identity: Of the decoded pictures, for what is kept about them; other pictures or sizes have another one.
             Empty: nothing is to be kept.
         subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other data.
+        device: Where batches are.
     """
 
-    images: np.ndarray | Tensor
+    images: np.ndarray | PackedImages | Tensor | None
     thumbnails: np.ndarray | Tensor
     poses: Tensor | None
     name: str = ""
     identity: str = ""
     subject: str = ""
+    device: torch.device = torch.device("cpu")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.thumbnails)
 
     def on(self, device: torch.device) -> ImageSet:
-        """Return the same pictures in a GPU's memory; themselves on a CPU, or where they would fill much of it."""
+        """Return the same pictures with batches on a device; on a GPU what fills little of its memory goes there."""
         if device.type != "cuda":
             return self
-        free, _ = torch.cuda.mem_get_info(device)
-        if self.images.nbytes + self.thumbnails.nbytes > SHARE_OF_GPU * free:
-            return self
-        images, thumbnails = (torch.from_numpy(np.array(array)).to(device) for array in (self.images, self.thumbnails))
-        return replace(self, images=images, thumbnails=thumbnails)
+        room = SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]
+        moved = {}
+        for name in ("thumbnails", "images"):
+            array = getattr(self, name)
+            if array is not None and array.nbytes <= room:
+                room -= array.nbytes
+                moved[name] = torch.from_numpy(np.array(array)).to(device)
+        return replace(self, device=device, **moved)
 
     def border_colour(self) -> Tensor:
         """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``.
 
         It is meant for a background of one colour: the log warns where borders are not plain.
         """
-        first = _choose(self.thumbnails, torch.arange(min(len(self.thumbnails), 2000)))[:, :3].cpu().numpy()
+        first = self._choose(self.thumbnails, torch.arange(min(len(self), 2000)))[:, :3].cpu().numpy()
         share, colour = plain_share(first)
         if share < LEAST_PLAIN:
             percent = 100 * share
@@ -83,12 +89,31 @@ class ImageSet:
 
     def thumbnail_batch(self, indices: Tensor, resolution: int, channels: int) -> Tensor:
         """Return thumbnails in [−1, 1], averaged down to ``resolution``. ``(B, channels, resolution, resolution)``."""
-        batch = to_signed(_choose(self.thumbnails, indices)[:, :channels])
+        batch = to_signed(self._choose(self.thumbnails, indices)[:, :channels])
         return torch.nn.functional.adaptive_avg_pool2d(batch, resolution)
+
+    def alpha_batch(self, indices: Tensor) -> Tensor:
+        """Return the thumbnails' alpha, bilinearly enlarged to the images' size, in [0, 1]. ``(B, 1, R, R)``."""
+        alpha = self._choose(self.thumbnails, indices)[:, 3:].to(torch.get_default_dtype()) / 255
+        return torch.nn.functional.interpolate(alpha, size=self.images.shape[-1], mode="bilinear")
 
     def image_batch(self, indices: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """Return images in [−1, 1], or some of their rows and columns. ``(B, 3, R, R)``."""
-        return to_signed(_choose(self.images, indices)[:, :3, rows, columns])
+        return to_signed(self._choose(self.images, indices)[:, :3, rows, columns])
+
+    def prefetch(self, indices: Tensor) -> None:
+        """Say which images will be asked for next: compressed ones are decoded meanwhile, others need nothing."""
+        if isinstance(self.images, PackedImages):
+            self.images.prefetch(indices.tolist())
+
+    def _choose(self, array: np.ndarray | PackedImages | Tensor, indices: Tensor) -> Tensor:
+        """Return some pictures, 8 bits, on the device."""
+        if isinstance(array, Tensor):
+            return array[indices.to(array.device)]
+        chosen = torch.from_numpy(array[indices.numpy()])
+        if self.device.type == "cuda":
+            chosen = chosen.pin_memory()  # so that the copy does not wait for the device
+        return chosen.to(self.device, non_blocking=True)
 
 
 def plain_share(pictures: np.ndarray) -> tuple[float, np.ndarray]:
@@ -107,12 +132,6 @@ def plain_share(pictures: np.ndarray) -> tuple[float, np.ndarray]:
     border = np.concatenate([upper[:, :, 0, :], upper[:, :, 1:, 0], upper[:, :, 1:, -1]], axis=2)
     is_near = (np.abs(border - colour[:, None]) <= NEAR).all(axis=1)
     return float(is_near.mean()), colour
-
-
-def _choose(array: np.ndarray | Tensor, indices: Tensor) -> Tensor:
-    if isinstance(array, Tensor):
-        return array[indices.to(array.device)]
-    return torch.from_numpy(array[indices.numpy()])
 
 
 def to_signed(pixels: Tensor) -> Tensor:
@@ -152,15 +171,19 @@ def load_images(
     streaming: bool = False,
     limit: int | None = None,
     cache_dir: str | Path | None = None,
+    full_size: bool = True,
 ) -> ImageSet:
     """Decode a source of pictures, or find it decoded already.
 
     A picture is turned upright (EXIF), cropped to its central square and Lanczos-resized to R; the thumbnail is
     resized from that with a Hamming filter. Every picture becomes 8-bit sRGB, by its profile and by the rules of
-    ``train.data.pixels.decode_picture``, which the log says; of an animated one the first frame is taken; alpha is
+    ``stylesdf.pixels.decode_picture``, which the log says; of an animated one the first frame is taken; alpha is
     kept when every picture has it, and dropped otherwise. A picture that cannot be read, or whose shorter side is
-    smaller than the thumbnail, is named in the log and left out; one line counts all. Of several processes one
-    decodes and the others wait; a killed one leaves nothing that the next would take for finished.
+    smaller than the thumbnail, is named in the log and left out; one line counts all.
+
+    Images are kept raw or losslessly compressed (``train/data/storage.py``), which changes no batch. All cores decode,
+    in processes that are spawned where there are more than a few pictures: a script needs the usual
+    ``if __name__ == "__main__"``. After a kill the next process goes on; of several one decodes, the others wait.
 
     Args:
         source: A folder, searched with its subfolders; a zip, tar or Parquet file, or a pattern or folder of several;
@@ -178,24 +201,64 @@ def load_images(
         streaming: Read a hub data set while it is downloaded.
         limit: Only the first so many.
         cache_dir: Where decoded pictures are kept; None is ``default_cache_dir()``.
+        full_size: Whether images are needed; else there may be thumbnails alone.
 
     Raises:
         ValueError: There is no such source, column, split or label, or no picture in it can be used.
-        ValueError: The pictures were drawn at another field of view.
+        ValueError: The pictures do not fit on the disk, or were drawn at another field of view.
         RunError: A stream breaks off.
     """
     root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    sizes = image_resolution, thumbnail_resolution
     options = {"image_column": image_column, "label": label, "split": split, "streaming": streaming, "limit": limit}
     found = _find(str(source), root, image_resolution, fov_deg, options)
-    drawing = FORMAT_OF_DRAWN if found.subject else FORMAT
-    key = {"format": drawing, "sizes": [image_resolution, thumbnail_resolution], "source": found.identity}
-    folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    storage = choose_storage(found.count, *sizes, full_size)
+    folder = _folder_of(found, root, storage)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # released by the system when its holder is killed
         if not folder.exists():
-            with replacing_folder(folder) as partial:
-                _decode_all(found, partial, image_resolution, thumbnail_resolution)
+            decode_all(found, folder, storage)
     return _open(folder, found)
+
+
+def _folder_of(source: Source, root: Path, storage: Storage) -> Path:
+    """Return where decoded pictures are, or will be; thumbnails alone are also found beside their images."""
+    drawing = FORMAT_OF_DRAWN if source.subject else FORMAT
+    sizes = [storage.image_resolution, storage.thumbnail_resolution]
+    key = {"format": drawing, "sizes": sizes, "source": source.identity}
+    folder = root / "images" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    if storage.form != THUMBNAILS or folder.exists():
+        return folder
+    return folder.with_name(folder.name + THUMBNAILS_END)
+
+
+def describe_images(
+    source: str, image_resolution: int, thumbnail_resolution: int, full_size: bool, cache_dir: Path | None, **options
+) -> str:
+    """Say in a line how ``load_images`` would keep pictures, without drawing, downloading or decoding any.
+
+    Args:
+        source: And the other arguments: as of ``load_images``.
+
+    Raises:
+        ValueError: There is no such source, column, split or label, or no picture in it; the hub is not asked.
+    """
+    root = cache_dir or default_cache_dir()
+    sizes, limit = (image_resolution, thumbnail_resolution, full_size), options.get("limit")
+    kind, colon, number = source.partition(":")
+    if kind in DRAWN_COUNTS and (number.isdecimal() or not colon) and not Path(source).exists():
+        count = int(number or DRAWN_COUNTS[kind])
+        return f"{choose_storage(min(count, limit or count), *sizes)}, in {root / 'images'}"
+    if is_on_hub(source):
+        refuse_missing(source)
+        raw = f"; fewer than {MOST_RAW / 1e9:g} GB are kept raw" if full_size else ""
+        return f"{choose_storage(limit, *sizes)}, in {root / 'images'}{raw}"
+    found = find_source(source, **options)
+    if not found.count:
+        raise ValueError(f"no picture in {found.name}: {summary(0, found.left_out)}")
+    storage = choose_storage(found.count, *sizes)
+    folder = _folder_of(found, root, storage)
+    return f"{storage}, {'decoded already, in' if folder.exists() else 'in'} {folder.parent}"
 
 
 def _find(name: str, root: Path, size: int, fov_deg: float | None, options: dict) -> Source:
@@ -237,17 +300,21 @@ def _drawn_name(kind: str, count: int, size: int, fov_deg: float) -> str:
 
 
 def _open(folder: Path, source: Source) -> ImageSet:
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     _tell(facts, source)
     count, size, small = len(facts["names"]), *facts["sizes"]
-    images = np.memmap(folder / "images.bin", np.uint8, "r", shape=(count, 3, size, size))
-    thumbnails = np.memmap(folder / "thumbnails.bin", np.uint8, "r", shape=(count, 4, small, small))
+    images = None
+    if (folder / PICTURES_FILE).exists():
+        images = PackedImages(folder, size)
+    elif (folder / RAW_FILE).exists():
+        images = np.memmap(folder / RAW_FILE, np.uint8, "r", shape=(count, 3, size, size))
+    thumbnails = np.memmap(folder / THUMBNAILS_FILE, np.uint8, "r", shape=(count, 4, small, small))
     return ImageSet(
         images=images,
         thumbnails=thumbnails[:, : 4 if facts["has_alpha"] else 3],
         poses=None if facts["poses"] is None else torch.tensor(facts["poses"], dtype=torch.float32),
         name=source.name,
-        identity=folder.name,
+        identity=folder.name.removesuffix(THUMBNAILS_END),
         subject=source.subject,
     )
 
@@ -272,65 +339,3 @@ def _tell(facts: dict, source: Source) -> None:
     elif facts.get("posed"):
         message = "%d of %d pictures have a pose and the others none: poses are not used"
         log.warning(message, facts["posed"], len(facts["names"]))
-
-
-def _decode_all(source: Source, folder: Path, size: int, small: int) -> None:
-    """Write the arrays picture by picture, so that memory does not grow with their number."""
-    names, skipped, kinds, poses, rules, has_alpha = [], [], [], [], {}, True
-    with open(folder / "images.bin", "wb") as images, open(folder / "thumbnails.bin", "wb") as thumbnails:
-        for item in source.items():
-            try:
-                picture, notes = decode_square(item, small)
-            except LeftOut as error:
-                skipped.append([item.name, str(error)])
-                kinds.append(error.kind)
-                continue
-            image = resize_picture(picture, size, Image.Resampling.LANCZOS)
-            thumbnail = resize_picture(image, small, Image.Resampling.HAMMING)
-            has_alpha = has_alpha and image.mode == "RGBA"
-            images.write(np.asarray(image.convert("RGB")).transpose(2, 0, 1).tobytes())
-            thumbnails.write(np.asarray(thumbnail.convert("RGBA")).transpose(2, 0, 1).tobytes())
-            names.append(item.name)
-            poses.append([item.row.get("yaw"), item.row.get("pitch")])
-            for note in notes:
-                rules.setdefault(note, [0, item.name])[0] += 1
-    if not names:
-        reasons = f", the first because: {skipped[0][1]}" if skipped else ""
-        others = f"; {summary(0, source.left_out)}" if source.left_out else ""
-        message = f"no usable image in {source.name}: {len(skipped)} found, none of use{reasons}{others}"
-        raise ValueError(message)
-    posed = sum(None not in pose for pose in poses)
-    facts = {
-        "sizes": [size, small],
-        "names": names,
-        "has_alpha": has_alpha,
-        "poses": poses if posed == len(poses) else None,
-        "posed": posed,
-        "skipped": skipped,
-        "kinds": kinds,
-        "rules": rules,
-    }
-    (folder / "facts.json").write_text(json.dumps(facts))
-
-
-def decode_square(item: Item, smallest: int) -> tuple[Image.Image, set[str]]:
-    """Return the upright central square of a picture, RGB or RGBA, and by which rules it was read."""
-    try:
-        with item.open() as file:
-            data = file.read()
-    except OSError as error:
-        raise LeftOut(" ".join(str(error).split())[:200], DAMAGED) from None
-    picture, notes = decode_picture(data, item.name)
-    side = min(picture.size)
-    if side < smallest:
-        raise LeftOut(f"{picture.width}×{picture.height} pixels, smaller than the thumbnail's {smallest}", TOO_SMALL)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side)), notes
-
-
-def resize_picture(picture: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
-    """Resize colours and alpha apart: together, Pillow would turn the colours of transparent pixels black."""
-    resized = picture.convert("RGB").resize((size, size), resampling)
-    if picture.mode == "RGBA":
-        resized.putalpha(picture.getchannel("A").resize((size, size), resampling))
-    return resized

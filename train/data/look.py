@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.data.images import FOV_DEG, LEAST_PLAIN, NEAR, decode_square, plain_share, resize_picture
+from stylesdf.pixels import LeftOut
+from train.data.decoding import decode_square, resize_picture
+from train.data.images import FOV_DEG, LEAST_PLAIN, NEAR, plain_share
 from train.data.items import Item, Label, Source
 from train.data.listing import shown_names, summary
-from train.data.pixels import LeftOut
 from train.data.sources import find_source, is_on_hub
 from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from stylesdf.pixels import what_it_is_instead
 from train.data.archives import PACKED, open_tar, open_zip
 from train.data.hub import open_hub
 from train.data.items import Item, Label, Source, choose, drawn_as, one_line, rows_of_listing
 from train.data.labels import key_of
 from train.data.listing import ARCHIVE, ARCHIVES, OTHER_SPLIT, Listing, is_hidden, list_folder
-from train.data.pixels import what_it_is_instead
 from train.data.tables import open_parquet
 
 log = logging.getLogger(__name__)

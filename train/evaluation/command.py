@@ -24,7 +24,7 @@ NUM_QUICK_SEEDS, QUICK_REPEATS = 25, 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     metrics = [METRICS[name] for name in NAMES]
-    default = f"all that the data allows but {', '.join(each.name for each in metrics if each.needs_network)}"
+    default = f"all that the data allows but {', '.join(each.name for each in metrics if each.has_to_be_named)}"
     more = ", ".join(f"{each.num_seeds} for {each.name}" for each in metrics if each.num_seeds != NUM_SEEDS)
     of_subjects = ", ".join(each.name for each in metrics if "subject" in each.needs)
     parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None:
         label = parse_label(args.label)
         sizes = config.image_resolution, config.render_resolution
-        data = load_images(args.data, *sizes, fov_deg=config.fov_deg, label=label)
+        full_size = config.has_decoder and args.pictures == "image"
+        data = load_images(args.data, *sizes, fov_deg=config.fov_deg, label=label, full_size=full_size)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else None
     repeats = args.repeats if args.repeats is not None else QUICK_REPEATS if args.quick else 1
     show = _Progress()

@@ -55,8 +55,10 @@ class Metric:
         quantities: What of its result the table shows; a function of the subject where that depends on it.
         measure: Function of (model, seeds, truncation, context) that returns a dictionary of numbers.
         module: Where it is defined.
-        needs: Of ``NEEDS``. One that needs a network is measured only when it is named.
+        needs: Of ``NEEDS``.
         num_seeds: How many seeds it takes unless told otherwise.
+        is_slow: Whether it takes many seconds a seed. One that does, or needs a network, is measured only when it is
+            named.
     """
 
     name: str
@@ -65,13 +67,14 @@ class Metric:
     module: str
     needs: tuple[str, ...] = ()
     num_seeds: int = NUM_SEEDS
+    is_slow: bool = False
 
     def __post_init__(self) -> None:
         assert set(self.needs) <= set(NEEDS), self.needs
 
     @property
-    def needs_network(self) -> bool:
-        return not set(self.needs).isdisjoint(NETWORKS)
+    def has_to_be_named(self) -> bool:
+        return self.is_slow or not set(self.needs).isdisjoint(NETWORKS)
 
     def rows(self, subject: Subject | None) -> tuple[Quantity, ...]:
         """Return what the table shows of its result on a subject."""
@@ -86,13 +89,14 @@ def metric(
     *quantities: Quantity | Callable[[Subject], tuple[Quantity, ...]],
     needs: tuple[str, ...] = (),
     num_seeds: int = NUM_SEEDS,
+    is_slow: bool = False,
 ):
     """Register the decorated function under a name; its quantities are given one by one, or as one function."""
     shown = quantities[0] if len(quantities) == 1 and callable(quantities[0]) else quantities
 
     def register(function):
         assert name not in METRICS, name
-        METRICS[name] = Metric(name, shown, function, function.__module__, needs, num_seeds)
+        METRICS[name] = Metric(name, shown, function, function.__module__, needs, num_seeds, is_slow)
         return function
 
     return register

@@ -14,13 +14,13 @@ import torch
 from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.model import Generator
 from train.data.images import ImageSet
-from train.evaluation import appearance, consistency, distributions, fid, geometry, inception, readings
+from train.evaluation import appearance, consistency, distributions, fid, geometry, inception, inversion, readings
 from train.evaluation.registry import METRICS, NETWORKS, NUM_SEEDS, Metric, Quantity
 from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import Context, Options
 
 FORMAT = 3
-MODULES = (geometry, consistency, appearance, distributions, fid, readings)
+MODULES = (geometry, consistency, appearance, distributions, fid, readings, inversion)
 # in the order of the table; that of the registry depends on what was imported first
 NAMES = tuple(name for module in MODULES for name, each in METRICS.items() if each.module == module.__name__)
 
@@ -81,8 +81,8 @@ def evaluate(
 
 
 def default_metrics(context: Context) -> list[str]:
-    """Return all metrics that this data and subject allow, but none that needs a network whose weights are not ours."""
-    return [name for name in fitting_metrics(context) if not METRICS[name].needs_network]
+    """Return all metrics that this data and subject allow, but none that is slow or needs weights that are not ours."""
+    return [name for name in fitting_metrics(context) if not METRICS[name].has_to_be_named]
 
 
 def fitting_metrics(context: Context) -> list[str]:

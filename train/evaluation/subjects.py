@@ -46,8 +46,8 @@ class Drawn:
     """Views of heads, those of one head after each other.
 
     Attributes:
-        pictures: In [−1, 1]. ``(N · V, 3, 64, 64)``.
-        depth: z-depth with NaN in the background, world units. ``(N · V, 64, 64)``.
+        pictures: In [−1, 1]. ``(N · V, 3, 64, 64)``, or of the size that was asked for.
+        depth: z-depth with NaN in the background, world units. ``(N · V, 64, 64)``, or the same.
         classes: Numbers of the class that each picture's head has, by attribute. ``(N · V,)`` each.
     """
 
@@ -68,8 +68,9 @@ class Subject:
         attributes: What its reader reads beside the pose.
         reader_path: Where its reader is shipped.
         recipe: How its reader is trained, as ``train.evaluation.readers`` says.
-        draw: Function of numbers of heads, their seed, poses in radians ``(N, V, 2)``, a report and the full field of
-            view in degrees, that returns ``Drawn``; attributes are as frequent as in the data.
+        draw: Function of numbers of heads, their seed, poses in radians ``(N, V, 2)``, a report, the full field of view
+            in degrees and the pictures' size in pixels, that returns ``Drawn``; attributes are as frequent as in the
+            data.
         draw_to_learn: The same, where rare attributes may be more frequent.
         count_classes: Function of a number of heads and their seed that counts the heads of each class by attribute,
             without drawing them. ``(K,)`` each.
@@ -84,7 +85,7 @@ class Subject:
     attributes: tuple[Attribute, ...]
     reader_path: Path
     recipe: dict
-    draw: Callable[[Sequence[int], int, Tensor, Report, float], Drawn]
+    draw: Callable[..., Drawn]
     draw_to_learn: Callable[[Sequence[int], int, Tensor, Report, float], Drawn]
     count_classes: Callable[[int, int], dict[str, Tensor]]
     draws_bytes: bool = False
@@ -92,7 +93,12 @@ class Subject:
 
 
 def _draw_toy_heads(
-    numbers: Sequence[int], seed: int, poses: Tensor, report: Report = lambda share: None, fov_deg: float = FOV_DEG
+    numbers: Sequence[int],
+    seed: int,
+    poses: Tensor,
+    report: Report = lambda share: None,
+    fov_deg: float = FOV_DEG,
+    resolution: int = RESOLUTION,
 ) -> Drawn:
     views, size = poses.shape[1], 100
     pictures, depths, species = [], [], []
@@ -100,7 +106,7 @@ def _draw_toy_heads(
         chosen = [toy_heads.sample_head(number, seed) for number in numbers[start : start + size]]
         heads = [head for head in chosen for _ in range(views)]
         yaw, pitch = poses[start : start + size].flatten(0, 1).unbind(dim=1)
-        drawn = toy_heads.render_heads(heads, yaw, pitch, RESOLUTION, fov_deg)
+        drawn = toy_heads.render_heads(heads, yaw, pitch, resolution, fov_deg)
         pictures.append(drawn.rgb.permute(0, 3, 1, 2) * 2.0 - 1.0)
         depths.append(drawn.depth)
         species += [toy_heads.SPECIES.index(head.species) for head in heads]
@@ -147,6 +153,7 @@ def _draw_people(
     poses: Tensor,
     report: Report = lambda share: None,
     fov_deg: float = FOV_DEG,
+    resolution: int = RESOLUTION,
     **shares: float,
 ) -> Drawn:
     from train.data.people import render
@@ -156,7 +163,7 @@ def _draw_people(
         person = identity.sample_person(number, seed, **shares)
         head = render.Head(person)
         for yaw, pitch in views:
-            picture = render.render_head(head, yaw, pitch, RESOLUTION, 2, fov_deg)
+            picture = render.render_head(head, yaw, pitch, resolution, 2, fov_deg)
             pictures.append(torch.from_numpy(picture.rgba[..., :3].transpose(2, 0, 1).copy()))
             depths.append(torch.from_numpy(picture.depth))
             rows.append(_classes_of(person))

@@ -9,16 +9,14 @@ Shapes: B batch, H W image.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from stylesdf.checkpoint import load_weights
+from stylesdf.checkpoint import built_as, load_weights
 from stylesdf.ops import SLOPE
 from train.data.images import ImageSet
 from train.networks.discriminators import with_coordinates
@@ -87,28 +85,9 @@ def load_encoder(path: Path, latent_size: int) -> PictureEncoder:
     Raises:
         ValueError: It is none, or it reads codes of another size.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "null"))
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not an encoder's file: {error}") from None
-    if not isinstance(config, dict) or config.keys() != {"latent_size", "resolution"}:
-        raise ValueError(f"{path} says {config!r} of how its encoder is built, expected latent_size and resolution")
-    if config["latent_size"] != latent_size:
-        raise ValueError(f"the encoder in {path} reads codes of {config['latent_size']}, expected {latent_size}")
-    encoder = PictureEncoder(**config)
+    encoder = PictureEncoder(**built_as(path, latent_size, ("latent_size", "resolution")))
     load_weights(encoder, path)
     return encoder
-
-
-def rectify(codes: Tensor) -> Tensor:
-    """Return what the mapping's last leaky ReLU makes of codes ``(B, latent_size)``."""
-    return F.leaky_relu(codes, SLOPE)
-
-
-def unrectify(codes: Tensor) -> Tensor:
-    """Return what ``rectify`` makes renderer codes of, ``(B, latent_size)``."""
-    return torch.where(codes < 0, codes / SLOPE, codes)
 
 
 def expected_code(mean: Tensor, std: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Models like the one that opens the page: stylised heads of people, whom the project draws (``train/data/people``).
 
-Poses of the drawings are used; the paper does not. ``train/recipes/drawn.py`` says how it learns.
+Poses and masks of the drawings are used; the paper uses neither. ``train/recipes/drawn.py`` says how it learns.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ ABOUT = """Stylised heads of people, as an animated film draws them. Nobody depi
 from are drawn by `train/data/people` from the head of MakeHuman's base mesh and its morph targets (CC0 1.0), one person
 and one view each, with hair, eyes, clothes, colours and light of the project's own."""
 
-LIMITS = """Poses of the drawn pictures were used in training, which the paper does not do. The light is part of the
-colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
+LIMITS = """Poses and masks of the drawn pictures were used in training, which the paper does not do. The light is part
+of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever."""
 
 SMALL = Recipe(name="people", data="people:6000", model=MODEL, runs=chain(), about=ABOUT, limits=LIMITS)
 

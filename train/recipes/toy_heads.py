@@ -1,6 +1,6 @@
 """Cartoon heads of cats, dogs, bears and foxes, which the project draws (``train/data/toy_heads``).
 
-Poses of the drawings are used; the paper does not. ``train/recipes/drawn.py`` says how it learns.
+Poses and masks of the drawings are used; the paper uses neither. ``train/recipes/drawn.py`` says how it learns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOY_HEADS = Recipe(
     runs=chain(dataclasses.replace(SHOWN, sphere_radius=0.06)),
     about="""Cartoon heads of cats, dogs, bears and foxes. The pictures it learned from are drawn by
 `train/data/toy_heads`, one animal and one view each.""",
-    limits="""Poses of the drawn pictures were used in training, which the paper does not do. The light is part of the
-colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever. It says nothing about
-real animals.""",
+    limits="""Poses and masks of the drawn pictures were used in training, which the paper does not do. The light is
+part of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the backs of heads hardly ever. It says
+nothing about real animals.""",
 )

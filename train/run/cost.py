@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from stylesdf.config import StyleSDFConfig
+from stylesdf.encoder import RESOLUTION, Encoder
 from stylesdf.model import Generator
 from train.config import (
     CODES_PER_STEP,
+    HEADS_PER_STEP,
+    PICTURES_PER_STEP,
+    VIEWS_OF_HEAD,
     DecoderConfig,
+    EncoderConfig,
     PolishConfig,
     PriorConfig,
     RendererConfig,
@@ -23,6 +28,8 @@ RECONSTRUCTION_PASSES = 4.0  # the guide's grid, forward 1 and backward 2
 DISCRIMINATOR_PASSES = 10.0  # real and fake forward 2, backward 4, R1 a third of the rest, through it for the generator
 DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of the path length's
 POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the student's forward and backward, its guide
+GUIDE_POINTS, GUIDED_SHARE = 20_000, 0.2  # of a guide's grid; of a view's samples, where its rays ask the field
+ENCODER_WORK = 4e7  # multiply-adds of the encoder for a picture
 SINE = 80  # multiply-adds that a sine costs as much as, on a CPU
 COPIES = 10  # weights, gradients, two moments, average; for both players
 
@@ -39,7 +46,10 @@ def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> d
         ``steps``, ``images``, ``teraflops`` (10¹² multiply-adds in all), ``memory_gb`` and ``hours`` per hardware.
     """
     parameters = sum(parameter.numel() for parameter in Generator(model).parameters())
-    parts = {RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder_stage}
+    parts = {
+        RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder_stage,
+        EncoderConfig: _encoder,
+    }  # fmt: skip
     images, work, held, discriminator = parts[type(config)](model, config, micro_batch)
     weights = parameters + discriminator
     memory = (4 * (COPIES * weights + held)) / 1e9
@@ -100,6 +110,17 @@ def _decoder_stage(model: StyleSDFConfig, config: DecoderConfig, micro_batch: in
         weights = sum(parameter.numel() for parameter in discriminator.parameters())
     held = 8 * size**2 * (channels + model.decoder_channels[-1]) * (micro_batch or config.batch_size)
     return config.steps * config.batch_size, work, held, weights
+
+
+def _encoder(model: StyleSDFConfig, config: EncoderConfig, micro_batch: int) -> tuple[int, float, float, int]:
+    view = GUIDED_SHARE * _points(model, model.render_resolution, model.num_samples)
+    per_head = _field(model) * (GUIDE_POINTS + VIEWS_OF_HEAD * view)
+    if model.has_decoder:
+        per_head += VIEWS_OF_HEAD * _decoder(model)
+    work = config.steps * (HEADS_PER_STEP * per_head + 3 * PICTURES_PER_STEP * ENCODER_WORK)
+    held = config.steps * HEADS_PER_STEP * VIEWS_OF_HEAD * RESOLUTION**2  # four bytes each
+    weights = sum(parameter.numel() for parameter in Encoder(model.latent_size, 1).parameters())
+    return 0, work, held, weights
 
 
 def _points(model: StyleSDFConfig, resolution: int, num_samples: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from stylesdf.checkpoint import DISCRIMINATOR_FILES
+from stylesdf.checkpoint import NETWORK_FILES
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from train.pretrained import PretrainedGenerator
@@ -37,7 +37,7 @@ def export(run: Path, out: Path | None = None, step: int | None = None) -> tuple
     trained = {
         kind: _Tensors(read_tensors(state, name), settings.get("built_as", {}).get(kind))
         for kind, name in names.items()
-        if kind in DISCRIMINATOR_FILES
+        if kind in NETWORK_FILES
     }
     card = None if initial is None else initial.card
     write_model(finished_model(average, initial), folder, trained, Origin(initial=initial), card)

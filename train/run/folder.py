@@ -46,17 +46,17 @@ def newest_grid(out: Path) -> Path | None:
 
 def append_record(out: Path, record: dict) -> None:
     """Add a line to the log."""
-    with open(out / LOG_FILE, "a") as lines:
+    with open(out / LOG_FILE, "a", encoding="utf-8") as lines:
         lines.write(json.dumps(record) + "\n")
 
 
 def read_records(out: Path, step: int, rewrite: bool) -> list[dict]:
     """Return what was logged up to a step; forget what a killed run logged after its last saved state."""
     path = out / LOG_FILE
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     records = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may be half written
     kept = [record for record in records if record["step"] <= step]
     if rewrite and len(kept) < len(lines):
         with replacing(path) as partial:
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     return kept

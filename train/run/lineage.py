@@ -30,7 +30,7 @@ class Origin:
         data: Its pictures; None where it needs none.
         initial: The model it goes on with; None starts from nothing.
         files: Discriminators and encoder beside that model, by their kinds in ``DISCRIMINATOR_FILES``; found at once,
-            so that they are at hand when the run ends.
+            so that they are at hand when the run ends. An inverter is not among them: it knows that very model.
     """
 
     data: ImageSet | None = None
@@ -74,6 +74,8 @@ def finished_model(average: Generator, initial: Generator | None) -> PretrainedG
         average: Averaged weights.
         initial: The model that the run started from; None: from nothing.
     """
+    if average is initial:  # the run has trained nothing of it
+        return initial
     config, source = average.config, average
     if not config.has_decoder and initial is not None and initial.config.has_decoder:
         misfits = [name for name in READ_BY_DECODER if getattr(initial.config, name) != getattr(config, name)]

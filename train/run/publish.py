@@ -110,11 +110,11 @@ class Publisher:
         if snapshot.grid is not None:
             operations.append(CommitOperationAdd(GRID_FILE, snapshot.grid))
         ours = out / "published-card.md"
-        there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text()
-        if there == snapshot.card or (ours.exists() and there == ours.read_text()):
+        there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text(encoding="utf-8")
+        if there == snapshot.card or (ours.exists() and there == ours.read_text(encoding="utf-8")):
             operations.append(CommitOperationAdd(CARD_FILE, snapshot.card.encode()))
             with replacing(ours) as temporary:
-                temporary.write_text(snapshot.card)
+                temporary.write_text(snapshot.card, encoding="utf-8")
         if operations:
             api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
 

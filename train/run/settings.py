@@ -96,7 +96,7 @@ def check_settings(current: dict, out: Path, state: Path | None, write: bool) ->
         kept, is_whole = current | {"version": version}, is_whole and not differences
     if write and not is_whole:
         with replacing(path) as partial:
-            partial.write_text(json.dumps(kept, indent=2) + "\n")
+            partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     return kept
 
 

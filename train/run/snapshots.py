@@ -124,7 +124,7 @@ class Evaluations:
         best = {"snapshot": snapshot_folder(out, step).name, "step": step, "metric": name}
         best |= {"value": history[step][name], "better": quantity.better}
         with replacing(out / "snapshots" / BEST_FILE) as path:
-            path.write_text(json.dumps(best, indent=2) + "\n")
+            path.write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
 
 
 def undisturbed_random_state():

@@ -66,11 +66,12 @@ class RunState:
             (folder / f"state-{index}.safetensors").write_bytes(save(tensors))
         scalars = {name: _optimizer_scalars(optimizer) for name, optimizer in self.optimizers.items()}
         values = {"step": self.step, "optimizers": scalars, "settings": self.settings}
-        (folder / STATE_FILE).write_text(json.dumps(values))
+        (folder / STATE_FILE).write_text(json.dumps(values), encoding="utf-8")
         hashes = {path.name: file_hash(path, "sha256") for path in sorted(folder.iterdir())}
-        (folder / HASHES_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in hashes.items()))
+        lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+        (folder / HASHES_FILE).write_text(lines, encoding="ascii")
         for path in folder.iterdir():
-            with open(path, "rb") as file:
+            with open(path, "r+b") as file:  # Windows refuses what is open for reading alone
                 os.fsync(file.fileno())
 
     def restore(self, folder: Path) -> bool:
@@ -214,7 +215,7 @@ def find_damage(state: Path) -> str | None:
 
 def read_values(state: Path) -> dict:
     """Return ``step``, ``optimizers`` and ``settings`` of an intact state."""
-    return json.loads((state / STATE_FILE).read_text())
+    return json.loads((state / STATE_FILE).read_text(encoding="utf-8"))
 
 
 def read_tensors(state: Path, name: str) -> dict[str, Tensor]:

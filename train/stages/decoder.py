@@ -166,6 +166,8 @@ class DecoderStage:
 
     def _draw_real(self, batch: int) -> dict[str, Tensor]:
         draws = {"index": torch.randint(len(self.data), (batch,))}
+        # compressed ones are decoded while the discriminator's other pictures are drawn
+        self.data.prefetch(torch.cat([draws["index"][part] for part in self.engine.parts(batch)]))
         if self.config.horizontal_flip:
             draws["is_flipped"] = torch.rand(batch) < 0.5
         return draws | self.game.draw_augmentation(batch)

@@ -115,14 +115,14 @@ class RenderingPool:
         for slot in index.tolist():
             number = first + (slot - first) % self.size
             if self.pictures[slot] >= 0:
-                images.append(self.shown.data.image_batch(self.pictures[slot : slot + 1]))
+                images.append(self.shown.data.image_batch(self.pictures[slot : slot + 1]).to(self.generator.device))
                 continue
             if number not in self._field_images:
                 w, pose, _ = self._scene(number)
                 self._field_images[number] = render_field_image(self.generator, w, pose).to(torch.float16).cpu()
-            images.append(self._field_images[number].float())
+            images.append(self._field_images[number].to(self.generator.device).float())
         self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
-        return torch.cat(images).to(self.generator.device)
+        return torch.cat(images)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""

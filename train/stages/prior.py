@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
+from stylesdf.mapping import unrectify
 from stylesdf.model import Generator
 from train.config import CODES_PER_STEP, PriorConfig
 from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
-from train.networks.encoder import PictureEncoder, encode, unrectify
+from train.networks.encoder import PictureEncoder, encode
 from train.pretrained import copy_renderer
 from train.run.engine import Engine
 from train.run.state import RunState

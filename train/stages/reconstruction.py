@@ -2,9 +2,10 @@
 
 An adversary that sees 64×64 pixels says little about an eye of three. Where poses are labelled, an encoder reads a
 picture's renderer code, as that of a variational autoencoder (arXiv 1312.6114), the field draws it from the picture's
-own camera, and each ray is compared with the pixel of the full-size picture it goes through. The adversary judges what
-is drawn from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that
-learns does not change what the encoder reads.
+own camera, and each ray is compared with the pixel of the full-size picture it goes through. Before a background of one
+colour that does not tell where a head ends, so its coverage can be compared too. The adversary judges what is drawn
+from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that learns
+does not change what the encoder reads.
 
 Shapes: B batch, H W image.
 """
@@ -19,7 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylesdf.camera import Camera
+from stylesdf.mapping import rectify
 from stylesdf.model import Generator
+from train import losses
 from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.game import adam
@@ -29,7 +32,6 @@ from train.networks.encoder import (
     PictureEncoder,
     divergence,
     expected_code,
-    rectify,
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
@@ -120,6 +122,7 @@ class Reconstruction:
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
         }
         index = torch.randint(len(self.data), (batch,))
+        self.data.prefetch(torch.cat([index[part] for part in self.engine.parts(batch)]))
         place = tuple(torch.randint(lattice.step, (2,)).tolist())
         self.generator.requires_grad_(not is_frozen)
         for part in self.engine.parts(batch):
@@ -148,7 +151,11 @@ class Reconstruction:
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         rendering = render_field(self.generator, field, camera, draws["offset"], *sampling)
         rows, columns = lattice.slices(*place)
-        return {
+        terms = {
             "reconstruction": F.l1_loss(rendering.thumbnail, pictures[:, :, rows, columns]),
             "divergence": divergence(mean, log_std),
-        }, field
+        }
+        if "coverage" in self.config.terms:
+            alpha = self.data.alpha_batch(index).to(device)[:, :, rows, columns]
+            terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)
+        return terms, field

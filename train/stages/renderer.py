@@ -15,6 +15,7 @@ from torch import Tensor
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.field import sphere_initialize
+from stylesdf.mapping import rectify
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
@@ -22,7 +23,7 @@ from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.game import Game, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
-from train.networks.encoder import ENCODER_WARM_UP, rectify
+from train.networks.encoder import ENCODER_WARM_UP
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, share_of, take
 from train.run.state import RunState
@@ -32,7 +33,7 @@ from train.stages.latents import draw_latents, latent_codes
 from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
-TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence")
+TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage")
 FEWEST_POINTS = 300  # random points per image that terms of the field have where num_points is 0
 
 
@@ -352,13 +353,15 @@ def _sees_samples(phase: Phase) -> bool:
 
 def _check(config: RendererConfig, data: ImageSet) -> None:
     check_terms(config.terms, TERMS)
-    if config.use_alpha and data.thumbnails.shape[1] < 4:
-        raise ValueError("use_alpha is on, but the pictures have no alpha channel")
+    for is_on, name in ((config.use_alpha, "use_alpha is on"), ("coverage" in config.terms, "terms has coverage")):
+        if is_on and data.thumbnails.shape[1] < 4:
+            raise ValueError(f"{name}, but the pictures have no alpha channel")
     if config.use_pose_labels and data.poses is None:
         raise ValueError("use_pose_labels is on, but the data has no yaw and pitch in metadata.jsonl")
     if any(phase.surface_guided for phase in config.phases) and not config.num_points:
         raise ValueError("surface_guided is on, but num_points is 0: the losses of the samples need some")
     if "reconstruction" not in config.terms and not all(phase.is_adversarial for phase in config.phases):
         raise ValueError("a phase is not adversarial, but terms has no reconstruction: nothing would teach it")
-    if "divergence" in config.terms and "reconstruction" not in config.terms:
-        raise ValueError("terms has divergence, but no reconstruction, whose encoder it holds")
+    for name in ("divergence", "coverage"):
+        if name in config.terms and "reconstruction" not in config.terms:
+            raise ValueError(f"terms has {name}, but no reconstruction, which it goes with")

@@ -70,7 +70,7 @@ class BaseMesh:
 def read_base_mesh(path: Path) -> BaseMesh:
     """Read a Wavefront OBJ with UVs and groups."""
     vertices, uvs, faces, face_uvs, groups, group = [], [], [], [], [], ""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         word, *rest = line.split() or [""]
         if word == "v":
             vertices.append([float(value) for value in rest[:3]])
@@ -89,7 +89,7 @@ def read_base_mesh(path: Path) -> BaseMesh:
 def read_target(path: Path, count: int) -> np.ndarray:
     """Return what a target adds to the ``count`` vertices of the base mesh. ``(count, 3)`` float32."""
     delta = np.zeros((count, 3), np.float32)
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             parts = line.split()
             if len(parts) == 4 and parts[0].isdigit():

@@ -21,6 +21,7 @@ from train.data.people.rays import load_embree
 from train.data.people.render import BACKGROUND, Head, render_rgba
 
 FORMAT = 1
+MAX_PROCESSES = 60  # Windows waits for no more than 63 at a time
 CONFIG_FILE, METADATA_FILE = "people.json", "metadata.jsonl"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -209,7 +210,7 @@ def _write_images(out: Path, config: PeopleConfig, indices: Sequence[int], jobs:
     context = multiprocessing.get_context("spawn")
     with _environment(_ONE_THREAD):
         # Ctrl-C reaches this process, which ends its workers
-        pool = context.Pool(min(jobs, len(tasks)), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+        pool = context.Pool(min(jobs, len(tasks), MAX_PROCESSES), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         with pool:
             yield from pool.imap_unordered(_write_image, tasks)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from stylesdf.pixels import DAMAGED, LeftOut, decode_picture
 from tests.train.files_people_bring import WRITTEN, encode, matrix_profile, mutated, photo, to_file
 from train.data.images import load_images
-from train.data.pixels import DAMAGED, LeftOut, decode_picture
 
 MUTATIONS = 25  # of every format
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -1,0 +1,312 @@
+"""From pictures of one head to its codes and their cameras: what is drawn is compared with the picture, and moved.
+
+The renderer code's coordinates (``stylesdf/encoder.py``) and each picture's yaw and pitch are moved by Adam, from where
+the model's inverter puts them, or else from the best of random codes. Small renderings come first, with a density that
+is softer than the model's, so that outlines have a gradient; the last steps go through the decoder, whose codes move
+too, and compare the pictures at their full size. The model is left as it is.
+
+Shapes: N pictures, R image, K coordinates, L decoder codes, H W drawn picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from stylesdf.camera import Camera
+from stylesdf.encoder import CodeSpace, Encoder
+from stylesdf.fast.surface import SurfaceGuide, render_guided
+from stylesdf.field import ConditionedField
+from stylesdf.model import Generator
+from stylesdf.outputs import RenderOutput
+from stylesdf.pictures import to_pil
+from stylesdf.renderer import VolumeRenderer
+
+MOST_ANGLES = 1.5, 1.0  # radians, of yaw and pitch
+MOST_COORDINATE = 3.0  # standard deviations, of a start
+NUM_STARTS = 24  # random codes, where there is no inverter
+START_SPREAD = 0.7  # of their coordinates
+START_YAWS = -1.2, 0.0, 1.2  # at which each is looked at, in units of the pose prior
+START_RESOLUTION = 16
+PRIOR_WEIGHT = 6e-4  # of the coordinates' mean square
+L1_WEIGHT = 0.1
+SMALLEST_SCALE = 32  # pixels that pictures are averaged down to, for the loss of their large parts
+MIRROR_WEIGHT = 0.3  # of the mirrored picture
+BETAS = 0.9, 0.95
+CODE_RATE = 0.03  # of the decoder's codes
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some steps of one kind.
+
+    Attributes:
+        steps: How many.
+        resolution: Of the renderings, pixels; None takes the model's.
+        softness: Least sharpness β of the density, in shares of the scene radius.
+        rates: Learning rates of coordinates and angles; they fall linearly to 0 from half of the steps on.
+        is_decoded: Compare the decoder's image, and move its codes.
+        cost: Of a step, in those of the first stretch: for the share that is done.
+    """
+
+    steps: int
+    resolution: int | None
+    softness: float
+    rates: tuple[float, float]
+    is_decoded: bool
+    cost: float
+
+
+COARSE = Stretch(40, 16, 0.045, (0.1, 0.025), False, 1.0)  # only without an inverter
+MIDDLE = Stretch(40, 32, 0.018, (0.06, 0.01), False, 2.0)
+FINE = Stretch(60, None, 0.0, (0.04, 0.003), True, 4.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a fit is.
+
+    Attributes:
+        share: Of the work that is done, in (0, 1].
+        psnr: Of the first picture as it is drawn now, at the size of ``picture``, decibels.
+        picture: As it is drawn now, about [−1, 1]. ``(3, H, W)``.
+    """
+
+    share: float
+    psnr: float
+    picture: Tensor
+
+    @property
+    def image(self) -> Image.Image:
+        """The first picture as it is drawn now; at the beginning it is small."""
+        return to_pil(self.picture)
+
+
+OnStep = Callable[[Progress], bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What was found.
+
+    Attributes:
+        w: Renderer code. ``(1, latent_size)``.
+        ws: Decoder codes; None in a renderer-only model. ``(1, L, decoder_style_size)``.
+        angles: Yaw and pitch of each picture, radians. ``(N, 2)``.
+        psnr: Of each picture, drawn as ``Head.view`` does, at R, decibels.
+    """
+
+    w: Tensor
+    ws: Tensor | None
+    angles: Tensor
+    psnr: tuple[float, ...]
+
+
+def fit_pictures(
+    model: Generator,
+    pictures: Sequence[Tensor],
+    inverter: Encoder | None = None,
+    mirror: bool = False,
+    refine: bool = True,
+    on_step: OnStep | None = None,
+) -> Fit:
+    """Find the head in its pictures; the same pictures give the same head.
+
+    Args:
+        model: Left as it is.
+        pictures: In [−1, 1], each ``(1, 3, R, R)``.
+        inverter: Reads the start; None tries random codes.
+        mirror: Let each picture, mirrored, be one from the other side, with a smaller weight.
+        refine: Take steps; else what is returned is the start.
+        on_step: Called after every step; where it returns False no further step is taken.
+    """
+    pictures = [picture.to(model.w_avg) for picture in pictures]
+    with torch.no_grad():
+        space = _space(model, inverter)
+        start = _read(inverter, pictures) if inverter is not None else _search(model, space, pictures)
+    search = _Search(model, space, pictures, *start, mirror)
+    if refine:
+        stretches = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]
+        total, done = sum(each.steps * each.cost for each in stretches), 0.0
+        for stretch in stretches:
+            for drawn in search.steps(stretch):
+                done += stretch.cost
+                target = F.adaptive_avg_pool2d(pictures[0], drawn.shape[-1])
+                if on_step and on_step(Progress(done / total, psnr(drawn, target), drawn[0])) is False:
+                    return search.result()
+    return search.result()
+
+
+@torch.no_grad()
+def psnr(drawn: Tensor, picture: Tensor) -> float:
+    """Return the peak signal-to-noise ratio of a picture in [−1, 1], drawn values clipped to that, in decibels."""
+    error = F.mse_loss(drawn.clamp(-1.0, 1.0), picture).item() / 4.0
+    return -10.0 * math.log10(max(error, 1e-10))
+
+
+def _space(model: Generator, inverter: Encoder | None) -> CodeSpace:
+    if inverter is None:
+        return CodeSpace.measure(model.renderer_mapping, model.config.latent_size)
+    return CodeSpace(inverter.mean.to(model.w_avg), inverter.axes.to(model.w_avg))
+
+
+def _read(inverter: Encoder, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return coordinates ``(1, K)``, the pictures' mean, and angles ``(N, 2)``, as the inverter reads them."""
+    batch = torch.cat(list(pictures)).to(inverter.mean)
+    coordinates, angles = (values.to(pictures[0]) for values in inverter(batch))
+    return coordinates.mean(dim=0, keepdim=True).clamp(-MOST_COORDINATE, MOST_COORDINATE), _within(angles)
+
+
+def _search(model: Generator, space: CodeSpace, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return coordinates ``(1, K)`` of the best of some random codes, and angles ``(N, 2)``."""
+    config, random = model.config, torch.Generator().manual_seed(0)
+    renderer = softened(model.renderer, COARSE.softness)
+    targets = [F.adaptive_avg_pool2d(picture, START_RESOLUTION) for picture in pictures]
+    draws = START_SPREAD * torch.randn(NUM_STARTS, len(space.axes), generator=random).to(space.axes)
+    yaws, best = [config.pose_yaw * yaw for yaw in START_YAWS], (math.inf, 0, [0] * len(pictures))
+    for number, coordinates in enumerate(draws.split(1)):
+        field, errors = model.field.condition(space.codes(coordinates)), []
+        for yaw in yaws:
+            camera = Camera.from_angles(yaw, 0.0).to(model.device, model.dtype)
+            drawn = renderer(field, camera, resolution=START_RESOLUTION, with_features=False).thumbnail
+            errors.append([F.mse_loss(drawn, target).item() for target in targets])
+        least = [min((error, index) for index, error in enumerate(column)) for column in zip(*errors)]
+        best = min(best, (sum(error for error, _ in least), number, [index for _, index in least]))
+    _, number, chosen = best
+    angles = [[yaws[index], 0.0] for index in chosen]
+    return draws[number : number + 1], torch.tensor(angles).to(draws)
+
+
+def softened(renderer: VolumeRenderer, softness: float) -> VolumeRenderer:
+    """Return a copy whose sharpness β is at least a share of the scene radius."""
+    copy = VolumeRenderer(renderer.config).to(renderer.log_beta).requires_grad_(False)
+    copy.load_state_dict(renderer.state_dict())
+    if softness:
+        copy.log_beta.clamp_(min=math.log(softness * renderer.config.scene_radius))
+    return copy
+
+
+def _within(angles: Tensor) -> Tensor:
+    most = angles.new_tensor(MOST_ANGLES)
+    return torch.minimum(torch.maximum(angles, -most), most)
+
+
+class _Search:
+    """The coordinates, angles and decoder codes that move.
+
+    Args:
+        model: What draws.
+        space: Of its codes.
+        pictures: As of ``fit_pictures``.
+        coordinates: Where to start, ``(1, K)``.
+        angles: Where to start, ``(N, 2)``.
+        mirror: As of ``fit_pictures``.
+    """
+
+    def __init__(
+        self,
+        model: Generator,
+        space: CodeSpace,
+        pictures: Sequence[Tensor],
+        coordinates: Tensor,
+        angles: Tensor,
+        mirror: bool,
+    ) -> None:
+        self.model, self.space, self.pictures = model, space, pictures
+        self.coordinates = coordinates.detach().clone().requires_grad_()
+        self.angles = angles.detach().clone().requires_grad_()
+        config = model.config
+        # what the decoder's codes are off from those that the mapping gives
+        self.shift = coordinates.new_zeros(1, config.num_ws, config.decoder_style_size).requires_grad_()
+        signs = angles.new_ones(2)
+        views = [(picture, index, signs, 1.0) for index, picture in enumerate(pictures)]
+        if mirror:
+            other = angles.new_tensor([-1.0, 1.0])
+            views += [(picture.flip(3), index, other, MIRROR_WEIGHT) for index, picture in enumerate(pictures)]
+        self.views = views
+
+    def steps(self, stretch: Stretch):
+        """Take the steps of a stretch; after each, yield what was drawn of the first picture, ``(1, 3, H, W)``."""
+        is_decoded = stretch.is_decoded and self.model.config.has_decoder
+        moving = [(self.coordinates, stretch.rates[0]), (self.angles, stretch.rates[1])]
+        moving += [(self.shift, CODE_RATE)] if is_decoded else []
+        leaves = [leaf for leaf, _ in moving]
+        optimizer = torch.optim.Adam([{"params": [leaf], "lr": rate} for leaf, rate in moving], betas=BETAS)
+        renderer = softened(self.model.renderer, stretch.softness)
+        for step in range(stretch.steps):
+            for group, (_, rate) in zip(optimizer.param_groups, moving):
+                group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / stretch.steps))
+            with torch.enable_grad():
+                loss, drawn = self._loss(renderer, stretch.resolution, is_decoded)
+                # not backward(): the model's parameters are to have no gradients
+                gradients = torch.autograd.grad(loss, leaves)
+            for leaf, gradient in zip(leaves, gradients):
+                leaf.grad = gradient
+            optimizer.step()
+            yield drawn.detach()
+
+    def _loss(self, renderer: VolumeRenderer, resolution: int | None, is_decoded: bool) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the first picture as it is drawn."""
+        model = self.model
+        w = self.space.codes(self.coordinates)
+        ws = model.decoder_codes(w) + self.shift if is_decoded else None
+        field, angles = model.field.condition(w), _within(self.angles)
+        with torch.no_grad():
+            guide = SurfaceGuide.measure(field, model.config)
+        loss, first = PRIOR_WEIGHT * self.coordinates.square().mean(), None
+        for picture, index, signs, weight in self.views:
+            drawn = self._draw(renderer, field, guide, signs * angles[index], resolution, is_decoded)
+            drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)
+            loss = loss + weight / len(self.pictures) * picture_loss(drawn, picture)
+            first = drawn if first is None else first
+        return loss, first
+
+    def _draw(
+        self,
+        renderer: VolumeRenderer,
+        field: ConditionedField,
+        guide: SurfaceGuide,
+        angles: Tensor,
+        resolution: int | None,
+        with_features: bool,
+    ) -> RenderOutput:
+        camera = Camera.from_angles(*angles.split(1))
+        resolution = resolution and min(resolution, self.model.config.render_resolution)
+        # with features as many samples as the decoder was trained with
+        num_samples = self.model.config.num_samples if with_features else None
+        options = {"resolution": resolution, "num_samples": num_samples, "with_features": with_features}
+        return render_guided(renderer, field, guide, camera, **options)
+
+    @torch.no_grad()
+    def result(self) -> Fit:
+        """Return what was found, drawn once more as it will be seen."""
+        model, angles = self.model, _within(self.angles.detach())
+        w = self.space.codes(self.coordinates)
+        ws = model.decoder_codes(w) + self.shift if model.config.has_decoder else None
+        qualities = []
+        for picture, (yaw, pitch) in zip(self.pictures, angles):
+            drawn = model.render(w, Camera.from_angles(yaw, pitch), with_features=ws is not None)
+            drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)
+            qualities.append(psnr(drawn, picture))
+        return Fit(w.detach(), ws, angles, tuple(qualities))
+
+
+def picture_loss(drawn: Tensor, picture: Tensor) -> Tensor:
+    """Compare a drawn picture with one that is as large or larger, and averaged down: its pixels, and its large parts.
+
+    Args:
+        drawn: ``(1, 3, H, W)``.
+        picture: In [−1, 1]. ``(1, 3, R, R)``.
+    """
+    size = drawn.shape[-1]
+    target = F.adaptive_avg_pool2d(picture, size)
+    loss = F.mse_loss(drawn, target) + L1_WEIGHT * F.l1_loss(drawn, target)
+    while (size := size // 2) >= SMALLEST_SCALE:
+        loss = loss + F.mse_loss(F.adaptive_avg_pool2d(drawn, size), F.adaptive_avg_pool2d(picture, size))
+    return loss

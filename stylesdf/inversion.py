@@ -1,0 +1,153 @@
+"""A head from pictures of it: they are read and cut square, and what ``stylesdf/fit.py`` finds becomes a ``Head``.
+
+Shapes: R image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylesdf.fit import OnStep, fit_pictures
+from stylesdf.head import Head
+from stylesdf.model import Generator
+from stylesdf.pixels import LeftOut, decode_picture
+from stylesdf.shot import Shot
+from stylesdf.torch_state import ordinary_torch
+
+Picture = str | os.PathLike | Image.Image
+MAX_PICTURES = 16
+MAX_PICTURE_BYTES = 1 << 27
+SMALLEST_SIDE = 32  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """A head that was found in pictures; of these nothing is kept but how they were cut and how near it came.
+
+    Attributes:
+        head: Like any other.
+        shots: From where each picture sees it.
+        psnr: Of each picture, as ``head.view(shot).image`` draws it, against its central square at the model's size,
+            decibels: from about 22 on it is a likeness.
+    """
+
+    head: Head
+    shots: tuple[Shot, ...]
+    psnr: tuple[float, ...]
+
+
+class InversionMixin:
+    """``invert`` for a generator that makes heads of codes."""
+
+    @ordinary_torch()
+    def invert(
+        self,
+        images: Picture | Sequence[Picture],
+        mirror: bool = False,
+        refine: bool = True,
+        on_step: OnStep | None = None,
+    ) -> Inversion:
+        """Find the head that pictures show, and from where each sees it.
+
+        The model draws what comes nearest to them among its own heads: a photo becomes a likeness in its style. The
+        head should fill the picture as it fills the model's, upright, before the model's background; beyond the central
+        square nothing is looked at. With the inverter beside the model it takes about ten seconds on two cores, without
+        it some more; the same pictures give the same head.
+
+        Args:
+            images: One picture or several of the same head, each a file or a PIL image.
+            mirror: Let each picture, mirrored, count a little as one from the other side; it takes twice as long. When
+                to use: one picture, from the side, of a head that is symmetric. What it does not show comes out better
+                then, the picture itself and its pose a little worse.
+            refine: Compare and move; False returns what the inverter reads at a glance.
+            on_step: Called after every step with a ``Progress``: ``share`` of the work, ``psnr`` and ``image`` as it is
+                drawn now. Where it returns False the search ends there, with what was found.
+
+        Raises:
+            ValueError: None or too many pictures, or one that is no picture, is damaged, too large or too small.
+        """
+        pictures = read_pictures(self, images)
+        fit = fit_pictures(self, [as_tensor(each) for each in pictures], self.inverter, mirror, refine, on_step)
+        origin = {"seed": None, "truncation": None, "pictures": len(pictures)}
+        head = replace(self.head_from_codes(fit.w, fit.ws), origin=origin)
+        return Inversion(head, tuple(Shot(yaw, pitch) for yaw, pitch in fit.angles.tolist()), fit.psnr)
+
+
+def read_pictures(model: Generator, images: Picture | Sequence[Picture]) -> list[Image.Image]:
+    """Read pictures and bring them to what a model draws: upright, sRGB, their central square, R×R.
+
+    What is transparent shows the model's own background.
+
+    Args:
+        model: Whose size and background are meant.
+        images: One or several files or PIL images.
+
+    Raises:
+        ValueError: None or too many of them, or one that is no picture, is damaged, too large or too small.
+    """
+    images = list(images) if isinstance(images, (list, tuple)) else [images]
+    if not 1 <= len(images) <= MAX_PICTURES:
+        raise ValueError(f"there are {len(images)} pictures, expected from 1 to {MAX_PICTURES}")
+    return [_square(_decode(image, number), model) for number, image in enumerate(images)]
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """Return an RGB picture in [−1, 1], ``(1, 3, H, W)``."""
+    return torch.from_numpy(np.array(picture, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1.0
+
+
+def _decode(image: Picture, number: int) -> Image.Image:
+    if isinstance(image, Image.Image):
+        name = f"picture {number}"
+        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+        try:
+            picture = image.convert("RGBA" if has_alpha else "RGB")
+        except (OSError, SyntaxError, ValueError) as error:  # its file is read only now
+            raise ValueError(f"{name} cannot be read: {error}") from None
+    elif isinstance(image, (str, os.PathLike)):
+        name = Path(image).name
+        picture = _decode_file(Path(image))
+    else:
+        raise ValueError(f"picture {number} is of type {type(image).__name__}, expected a file or a PIL image")
+    if min(picture.size) < SMALLEST_SIDE:
+        size = f"{picture.width}×{picture.height}"
+        raise ValueError(f"{name} has {size} pixels, expected at least {SMALLEST_SIDE} in each direction")
+    return picture
+
+
+def _decode_file(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file, expected a picture")
+    if (size := path.stat().st_size) > MAX_PICTURE_BYTES:
+        raise ValueError(f"{path.name} has {size:,} bytes, expected a picture of at most {MAX_PICTURE_BYTES:,}")
+    try:
+        return decode_picture(path.read_bytes(), path.name)[0]
+    except LeftOut as error:
+        raise ValueError(f"{path.name} cannot be read as a picture: {error}") from None
+
+
+def _square(picture: Image.Image, model: Generator) -> Image.Image:
+    side, size = min(picture.size), model.config.image_resolution
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    colours = square.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    if square.mode != "RGBA":
+        return colours
+    alpha = square.getchannel("A").resize((size, size), Image.Resampling.LANCZOS)
+    return Image.composite(colours, Image.new("RGB", (size, size), background_colour(model)), alpha)
+
+
+@torch.no_grad()
+def background_colour(model: Generator) -> tuple[int, int, int]:
+    """Return the colour behind a model's heads, 0 to 255; where it has none of its own, white."""
+    if model.config.background != "learned":
+        return 255, 255, 255
+    return tuple(torch.sigmoid(model.renderer.background_rgb.float()).mul(255.0).round().int().tolist())
