@@ -303,7 +303,7 @@ class EncoderConfig:
         seed: Of everything random.
     """
 
-    steps: int = 2500
+    steps: int = 1500
     seed: int = 0
 
     @property
