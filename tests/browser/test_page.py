@@ -28,7 +28,7 @@ TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter((node) => {
   return width && right > 391 && node.checkVisibility({ visibilityProperty: true }) && !isClipped(node.parentElement)
 }).map((node) => node.outerHTML.slice(0, 150)).concat(document.documentElement.scrollWidth > 390 ? ['the page'] : [])"""
 # How many texts are seen, and those whose contrast with what lies behind them is below 4.5 (WCAG 2, AA).
-FAINT_TEXT = """() => {
+FAINT_TEXT = r"""() => {
   const ink = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })
   const read = (color) => {
     ink.clearRect(0, 0, 1, 1)
@@ -48,7 +48,8 @@ FAINT_TEXT = """() => {
   while (walker.nextNode()) {
     const node = walker.currentNode.parentElement, text = walker.currentNode.data.trim()
     const isShown = node.checkVisibility({ opacityProperty: true, visibilityProperty: true })
-    if (!text || !isShown || !node.getBoundingClientRect().width || node.closest('[disabled], script, style')) continue
+    if (!isShown || !node.getBoundingClientRect().width || node.closest('[disabled], script, style')) continue
+    if (!/[\p{L}\p{N}]/u.test(text)) continue  // an ornament
     const style = getComputedStyle(node), back = behind(node)
     let [r, g, b, alpha] = read(node.closest('svg') ? style.fill : style.color)
     for (let up = node; up; up = up.parentElement) alpha *= Number(getComputedStyle(up).opacity)
@@ -204,7 +205,7 @@ def test_the_picture_turns_under_the_pointer(visit):
     page.wait_for_selector(".stage[data-frames]")  # it follows before the hand rests
     assert visit.drawn().get("yaw") is None
     page.mouse.up()
-    page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('yaw=')")
+    page.wait_for_function("/yaw=.*pitch=/.test(document.querySelector('.stage').dataset.drawn)")
     drawn = visit.drawn()
     assert float(drawn["yaw"]) > 10 and float(drawn["pitch"]) > 5  # the camera goes against the hand
     visit.open("View")

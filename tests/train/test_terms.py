@@ -204,7 +204,7 @@ def test_unknown_names_and_weights_that_are_not_positive_are_refused():
 def test_each_stage_names_the_terms_that_it_knows():
     model, data = dataclasses.replace(runs.MODEL, decoder_channels=()), runs.tiny_data()
     for terms, sentence in (
-        ({"veiw": 1.0}, "terms names 'veiw', expected names among bounds, divergence, eikonal"),
+        ({"veiw": 1.0}, "terms names 'veiw', expected names among bounds, coverage, divergence"),
         ({"colour": 1.0}, "terms names 'colour'"),
         ({"view": 0.0}, "terms.view is 0.0, expected a positive weight"),
     ):
