@@ -1,6 +1,6 @@
 """Measure baked textures: meshes drawn from views that were not baked, beside the decoder's pictures of them.
 
-python scripts/texture.py --model checkpoints/people --seeds 0-4 --out /tmp/textures
+python scripts/texture.py --model checkpoints/people --seeds 0-4 --out texture
 """
 
 from __future__ import annotations
