@@ -6,7 +6,6 @@ python scripts/pictures.py
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import Camera, StyleSDF  # noqa: E402
+from stylesdf.camera import focal_length  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
+from stylesdf.raster import project, rasterize  # noqa: E402
 
 PAPER = 255  # background and gaps
 GAP = 4  # pixels between two pictures
@@ -111,33 +112,10 @@ def draw_surface(
     """
     side = size * SUPERSAMPLE
     cam2world = Camera.from_angles(yaw, pitch).cam2world[0].double().numpy()
-    in_camera = (np.asarray(vertices) - cam2world[:, 3]) @ cam2world[:, :3]  # right, up, back
-    depth = -in_camera[:, 2]
-    scale = 0.5 * side / math.tan(math.radians(fov_deg) / 2)
-    x = 0.5 * side + scale * in_camera[:, 0] / depth
-    y = 0.5 * side - scale * in_camera[:, 1] / depth
-    corners = np.stack([x, y], axis=1)[faces]  # (F, 3, 2)
-    edge_a, edge_b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]
-    first = np.floor(corners.min(axis=1)).astype(int)  # pixel in the upper left of each triangle's box
-    extent = np.floor(corners.max(axis=1)).astype(int) - first
-    fragments = []
-    for down in range(extent[:, 1].max() + 1):
-        for right in range(extent[:, 0].max() + 1):
-            index = np.flatnonzero((area != 0) & (extent[:, 0] >= right) & (extent[:, 1] >= down))
-            pixel = first[index] + (right, down)
-            offset = pixel + 0.5 - corners[index, 0]
-            # barycentric coordinates from signed areas
-            b = (offset[:, 0] * edge_b[index, 1] - offset[:, 1] * edge_b[index, 0]) / area[index]
-            c = (edge_a[index, 0] * offset[:, 1] - edge_a[index, 1] * offset[:, 0]) / area[index]
-            shares = np.stack([1.0 - b - c, b, c], axis=1)
-            hit = (shares >= -1e-9).all(axis=1) & (pixel >= 0).all(axis=1) & (pixel < side).all(axis=1)
-            fragments.append((index[hit], pixel[hit] @ (1, side), shares[hit]))
-    index, pixel, shares = (np.concatenate(column) for column in zip(*fragments))
-    corner_colours, corner_depth = colours[faces[index]], depth[faces[index]]  # (N, 3, 3), (N, 3)
-    from_back = np.argsort(-(shares * corner_depth).sum(axis=1), kind="stable")
+    places, depth = project(np.asarray(vertices), cam2world, focal_length(fov_deg), side)
+    pixel, face, shares = rasterize(places[faces], depth[faces], side)
     canvas = np.full((side * side, 3), PAPER / 255.0)
-    canvas[pixel[from_back]] = (shares[..., None] * corner_colours).sum(axis=1)[from_back]  # the nearest one stays
+    canvas[pixel] = np.einsum("nc,ncx->nx", shares, colours[faces[face]])
     canvas = canvas.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
     return Image.fromarray((canvas * 255.0).round().clip(0, 255).astype(np.uint8))
 

@@ -43,7 +43,7 @@ CODE_RATE = 0.03  # of the decoder's codes
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Phase:
     """Some steps of one kind.
 
     Attributes:
@@ -52,7 +52,7 @@ class Stretch:
         softness: Least sharpness β of the density, in shares of the scene radius.
         rates: Learning rates of coordinates and angles; they fall linearly to 0 from half of the steps on.
         is_decoded: Compare the decoder's image, and move its codes.
-        cost: Of a step, in those of the first stretch: for the share that is done.
+        cost: Of a step, in those of the first phase: for the share that is done.
     """
 
     steps: int
@@ -63,9 +63,9 @@ class Stretch:
     cost: float
 
 
-COARSE = Stretch(40, 16, 0.045, (0.1, 0.025), False, 1.0)  # only without an inverter
-MIDDLE = Stretch(40, 32, 0.018, (0.06, 0.01), False, 2.0)
-FINE = Stretch(60, None, 0.0, (0.04, 0.003), True, 4.0)
+COARSE = Phase(40, 16, 0.045, (0.1, 0.025), False, 1.0)  # only without an inverter
+MIDDLE = Phase(40, 32, 0.018, (0.06, 0.01), False, 2.0)
+FINE = Phase(60, None, 0.0, (0.04, 0.003), True, 4.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +132,11 @@ def fit_pictures(
         start = _read(inverter, pictures) if inverter is not None else _search(model, space, pictures)
     search = _Search(model, space, pictures, *start, mirror)
     if refine:
-        stretches = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]
-        total, done = sum(each.steps * each.cost for each in stretches), 0.0
-        for stretch in stretches:
-            for drawn in search.steps(stretch):
-                done += stretch.cost
+        phases = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]
+        total, done = sum(each.steps * each.cost for each in phases), 0.0
+        for phase in phases:
+            for drawn in search.steps(phase):
+                done += phase.cost
                 target = F.adaptive_avg_pool2d(pictures[0], drawn.shape[-1])
                 if on_step and on_step(Progress(done / total, psnr(drawn, target), drawn[0])) is False:
                     return search.result()
@@ -231,19 +231,19 @@ class _Search:
             views += [(picture.flip(3), index, other, MIRROR_WEIGHT) for index, picture in enumerate(pictures)]
         self.views = views
 
-    def steps(self, stretch: Stretch):
-        """Take the steps of a stretch; after each, yield what was drawn of the first picture, ``(1, 3, H, W)``."""
-        is_decoded = stretch.is_decoded and self.model.config.has_decoder
-        moving = [(self.coordinates, stretch.rates[0]), (self.angles, stretch.rates[1])]
+    def steps(self, phase: Phase):
+        """Take the steps of a phase; after each, yield what was drawn of the first picture, ``(1, 3, H, W)``."""
+        is_decoded = phase.is_decoded and self.model.config.has_decoder
+        moving = [(self.coordinates, phase.rates[0]), (self.angles, phase.rates[1])]
         moving += [(self.shift, CODE_RATE)] if is_decoded else []
         leaves = [leaf for leaf, _ in moving]
         optimizer = torch.optim.Adam([{"params": [leaf], "lr": rate} for leaf, rate in moving], betas=BETAS)
-        renderer = softened(self.model.renderer, stretch.softness)
-        for step in range(stretch.steps):
+        renderer = softened(self.model.renderer, phase.softness)
+        for step in range(phase.steps):
             for group, (_, rate) in zip(optimizer.param_groups, moving):
-                group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / stretch.steps))
+                group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / phase.steps))
             with torch.enable_grad():
-                loss, drawn = self._loss(renderer, stretch.resolution, is_decoded)
+                loss, drawn = self._loss(renderer, phase.resolution, is_decoded)
                 # not backward(): the model's parameters are to have no gradients
                 gradients = torch.autograd.grad(loss, leaves)
             for leaf, gradient in zip(leaves, gradients):
@@ -289,12 +289,25 @@ class _Search:
         model, angles = self.model, _within(self.angles.detach())
         w = self.space.codes(self.coordinates)
         ws = model.decoder_codes(w) + self.shift if model.config.has_decoder else None
-        qualities = []
-        for picture, (yaw, pitch) in zip(self.pictures, angles):
-            drawn = model.render(w, Camera.from_angles(yaw, pitch), with_features=ws is not None)
-            drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)
-            qualities.append(psnr(drawn, picture))
+        pairs = zip(self.pictures, angles)
+        qualities = [psnr(draw(model, w, ws, Camera.from_angles(*each)), picture) for picture, each in pairs]
         return Fit(w.detach(), ws, angles, tuple(qualities))
+
+
+def draw(model: Generator, w: Tensor | ConditionedField, ws: Tensor | None, camera: Camera) -> Tensor:
+    """Draw a head as ``Head.view`` does.
+
+    Args:
+        model: Draws.
+        w: Renderer code ``(1, latent_size)``, or its field.
+        ws: Decoder codes ``(1, L, decoder_style_size)``; None draws the thumbnail.
+        camera: One.
+
+    Returns:
+        The picture, about [−1, 1]. ``(1, 3, R, R)``, or ``(1, 3, H, W)`` without decoder codes.
+    """
+    seen = model.render(w, camera, with_features=ws is not None)
+    return seen.thumbnail if ws is None else model.synthesis(seen.features, ws)
 
 
 def picture_loss(drawn: Tensor, picture: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class InversionMixin:
             mirror: Let each picture, mirrored, count a little as one from the other side; it takes twice as long. When
                 to use: one picture, from the side, of a head that is symmetric. What it does not show comes out better
                 then, the picture itself and its pose a little worse.
-            refine: Compare and move; False returns what the inverter reads at a glance.
+            refine: Compare and move; False returns what the inverter reads.
             on_step: Called after every step with a ``Progress``: ``share`` of the work, ``psnr`` and ``image`` as it is
                 drawn now. Where it returns False the search ends there, with what was found.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -58,6 +59,13 @@ def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool 
     page = Page(studio)
     with gr.Blocks(title="StyleSDF", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         page.controls |= mixing.controls()
+        parts = {
+            "Gallery": partial(gallery.build, page, "Gallery"), "View": partial(explore.build_view, page),
+            "Mesh": partial(mesh.build, page, "Mesh"), "Mix": partial(mixing.build, page, "Mix"),
+            "Film": partial(film.build, page), "Compare": partial(compare.build, page, "Compare"),
+            "Inside": partial(inside.build, page, "Inside"), "Link": partial(sharing.build, page),
+            "Model": partial(models.build, page, offered or {}),
+        }  # fmt: skip
         open_tab = gr.Textbox("Gallery", visible=False)
         gr.Markdown(HEADER + live_link(), elem_id="header")
         with gr.Row(equal_height=False):
@@ -65,27 +73,13 @@ def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool 
                 explore.build(page)
             with gr.Column(min_width=340, elem_id="beside"):
                 with gr.Tabs(elem_id="tabs") as tabs:
-                    with gr.Tab("Gallery", id="Gallery", render_children=True):
-                        gallery.build(page, "Gallery")
-                    with gr.Tab("View", id="View", render_children=True):
-                        explore.build_view(page)
-                    with gr.Tab("Mesh", id="Mesh", render_children=True):
-                        mesh.build(page, "Mesh")
-                    with gr.Tab("Mix", id="Mix", render_children=True):
-                        mixing.build(page, "Mix")
-                    with gr.Tab("Film", id="Film", render_children=True):
-                        film.build(page)
-                    with gr.Tab("Compare", id="Compare", render_children=True):
-                        compare.build(page, "Compare")
-                    with gr.Tab("Inside", id="Inside", render_children=True):
-                        inside.build(page, "Inside")
-                    with gr.Tab("Link", id="Link", render_children=True):
-                        code = sharing.build(page)
-                    with gr.Tab("Model", id="Model", render_children=True):
-                        models.build(page, offered or {})
+                    made = {}
+                    for name, part in parts.items():
+                        with gr.Tab(name, id=name, render_children=True):
+                            made[name] = part()
         tabs.select(opened, None, open_tab, **AT_ONCE)
         page.wire_signals(open_tab)
-        explore.wire(page, blocks, code)
+        explore.wire(page, blocks, made["Link"])
         api.build(page, may_load)
 
         def leave(request: gr.Request) -> None:

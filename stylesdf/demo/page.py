@@ -51,7 +51,7 @@ class Page:
         download: Its file.
         keep: Keeps its scene among the favourites.
         query: Hidden; the scene that was drawn last, as a link's query.
-        goal: Hidden; where a link or a picture sends the controls, while they change one after the other.
+        goal: Hidden; where a link, a picture or the hand sends the controls, while they change one after the other.
         wish: Hidden; the scene whose model has to be loaded first, see ``wish_for``.
         signals: Hidden, by tab; the same while that tab is open.
     """
@@ -113,13 +113,31 @@ class Page:
         Gradio sets one after the other, and each tells of its change at once; the goal, which comes first, says which
         of these changes are but on the way. It holds for some seconds, lest a lost one keeps the page from drawing.
         """
-        goal = "" if scene == before else f"{time.time() + GOAL_SECONDS:.1f} {scene.query()}"
-        return [goal, *self._values(scene)]
+        fields = dict(zip(Scene.__dataclass_fields__, self._values(scene)))
+        goal = "" if scene == before else json.dumps({"until": time.time() + GOAL_SECONDS, **fields})
+        return [goal, *fields.values()]
 
-    def is_on_the_way(self, goal: str, scene: Scene) -> bool:
-        """Whether the controls are still on their way to a goal."""
-        until, _, query = goal.partition(" ")
-        return bool(goal) and scene.query() != query and time.time() < float(until)
+    def is_on_the_way(self, goal: str, values) -> bool:
+        """Whether the controls, whose values these are, are still on their way to a goal.
+
+        Args:
+            goal: Empty, or a JSON object: until when it holds, seconds since 1970, and what controls are to be set to.
+            values: As of ``scene``.
+
+        Raises:
+            ValueError: Something else, or a value that is out of its range.
+        """
+        if not goal:
+            return False
+        try:
+            wanted = json.loads(goal)
+        except (ValueError, RecursionError):
+            wanted = None
+        if not isinstance(wanted, dict) or not isinstance(wanted.get("until"), (int, float)):
+            raise ValueError(f"the goal is {shown(goal)}, expected a JSON object with until")
+        there = [wanted.get(name, value) for name, value in zip(Scene.__dataclass_fields__, values)]
+        holds = 0.0 < wanted["until"] - time.time() <= 2.0 * GOAL_SECONDS  # a visitor's clock may be wrong
+        return holds and self.scene(there) != self.scene(values)
 
     def wish_for(self, scene: Scene) -> str:
         """Return what the field ``wish`` holds, whose change loads the model of a link or a picture and goes there."""

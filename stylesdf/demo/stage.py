@@ -18,14 +18,12 @@ and minus zoom, Home or a double click bring back the front.">
 <img class="stage-picture" draggable="false" alt=""><canvas class="stage-live" aria-hidden="true"></canvas>
 <span class="stage-pose" aria-live="polite"></span></div>
 """
-RELEASED = "(stage) => { const c = stage.camera; return [c.yaw, c.pitch, c.roll, c.fov] }"
 
 
 def stage(quick: Callable[[dict], dict], weights: Callable[[str], dict]) -> gr.HTML:
     """Make the component.
 
-    Its ``release`` event comes when the hand rests; ``RELEASED`` takes the camera out of its value: yaw, pitch,
-    roll and field of view, in degrees.
+    Its ``release`` event comes when the hand rests; its value's ``camera`` holds yaw, pitch, roll and fov, in degrees.
 
     Args:
         quick: Called with a scene's fields while the hand moves, where the browser cannot draw; returns ``{"picture":

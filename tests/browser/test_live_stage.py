@@ -8,18 +8,12 @@ import pytest
 from PIL import Image
 
 from stylesdf.demo.scene import Scene
-from tests.browser.serve import open_browser, running_app, small_model
-from tests.browser.test_page import FLAGS, PATIENCE, Visit
+from tests.browser.serve import running_app, small_model
+from tests.browser.test_page import PATIENCE, Visit
 
 pytestmark = pytest.mark.browser
 ANY_SPEED = "window.slowestLiveFrame = 1e9"  # a software rasteriser is slow, which is another test's matter
 QUIET = 1.0  # seconds without a request until the page counts as settled
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with open_browser(FLAGS) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import gradio as gr
 
 from stylesdf.arguments import MAX_SEED
 from stylesdf.demo.models import NotLoaded, pinned
-from stylesdf.demo.page import LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
+from stylesdf.demo.page import GOAL_SECONDS, LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, MODES, Scene
-from stylesdf.demo.stage import RELEASED, stage, stage_value
+from stylesdf.demo.stage import stage, stage_value
 from stylesdf.shot import QUALITIES
 
 FIRST_SEED = 10  # the head that greets
@@ -85,10 +85,23 @@ def build_view(page: Page) -> None:
     with gr.Row(equal_height=True):
         for text, yaw in SNAPS:
             snap = gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}")
-            snap.click(None, None, camera[:3], js=f"() => [{yaw}, 0, 0]", **PRIVATE)
+            there = going("", f"{{ yaw: {yaw}, pitch: 0, roll: 0 }}")
+            snap.click(None, None, [page.goal, *camera[:3]], js=there, **PRIVATE)
     page.controls["quality"].render()
     gr.Markdown(KEYS, elem_classes="small")
-    page.stage.release(None, page.stage, camera, js=RELEASED, **PRIVATE)
+    released = going("{ camera: { yaw, pitch, roll, fov } }", "{ yaw, pitch, roll, fov }")
+    page.stage.release(None, page.stage, [page.goal, *camera], js=released, **PRIVATE)
+
+
+def going(argument: str, fields: str) -> str:
+    """Return JavaScript that sets some controls, the goal before them as in ``Page.settings``.
+
+    Args:
+        argument: What the function takes.
+        fields: An object of the controls' values by name, in the order of the outputs after the goal.
+    """
+    goal = f"JSON.stringify({{ until: Date.now() / 1000 + {GOAL_SECONDS}, ...to }})"
+    return f"({argument}) => {{ const to = {fields}; return [{goal}, ...Object.values(to)] }}"
 
 
 def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
@@ -110,7 +123,8 @@ def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
     def follow(request: gr.Request, drawn: str, goal: str, *values):
         with speaking():
             scene = page.scene(values)
-            if scene is None or page.is_on_the_way(goal, scene):  # None: the seed is being typed; the old picture stays
+            # None: the seed is being typed; the old picture stays
+            if scene is None or page.is_on_the_way(goal, values):
                 return [gr.skip()] * (1 + len(outputs))
             if replace(scene, model=pinned(page.studio.model(scene))).query() == drawn:
                 return ["", *[gr.skip()] * len(outputs)]
