@@ -11,7 +11,7 @@ FLAGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium():
     with open_browser(FLAGS) as browser:
         yield browser

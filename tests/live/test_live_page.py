@@ -71,15 +71,18 @@ def test_the_surface_is_that_of_pytorch(chromium, people, guide, seed, psi, yaw,
     depth = (places[..., 0] - expected["depth"]).abs()[both]
     cosine = (torch.nn.functional.normalize(normals[..., :3], dim=-1) * expected["normals"]).sum(dim=-1)[both]
     angle = torch.rad2deg(cosine.clamp(-1.0, 1.0).acos())
-    psnr = -10.0 * (colours[..., :3] / 255.0 - expected["rgb"])[both].square().mean().log10().item()
+    # past a rim the two may see different surfaces: how often is bounded, and colours are compared on the same one
+    error = (colours[..., :3] / 255.0 - expected["rgb"])[both][depth <= 1e-3]
+    psnr = -10.0 * error.square().mean().log10().item()
+    same = len(error) / both.sum().item()
     evaluations = places[..., 2].mean().item()
     print(f"IoU {iou:.4f}; depth median {depth.median():.2g}, 99 % {depth.quantile(0.99):.2g}; normals median "
-          f"{angle.median():.2g}, 95 % {angle.quantile(0.95):.2g} degrees; colour {psnr:.1f} dB; {evaluations:.2f} "
-          "evaluations a pixel")  # fmt: skip
+          f"{angle.median():.2g}, 95 % {angle.quantile(0.95):.2g} degrees; colour {psnr:.1f} dB on {same:.2%}; "
+          f"{evaluations:.2f} evaluations a pixel")  # fmt: skip
     assert iou >= 0.995
-    assert depth.median() <= 1e-4 and depth.quantile(0.99) <= 1e-3
+    assert depth.median() <= 1e-4 and same >= 0.99
     assert angle.median() <= 0.2 and angle.quantile(0.95) <= 1.5
-    assert psnr >= 42.0
+    assert psnr >= 50.0
     assert evaluations <= 1.5
 
 
