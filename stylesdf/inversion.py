@@ -5,6 +5,7 @@ Shapes: R image.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +98,45 @@ def read_pictures(model: Generator, images: Picture | Sequence[Picture]) -> list
     if not 1 <= len(images) <= MAX_PICTURES:
         raise ValueError(f"there are {len(images)} pictures, expected from 1 to {MAX_PICTURES}")
     return [_square(_decode(image, number), model) for number, image in enumerate(images)]
+
+
+def open_picture(image: Picture) -> Image.Image:
+    """Read a picture: upright, sRGB, RGB or RGBA.
+
+    Args:
+        image: A file or a PIL image.
+
+    Raises:
+        ValueError: It is no picture, is damaged, too large or too small.
+    """
+    return _decode(image, 0)
+
+
+def cut(
+    picture: Image.Image, zoom: float = 1.0, right: float = 0.0, down: float = 0.0, turn: float = 0.0
+) -> Image.Image:
+    """Cut a square out of a picture, around a head that does not fill it or is not upright.
+
+    Args:
+        picture: As of ``open_picture``.
+        zoom: Length of the picture's shorter side over that of the square; below 1 there is a border.
+        right: Where the square's centre is, in lengths of the shorter side from the picture's centre.
+        down: The same downwards.
+        turn: Degrees by which the picture is turned clockwise, about that centre.
+
+    Returns:
+        RGBA; what lies beyond the picture is transparent.
+    """
+    width, height = picture.size
+    shorter = min(width, height)
+    side = max(SMALLEST_SIDE, round(shorter / zoom))
+    x, y = width / 2 + right * shorter, height / 2 + down * shorter
+    cosine, sine, half = math.cos(math.radians(turn)), math.sin(math.radians(turn)), side / 2
+    # where a pixel of the square comes from: turned back about the centre
+    place = (cosine, sine, x - half * (cosine + sine), -sine, cosine, y + half * (sine - cosine))
+    return picture.convert("RGBA").transform(
+        (side, side), Image.Transform.AFFINE, place, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0, 0)
+    )
 
 
 def as_tensor(picture: Image.Image) -> Tensor:

@@ -28,7 +28,7 @@ train/README.md explains the settings, train/AFHQ.md goes from a data set id to 
 # what each stage is, whether it needs a model to start from, and whether it needs pictures; None: it takes none
 STAGES = {
     "renderer": ("stage 1: field and thumbnail", False, True),
-    "prior": ("after stage 1 with an encoder: Gaussian latents give the codes that the data has", True, True),
+    "prior": ("after stage 1 with an encoder: latents give codes like those that the data has", True, True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures", True, False),
     "decoder": ("stage 2: image, renderer frozen", True, True),
     "encoder": ("after stage 2: a network that finds the head in a picture, where invert starts", True, None),

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from train.augment import OPERATIONS
 
-CODES_PER_STEP = 256  # of the prior
+CODES_PER_STEP = 512  # of the prior
+CODE_AXES = 64  # principal axes of the codes that it tells apart; along further ones they vary less than their noise
+CODE_PATHS = 60_000  # of the flow, which the mapping learns from
 HEADS_PER_STEP, VIEWS_OF_HEAD, PICTURES_PER_STEP = 3, 2, 48  # of the encoder: heads drawn anew, pictures it learns from
 
 
@@ -172,21 +174,23 @@ class RendererConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """The mapping learns the Gaussian of the data's codes, after stage 1 with an encoder; not in the paper.
+    """A flow learns the data's codes, and the mapping the flow, after stage 1 with an encoder; not in the paper.
 
     Attributes:
-        steps: How many, of 256 codes each.
-        learning_rate: Adam's; it falls linearly to a fiftieth.
+        flow_steps: How many the flow learns, of 512 codes each.
+        steps: How many the mapping learns, of 512 codes each.
+        learning_rate: Adam's; it falls linearly to a fiftieth, for either.
         seed: Of everything random.
     """
 
-    steps: int = 3000
+    flow_steps: int = 3000
+    steps: int = 8000
     learning_rate: float = 1e-3
     seed: int = 0
 
     @property
     def total_steps(self) -> int:
-        return self.steps
+        return self.flow_steps + self.steps
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,16 @@
-"""Heads that visitors look at, kept so that turning one costs its rendering only."""
+"""Heads that visitors look at, kept so that turning one costs its rendering only, and those found in pictures."""
 
 from __future__ import annotations
 
+import secrets
+import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
@@ -13,12 +19,68 @@ from stylesdf.pipeline import StyleSDF
 
 MAX_BYTES = 400_000_000
 MAX_HEADS = 64
+MAX_FOUND = 8  # of one visitor; the oldest goes when another comes
+MAX_FINDERS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class _Codes:
+    """A head's codes and origin as of ``Head``, and whose model's."""
+
+    model: weakref.ref
+    w: Tensor
+    ws: Tensor | None
+    origin: dict
+
+
+class FoundHeads:
+    """Heads that were found in visitors' pictures, under names that nobody can guess, until the visitor leaves."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[str | None, OrderedDict[str, _Codes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, visitor: str | None, model: StyleSDF, head: Head) -> str:
+        """Keep a head of a model for a visitor; return its name, 32 hexadecimal digits."""
+        name = secrets.token_hex(16)
+        with self._lock:
+            mine = self._found.setdefault(visitor, OrderedDict())
+            mine[name] = _Codes(weakref.ref(model), head.w, head.ws, head.origin)
+            while len(mine) > MAX_FOUND:
+                mine.popitem(last=False)
+            while len(self._found) > MAX_FINDERS:
+                self._found.popitem(last=False)
+        return name
+
+    def head(self, model: StyleSDF, name: str) -> Head:
+        """Return a head that was kept.
+
+        Raises:
+            ValueError: It is gone, or of another model.
+        """
+        with self._lock:
+            codes = next((mine[name] for mine in self._found.values() if name in mine), None)
+        if codes is None:
+            raise ValueError("the head of that picture is no longer here, it went with the visit; drop it again")
+        if codes.model() is not model:
+            raise ValueError(f"that head is none of {model.name_or_path}, it was found with another model")
+        return replace(model.head_from_codes(codes.w, codes.ws), origin=codes.origin)
+
+    def forget(self, visitor: str | None) -> None:
+        """Forget the heads of a visitor."""
+        with self._lock:
+            self._found.pop(visitor, None)
 
 
 class HeadCache:
-    """The heads that were looked at last, of all models."""
+    """The heads that were looked at last, of all models.
 
-    def __init__(self) -> None:
+    Args:
+        found: Where heads of pictures are.
+    """
+
+    def __init__(self, found: FoundHeads) -> None:
+        self.found = found
         self._heads = Recent()
 
     def head(self, model: StyleSDF, scene: Scene) -> Head:
@@ -29,12 +91,12 @@ class HeadCache:
             scene: What is seen; its camera does not matter.
 
         Raises:
-            ValueError: A texture seed for a model without decoder.
+            ValueError: A texture seed for a model without decoder, or the head of a picture that is gone.
         """
-        head = self._one(model, scene.seed, scene)
+        head = self._one(model, scene.seed, scene) if scene.head is None else self._found(model, scene)
         if scene.morph_seed is None or not scene.morph_share:
             return head
-        key = (scene.seed, scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share)
+        key = (scene.person, scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share)
         other = self._one(model, scene.morph_seed, scene)
         return self._kept(model, key, lambda: model.blend(head, other, scene.morph_share))
 
@@ -45,6 +107,17 @@ class HeadCache:
     def _one(self, model: StyleSDF, seed: int, scene: Scene) -> Head:
         key = (seed, scene.truncation, scene.texture_seed)
         return self._kept(model, key, lambda: model.head(seed, scene.truncation, scene.texture_seed))
+
+    def _found(self, model: StyleSDF, scene: Scene) -> Head:
+        head = self.found.head(model, scene.head)
+        if scene.texture_seed is None:
+            return head
+        other = self._one(model, scene.texture_seed, replace(scene, texture_seed=None))
+        if head.ws is None:
+            raise ValueError(f"texture_seed is {scene.texture_seed}, but a renderer-only model has no decoder to style")
+        key = (scene.head, scene.truncation, scene.texture_seed)
+        codes = torch.cat([head.ws[:, :1], other.ws[:, 1:]], dim=1)
+        return self._kept(model, key, lambda: replace(model.head_from_codes(head.w, codes), origin=head.origin))
 
     def _kept(self, model: StyleSDF, key: tuple, make: Callable[[], Head]) -> Head:
         size = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

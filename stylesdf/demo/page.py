@@ -98,6 +98,7 @@ class Page:
             return None
         for name in OPTIONAL_SEEDS:
             fields[name] = _optional_seed(name, fields[name])
+        fields["head"] = fields["head"] or None
         if fields["fov"] == self.studio.models.get(fields["model"]).config.fov_deg:
             fields["fov"] = None
         return Scene(**fields)
@@ -148,6 +149,7 @@ class Page:
         fields = {name: getattr(scene, name) for name in Scene.__dataclass_fields__}
         for name in OPTIONAL_SEEDS:
             fields[name] = "" if fields[name] is None else str(fields[name])
+        fields["head"] = fields["head"] or ""
         fields["fov"] = fields["fov"] or self.studio.model(scene).config.fov_deg
         return list(fields.values())
 

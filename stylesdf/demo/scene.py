@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 60.0, 180.0  # degrees
 MIN_FOV, MAX_FOV = 4.0, 40.0  # degrees
 MODES = ("image", "thumbnail", "depth", "normals", "shape")
 MAX_TEXT = 300  # characters of a model's name, and of a number in a link
+HEAD_NAME = re.compile("[0-9a-f]{32}")
 METADATA_KEY = "stylesdf"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PICTURE_BYTES = 8_000_000  # of a picture that is read
@@ -40,6 +42,7 @@ class Scene:
     Attributes:
         model: Name of the model, as typed on the page.
         seed: Whose head.
+        head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
         truncation: In [0, 1].
         texture_seed: Whose colours the decoder's later layers take; None: its own.
         morph_seed: Another head, blended in; None: nobody.
@@ -57,6 +60,7 @@ class Scene:
 
     model: str
     seed: int = 0
+    head: str | None = None
     truncation: float = 0.7
     texture_seed: int | None = None
     morph_seed: int | None = None
@@ -72,6 +76,8 @@ class Scene:
         if not (isinstance(self.model, str) and 0 < len(self.model) <= MAX_TEXT and self.model.isprintable()):
             raise ValueError(f"model is {shown(self.model)}, expected a name of 1 to {MAX_TEXT} characters in print")
         check_seed(self.seed)
+        if self.head is not None and not (isinstance(self.head, str) and HEAD_NAME.fullmatch(self.head)):
+            raise ValueError(f"head is {shown(self.head)}, expected 32 hexadecimal digits, or nothing")
         check_truncation(self.truncation)
         for name in ("texture_seed", "morph_seed"):
             seed = getattr(self, name)
@@ -92,6 +98,11 @@ class Scene:
                 raise ValueError(f"{name} is {shown(getattr(self, name))}, expected one of {', '.join(known)}")
 
     @property
+    def person(self) -> int | str:
+        """Who is seen: the seed, or the name of a head that was found."""
+        return self.seed if self.head is None else self.head
+
+    @property
     def shot(self) -> Shot:
         """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
@@ -99,8 +110,8 @@ class Scene:
 
     @property
     def title(self) -> str:
-        """A name for files: ``head-3``, ``head-3-textured-5``, ``head-3-to-8-40``."""
-        title = f"head-{self.seed}"
+        """A name for files: ``head-3``, ``head-3-textured-5``, ``head-3-to-8-40``, ``head-yours``."""
+        title = f"head-{self.seed}" if self.head is None else "head-yours"
         if self.texture_seed is not None:
             title += f"-textured-{self.texture_seed}"
         if self.morph_seed is not None and self.morph_share:
@@ -165,7 +176,10 @@ class Scene:
         load = json.dumps(name, ensure_ascii=False) + (f", revision={json.dumps(revision)}" if at else "")
         lines = ["import math", IMPORTS, "", f"model = StyleSDF.from_pretrained({load})"]
         texture = "" if self.texture_seed is None else f", texture_seed={self.texture_seed}"
-        lines.append(f"head = model.head({self.seed}, truncation={self.truncation:g}{texture})")
+        if self.head is None:
+            lines.append(f"head = model.head({self.seed}, truncation={self.truncation:g}{texture})")
+        else:
+            lines.append('head = model.load_head("head-yours.safetensors")')
         if self.morph_seed is not None and self.morph_share:
             lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:g}{texture})")
             lines.append(f"head = model.blend(head, other, {self.morph_share:g})")

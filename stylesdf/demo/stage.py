@@ -47,7 +47,8 @@ def stage_value(scene: Scene, picture: str, fov: float) -> dict:
         picture: A data URL.
         fov: The model's own field of view, degrees.
     """
-    alt = f"Head of seed {scene.seed}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
+    whose = f"seed {scene.seed}" if scene.head is None else "your picture"
+    alt = f"Head of {whose}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
     fields = {name: getattr(scene, name) for name in scene.__dataclass_fields__}
     return {
         "scene": fields, "picture": picture, "fov": fov, "limits": LIMITS, "alt": alt, "query": scene.query(),

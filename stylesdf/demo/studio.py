@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from stylesdf.arguments import check_seed
 from stylesdf.camera import PATHS
 from stylesdf.config import shown
 from stylesdf.demo import pictures
-from stylesdf.demo.heads import HeadCache
+from stylesdf.demo.heads import FoundHeads, HeadCache
 from stylesdf.demo.models import ModelShelf, pinned
 from stylesdf.demo.pace import Pace
 from stylesdf.demo.recent import Recent
@@ -25,7 +26,9 @@ from stylesdf.demo.scene import Scene
 from stylesdf.demo.zero import on_device
 from stylesdf.fast.allocator import trim
 from stylesdf.files import replacing
+from stylesdf.fit import Progress
 from stylesdf.head import View
+from stylesdf.inversion import Inversion
 from stylesdf.mesh import refine_mesh
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
@@ -48,6 +51,7 @@ MAX_TILES = 240
 QUICK_PATIENCE = 1.0  # seconds that a quick picture waits for its turn; the hand has moved on by then
 QUICK_JPEG = 85
 PLANE_SEEDS = 600
+PICTURES_TO_FIND = 100  # that could be drawn while a head is found
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class Studio:
 
     def __init__(self, models: ModelShelf) -> None:
         self.models = models
-        self.heads = HeadCache()
+        self.found = FoundHeads()
+        self.heads = HeadCache(self.found)
         self.pace = Pace()
         self._tiles = Recent()
         self._meshes = Recent()
@@ -106,7 +111,11 @@ class Studio:
         self.mesh(scene, PREVIEW_RESOLUTION)
 
     def model(self, scene: Scene) -> StyleSDF:
-        return self.models.get(scene.model)
+        """Return the scene's model, which has to be loaded, and has to know its head."""
+        model = self.models.get(scene.model)
+        if scene.head is not None:
+            self.found.head(model, scene.head)
+        return model
 
     def look(self, scene: Scene) -> Look:
         """Draw a scene."""
@@ -177,7 +186,7 @@ class Studio:
         if max_faces is not None and not (_is_int(max_faces) and FACES[0] <= max_faces <= FACES[1]):
             raise ValueError(f"max_faces is {shown(max_faces)}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
         model = self.model(scene)
-        who = (scene.seed, scene.truncation, scene.morph_seed, scene.morph_share)
+        who = (scene.person, scene.truncation, scene.morph_seed, scene.morph_share)
         key = (weakref.ref(model), who, resolution, smoothing, max_faces)
 
         def make() -> trimesh.Trimesh:
@@ -211,7 +220,7 @@ class Studio:
         if kind == "morph":
             if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:
                 raise ValueError(f"there are {len(morph_seeds)} seeds to morph to, expected 1 to {MAX_MORPH_SEEDS}")
-            alone = replace(scene, morph_seed=None, morph_share=0.0)
+            alone = replace(scene, head=None, morph_seed=None, morph_share=0.0)
             others = [self.heads.head(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
             views = model.morph([head, *others], num_frames, shot=replace(scene.shot, roll=0.0))
         else:
@@ -224,6 +233,49 @@ class Studio:
                 trim()
 
         return frames()
+
+    def seconds_to_find(self, model: StyleSDF) -> float | None:
+        """Return how long ``find`` will take; before the first time, by how long a picture takes."""
+        found = self.pace.estimate(model, "find", 1.0)
+        return self.pace.estimate(model, "image", PICTURES_TO_FIND) if found is None else found
+
+    def find(self, model: StyleSDF, picture: Image.Image) -> Iterator[Progress | Inversion]:
+        """Look for the head that a picture shows among those of a model.
+
+        Args:
+            model: One that the page has.
+            picture: As ``StyleSDF.invert`` takes it.
+
+        Returns:
+            What was drawn, step by step, and last what was found. Where it is closed before, the search ends.
+        """
+        steps, is_wanted = queue.SimpleQueue(), threading.Event()
+        is_wanted.set()
+
+        def on_step(progress: Progress) -> bool:
+            steps.put(progress)
+            return is_wanted.is_set()
+
+        def work() -> None:
+            try:
+                with self.pace.measuring(model, "find", 1.0):
+                    found = model.invert(picture, on_step=on_step)
+                steps.put(found)
+            except Exception as error:  # told by who waits for it
+                steps.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while not isinstance(step := steps.get(), Inversion):
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+            yield step
+        finally:
+            is_wanted.clear()
+            worker.join()
+            trim()
 
     def inside(self, scene: Scene) -> SdfSlice:
         """Cut the field open in the camera's plane."""

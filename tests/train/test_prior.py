@@ -1,29 +1,32 @@
-"""The prior: the mapping comes to draw the data's codes, nothing else learns, exact resume."""
+"""The prior: flow and mapping come to draw the data's codes, nothing else learns, exact resume."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from stylesdf.mapping import unrectify
+from stylesdf.mapping import rectify, unrectify
 from stylesdf.model import Generator
 from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import PriorConfig
-from train.networks.encoder import PictureEncoder, encode
+from train.networks import flow
+from train.networks.encoder import PictureEncoder
 from train.run.loop import train
 from train.run.options import RunOptions
 from train.stages import PriorStage, prior
-from train.stages.prior import covariance_root
+from train.stages.prior import principal_axes
 
 MODEL = dataclasses.replace(runs.MODEL, decoder_channels=())
-CONFIG = PriorConfig(steps=4)
+CONFIG = PriorConfig(flow_steps=2, steps=2)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(prior, "CODES_PER_STEP", 64)
+    monkeypatch.setattr(prior, "CODE_PATHS", 2000)
+    monkeypatch.setattr(flow, "WIDTH", 64)
 
 
 def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
@@ -32,37 +35,53 @@ def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
     return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder)
 
 
-def test_the_root_of_a_covariance():
+def test_principal_axes():
     torch.manual_seed(0)
-    values = torch.randn(5000, 3) @ torch.tensor([[2.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 0.1]])
+    rotation = torch.linalg.qr(torch.randn(3, 3)).Q
+    values = torch.randn(5000, 3) * torch.tensor([0.5, 3.0, 1.0]) @ rotation
     values -= values.mean(dim=0)
-    root = covariance_root(values)
-    torch.testing.assert_close(root, root.t())
-    torch.testing.assert_close(root @ root, torch.cov(values.t()))
-    few = covariance_root(values[:2])  # of fewer values than channels
-    torch.testing.assert_close(few @ few, values[:2].t() @ values[:2], atol=1e-4, rtol=1e-4)
+    variances, axes = principal_axes(values, 2)
+    torch.testing.assert_close(variances, torch.tensor([9.0, 1.0]), atol=0.0, rtol=0.1)
+    torch.testing.assert_close(axes.t() @ axes, torch.eye(2), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close((values @ axes).var(dim=0), variances)
+    few, axes = principal_axes(values[:2] - values[:2].mean(dim=0), 3)  # of fewer values than channels
+    assert few.shape == (2,) and axes.shape == (3, 2)
 
 
-def test_the_mapping_comes_to_draw_the_codes_of_the_data():
-    stage = make(dataclasses.replace(CONFIG, steps=600))
-    codes = unrectify(encode(stage.encoder, stage.data)[0])
-    torch.testing.assert_close(stage.mean, codes.mean(dim=0))
-    torch.testing.assert_close((stage.root.t() @ stage.root).diag(), codes.var(dim=0), atol=1e-5, rtol=1e-3)
-    z = torch.randn(500, MODEL.latent_size)
+def test_the_flow_learns_the_codes_and_the_mapping_the_flow(monkeypatch):
+    """Of two kinds of codes: their Gaussian would be widest in the middle between them."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(prior, "CODE_AXES", 2)
+    noise = torch.full((MODEL.latent_size,), 0.1)
+    kind = torch.cat([torch.full((30,), -0.5), torch.full((30,), 0.5)])[:, None] * torch.ones(MODEL.latent_size)
+    codes = 0.3 + kind + 0.05 * torch.randn(60, MODEL.latent_size)
+    monkeypatch.setattr(prior, "encode", lambda encoder, data: (rectify(codes), noise))
+    stage = make(dataclasses.replace(CONFIG, flow_steps=400, steps=2000, learning_rate=3e-3))
+    torch.testing.assert_close(stage.codes * stage.spread, (codes - stage.mean) @ stage.axes / 0.1)
+
+    def share_between(codes):
+        return ((codes - stage.mean).mean(dim=1).abs() < 0.3).float().mean()
+
+    for _ in range(400):
+        assert stage.step().keys() == {"flow"}
+    z, aims = stage.draw_paths(500)
+    assert all(a.equal(b) for a, b in zip(stage.draw_paths(500), (z, aims)))
+    assert share_between(aims) < 0.1  # of the Gaussian 45 % are
     with torch.no_grad():
-        before = stage.distance(z)
-    for _ in range(600):
-        stage.step()
+        before = stage.distance(z, aims)
+    for _ in range(2000):
+        assert stage.step().keys() == {"distance"}
     with torch.no_grad():
-        assert stage.distance(z) < 0.1 * before
+        assert stage.distance(z, aims) < 0.1 * before
         drawn = unrectify(stage.generator_ema.renderer_mapping(z))
-    assert ((drawn - stage.mean - z @ stage.root) / stage.noise).square().mean() < 0.12 * before
+    assert share_between(drawn) < 0.25
 
 
 def test_only_the_mapping_learns():
     stage = make()
     before = snapshot(stage)
-    stage.step()
+    for _ in range(CONFIG.total_steps):
+        stage.step()
     moved = {name for name, value in snapshot(stage).items() if name in before and not value.equal(before[name])}
     parts = {".".join(name.split(".")[:2]) for name in moved if name.startswith("generator")}
     assert parts == {"generator.renderer_mapping", "generator_ema.renderer_mapping"}

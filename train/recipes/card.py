@@ -36,10 +36,10 @@ python -m train run {recipe.name} --out runs/{recipe.name}
 ```
 
 {runs}. The settings stand in `train/recipes/{recipe.name.replace("-", "_")}.py`, the loss terms in the `*-log.jsonl`
-files. {recipe.limits}
+files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is.
+{recipe.limits}
 
 ## Measured
 
-{compare(reports, SHOWN)}
-`metrics.json` and `metrics-1.json` hold the full reports; `train/EVALUATION.md` says what each metric is."""
+{compare(reports, SHOWN).strip()}"""
     return model_card(config, f"checkpoints/{recipe.name}", CardFacts(about=about, sample_grid="grid.png"))

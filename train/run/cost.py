@@ -6,6 +6,8 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.encoder import RESOLUTION, Encoder
 from stylesdf.model import Generator
 from train.config import (
+    CODE_AXES,
+    CODE_PATHS,
     CODES_PER_STEP,
     HEADS_PER_STEP,
     PICTURES_PER_STEP,
@@ -18,6 +20,7 @@ from train.config import (
     Settings,
 )
 from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+from train.networks.flow import PATH_STEPS, VelocityField
 
 # multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
 HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
@@ -86,8 +89,9 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -
 
 
 def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    per_code = 3 * 4 * model.latent_size**2  # three layers and the target, forwards and back
-    return 0, config.steps * CODES_PER_STEP * per_code, 0.0, 0
+    flow = sum(parameter.numel() for parameter in VelocityField(min(CODE_AXES, model.latent_size)).parameters())
+    learnt = config.flow_steps * flow + config.steps * 3 * model.latent_size**2  # forwards and twice that back
+    return 0, 3 * CODES_PER_STEP * learnt + 2 * PATH_STEPS * CODE_PATHS * flow, 0.0, 0
 
 
 def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:

@@ -1,11 +1,13 @@
-"""Between stage 1 and polishing: the mapping learns to draw from Gaussian latents codes like those that the data has.
+"""Between stage 1 and polishing: the mapping learns to give codes like those that the data has.
 
 Stage 1 with an encoder (``train/networks/encoder.py``) shows the data's pictures well from the codes that the encoder
-finds for them, but the mapping gives other codes. As in a two-stage autoencoder (arXiv 1903.05789) a second, small step
-closes the gap: the codes' mean and covariance are measured, and the mapping learns to give mean + covariance^½ · z, by
-least squares. That needs no rendering and no adversary. The field is left alone.
+finds for them, but the mapping gives other codes. As in a two-stage autoencoder (arXiv 1903.05789) a second, small
+model closes the gap. First a flow (``train/networks/flow.py``) learns the distribution of the data's codes, along the
+axes on which they vary most; then the mapping learns by least squares where the flow takes Gaussian latents, which
+takes three layers instead of many steps. The codes' mean and covariance alone would give averages of hair styles.
+That needs no rendering and no adversary. The field is left alone.
 
-Shapes: B batch.
+Shapes: B batch, A axes.
 """
 
 from __future__ import annotations
@@ -18,20 +20,23 @@ from torch import Tensor, nn
 from stylesdf.config import StyleSDFConfig
 from stylesdf.mapping import unrectify
 from stylesdf.model import Generator
-from train.config import CODES_PER_STEP, PriorConfig
+from train.config import CODE_AXES, CODE_PATHS, CODES_PER_STEP, PriorConfig
 from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder, encode
+from train.networks.flow import VelocityField, flow_loss, follow
 from train.pretrained import copy_renderer
 from train.run.engine import Engine
 from train.run.state import RunState
 
-FINAL_LEARNING_RATE = 0.02  # what is left of it at the end
+PATHS_AT_ONCE = 2000
+FINAL_LEARNING_RATE = 0.02  # what is left of it at the end of either part
+FLOW_EMA_DECAY = 0.999
 EMA_DECAY = 0.99
 
 
 class PriorStage:
-    """The mapping learns the codes' Gaussian.
+    """A flow learns the distribution of the data's codes, and the mapping learns the flow.
 
     Args:
         model_config: Architecture; its decoder is left out.
@@ -40,6 +45,11 @@ class PriorStage:
         initial: The generator that was trained with the encoder.
         encoder: That encoder.
         engine: Where it runs; None is one process on the CPU. Several processes each do all of it.
+
+    Attributes:
+        mean: Of the data's codes, before ``rectify``, ``(latent_size,)``.
+        axes: Orthonormal principal axes of the codes in units of their noise, ``(latent_size, A)``.
+        spread: Standard deviation of codes with noise along these, ``(A,)``.
 
     Raises:
         ValueError: The data has no poses.
@@ -67,11 +77,22 @@ class PriorStage:
         codes, self.noise = encode(self.encoder, data)
         codes = unrectify(codes)
         self.mean = codes.mean(dim=0)
-        self.root = covariance_root((codes - self.mean) / self.noise) * self.noise
+        codes = (codes - self.mean) / self.noise
+        variances, axes = principal_axes(codes, CODE_AXES)
+        self.axes, self.spread = axes, (variances + 1.0).sqrt()
+        self.codes = codes @ axes / self.spread  # (N, A)
+        self.velocity = VelocityField(len(self.spread)).to(self.device)
+        self.velocity_ema = copy.deepcopy(self.velocity).requires_grad_(False)
+        self.flow_optimizer = adam(self.velocity.parameters(), config.learning_rate)
         self.optimizer = adam(self.generator.renderer_mapping.parameters(), config.learning_rate)
+        self.paths: tuple[Tensor, Tensor] | None = None  # latents and codes, once the flow is there
         self.state = RunState(
-            {"generator": self.generator, "generator_ema": self.generator_ema}, {"optimizer": self.optimizer}
-        )
+            {
+                "generator": self.generator, "generator_ema": self.generator_ema,
+                "velocity": self.velocity, "velocity_ema": self.velocity_ema,
+            },
+            {"optimizer": self.optimizer, "flow_optimizer": self.flow_optimizer},
+        )  # fmt: skip
 
     @property
     def images_per_step(self) -> int:
@@ -88,24 +109,55 @@ class PriorStage:
         """Nothing comes before the first step."""
 
     def step(self) -> dict[str, float]:
-        """Take one step; return the mean squared distance, in units of the noise that stage 1 adds to codes."""
-        progress = self.state.step / self.config.total_steps
-        scale_learning_rates(self.optimizer, linear_decay(progress, FINAL_LEARNING_RATE))
-        distance = self.distance(torch.randn(CODES_PER_STEP, len(self.mean)).to(self.device))
-        share = 1.0 / self.engine.accelerator.num_processes  # each draws and computes the same
-        (share * distance).backward()
-        self.engine.optimizer_step(self.optimizer)
-        update_average(self.generator_ema, self.generator, EMA_DECAY, self.state.step)
+        """Take one step.
+
+        Returns:
+            The flow's mean squared error; or how far the mapping is from it, mean squared distance in units of the
+            noise that stage 1 adds to codes.
+        """
+        step, num_flow = self.state.step, self.config.flow_steps
         self.state.step += 1
+        return self._flow_step(step) if step < num_flow else self._mapping_step(step - num_flow)
+
+    def _flow_step(self, step: int) -> dict[str, float]:
+        scale_learning_rates(self.flow_optimizer, linear_decay(step / self.config.flow_steps, FINAL_LEARNING_RATE))
+        index = torch.randint(len(self.codes), (CODES_PER_STEP,))
+        noise, start = torch.randn(2, CODES_PER_STEP, len(self.spread)).to(self.device)
+        codes = self.codes[index.to(self.device)] + noise / self.spread
+        loss = flow_loss(self.velocity, start, codes, torch.rand(CODES_PER_STEP, 1).to(self.device), self.spread)
+        self._learn(loss, self.flow_optimizer)
+        update_average(self.velocity_ema, self.velocity, FLOW_EMA_DECAY, step)
+        return {"flow": loss.item()}
+
+    def _mapping_step(self, step: int) -> dict[str, float]:
+        scale_learning_rates(self.optimizer, linear_decay(step / self.config.steps, FINAL_LEARNING_RATE))
+        if self.paths is None:
+            self.paths = self.draw_paths(CODE_PATHS)
+        z, codes = self.paths
+        index = torch.randint(len(z), (CODES_PER_STEP,)).to(self.device)
+        distance = self.distance(z[index], codes[index])
+        self._learn(distance, self.optimizer)
+        update_average(self.generator_ema, self.generator, EMA_DECAY, step)
         return {"distance": distance.item()}
 
-    def distance(self, z: Tensor) -> Tensor:
-        """Measure how far the mapping is from the codes' Gaussian at latents ``(B, latent_size)``."""
-        drawn = unrectify(self.generator.renderer_mapping(z))
-        return ((drawn - self.mean - z @ self.root) / self.noise).square().mean()
+    def _learn(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        (loss / self.engine.accelerator.num_processes).backward()  # each draws and computes the same
+        self.engine.optimizer_step(optimizer)
+
+    def draw_paths(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return latents ``(count, latent_size)`` and the codes that the flow takes them to, the same every time."""
+        random = torch.Generator().manual_seed(self.config.seed)
+        z = torch.randn(count, len(self.mean), generator=random).to(self.device)
+        ends = [follow(self.velocity_ema, part @ self.axes) for part in z.split(PATHS_AT_ONCE)]
+        return z, self.mean + self.noise * ((torch.cat(ends) * self.spread) @ self.axes.t())
+
+    def distance(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Measure how far what the mapping makes of latents is from codes; ``(B, latent_size)`` both."""
+        return ((unrectify(self.generator.renderer_mapping(z)) - codes) / self.noise).square().mean()
 
 
-def covariance_root(values: Tensor) -> Tensor:
-    """Return the symmetric square root of the covariance of values with mean zero: ``(N, C)`` gives ``(C, C)``."""
-    _, spread, axes = torch.linalg.svd(values.double() / max(len(values) - 1, 1) ** 0.5, full_matrices=False)
-    return (axes.t() * spread @ axes).to(values)
+def principal_axes(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest variances ``(A,)`` of values with mean zero ``(N, C)``, and their axes ``(C, A)``."""
+    _, spread, axes = torch.linalg.svd(values.double(), full_matrices=False)
+    variances = spread.square() / max(len(values) - 1, 1)
+    return variances[:count].to(values), axes[:count].t().contiguous().to(values)

@@ -16,7 +16,6 @@ from stylesdf.demo.stage import stage, stage_value
 from stylesdf.shot import QUALITIES
 
 FIRST_SEED = 10  # the head that greets
-DICE = "() => Math.floor(Math.random() * 10000)"
 SNAPS = (("¾ left", -40), ("Front", 0), ("¾ right", 40), ("Profile", 90))
 MODE_NAMES = ("Picture", "Thumbnail", "Depth", "Normals", "Bare shape")
 KEYS = "With the picture in focus, arrow keys turn it, + and − zoom, and Home brings back the front."
@@ -49,11 +48,14 @@ def build(page: Page) -> None:
             0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation", min_width=240, scale=3,
             info="0: the mean head, 1: all variety",
         )  # fmt: skip
+    controls["head"] = gr.Textbox(visible=False)
     with gr.Row():
         page.download = gr.DownloadButton("Download PNG", size="sm", min_width=120, elem_id="download-png")
         page.keep = gr.Button("☆ Keep", size="sm", min_width=120, elem_id="keep")
-    dice.click(None, None, controls["seed"], js=DICE, **PRIVATE)
     page.query, page.goal, page.wish = (gr.Textbox(visible=False) for _ in range(3))
+    thrown = going("", "{ seed: Math.floor(Math.random() * 10000), head: '' }")
+    dice.click(None, None, [page.goal, controls["seed"], controls["head"]], js=thrown, **PRIVATE)
+    controls["seed"].input(None, None, controls["head"], js="() => ''", **PRIVATE)
     page.controls |= controls | _view_controls(page.studio.model(greeting).config.fov_deg)
 
 

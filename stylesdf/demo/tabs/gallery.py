@@ -18,7 +18,6 @@ MAX_FAVOURITES = 48
 
 def build(page: Page, tab: str) -> None:
     """Arrange the tab."""
-    seed = page.controls["seed"]
     shown = gr.State([])
     tiles = _gallery("Click a head to explore it", "gallery")
     with gr.Row(elem_classes="ends"):
@@ -80,11 +79,15 @@ def build(page: Page, tab: str) -> None:
     def pick_kept(query: str, queries: list, event: gr.SelectData):
         return page.settings(_scenes(page, queries)[event.index], page.read(query))
 
+    def pick_tile(query: str, seeds: list, event: gr.SelectData):
+        scene = page.read(query)
+        return page.settings(replace(scene, seed=seeds[event.index], head=None), scene)
+
     filling = {"outputs": [tiles, shown], "show_progress": "minimal", **HEAVY}
     show.click(fill, [page.query, first_seed], **filling)
     first_seed.submit(fill, [page.query, first_seed], **filling)
     more.click(add_more, [page.query, shown], **filling)
-    tiles.select(pick_tile, shown, seed, **AT_ONCE)
+    tiles.select(pick_tile, [page.query, shown], page.setters, **AT_ONCE)
     strip.select(pick_truncation, None, page.controls["truncation"], **AT_ONCE)
     page.keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
     drop.click(lambda: ([], []), None, [favourites, kept], **AT_ONCE)
@@ -94,11 +97,6 @@ def build(page: Page, tab: str) -> None:
         arrive, [signal, filled, shown, first_seed, favourites], [strip, kept, tiles, shown, filled],
         trigger_mode="always_last", show_progress="hidden", **HEAVY,
     )  # fmt: skip
-
-
-def pick_tile(seeds: list, event: gr.SelectData) -> int:
-    """Return the seed of the picture that was clicked."""
-    return seeds[event.index]
 
 
 def pick_truncation(event: gr.SelectData) -> float:

@@ -84,7 +84,7 @@ def build(page: Page, tab: str) -> None:
                 shown, text = show(scene, (PREVIEW_RESOLUTION,), "Coarse surface", request)
                 yield shown, f"{text}\n\nThe fine one takes {in_words(seconds)}.", None
             shown, text = show(
-                scene, arguments, f"Seed {scene.seed}", request,
+                scene, arguments, f"Seed {scene.seed}" if scene.head is None else "Your head", request,
                 lambda share: progress(share, desc=f"Finding the surface, {in_words(seconds)}"),
             )  # fmt: skip
         yield shown, text, (scene, arguments)
@@ -116,7 +116,7 @@ def build(page: Page, tab: str) -> None:
 
 def head_of(scene: Scene) -> tuple:
     """Return what of a scene decides its surface."""
-    return scene.model, scene.seed, scene.truncation, scene.morph_seed, scene.morph_share
+    return scene.model, scene.person, scene.truncation, scene.morph_seed, scene.morph_share
 
 
 def viewer_camera(page: Page, scene: Scene) -> tuple[float, float, float]:

@@ -53,7 +53,8 @@ def build(page: Page, tab: str) -> None:
     def draw_parents(query: str) -> list:
         scene = page.read(query)
         seeds = (scene.seed, scene.texture_seed, scene.morph_seed)
-        return [None if seed is None else page.pictures.path(page.studio.tile(scene, seed)) for seed in seeds]
+        parents = [None if seed is None else page.pictures.path(page.studio.tile(scene, seed)) for seed in seeds]
+        return parents if scene.head is None else [None, *parents[1:]]
 
     signal = page.signal(tab)
     signal.change(draw_parents, signal, parents, trigger_mode="always_last", show_progress="hidden", **QUICK)
