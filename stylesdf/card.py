@@ -79,7 +79,7 @@ from stylesdf import StyleSDF
 model = StyleSDF.from_pretrained({json.dumps(name, ensure_ascii=False)})
 model.generate(seeds=[3], truncation=0.7, yaw=0.3, pitch=0.1).images[0].save("head.png")
 model.extract_mesh(seed=3, truncation=0.7).export("head.glb")
-model.export_live("heads.html")  # heads in a browser, of a field at most 128 wide and 6 deep without view directions
+# model.export_live("heads.html"): heads in a browser, of a field at most 128 wide, 6 deep, without view directions
 ```
 
 {facts.about.strip() or "Made with the stylesdf package."}

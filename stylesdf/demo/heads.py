@@ -76,11 +76,11 @@ class HeadCache:
     """The heads that were looked at last, of all models.
 
     Args:
-        found: Where heads of pictures are.
+        found: Where heads of pictures are; None: there are none yet.
     """
 
-    def __init__(self, found: FoundHeads) -> None:
-        self.found = found
+    def __init__(self, found: FoundHeads | None = None) -> None:
+        self.found = found or FoundHeads()
         self._heads = Recent()
 
     def head(self, model: StyleSDF, scene: Scene) -> Head:

@@ -42,7 +42,6 @@ class Scene:
     Attributes:
         model: Name of the model, as typed on the page.
         seed: Whose head.
-        head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
         truncation: In [0, 1].
         texture_seed: Whose colours the decoder's later layers take; None: its own.
         morph_seed: Another head, blended in; None: nobody.
@@ -53,6 +52,7 @@ class Scene:
         fov: Full field of view in degrees, from 4 to 40; None is the model's own.
         mode: What is shown, one of ``MODES``.
         quality: One of ``stylesdf.pipeline.QUALITIES``.
+        head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
 
     Raises:
         ValueError: A value out of its range; the sentence names it.
@@ -60,7 +60,6 @@ class Scene:
 
     model: str
     seed: int = 0
-    head: str | None = None
     truncation: float = 0.7
     texture_seed: int | None = None
     morph_seed: int | None = None
@@ -71,6 +70,7 @@ class Scene:
     fov: float | None = None
     mode: str = "image"
     quality: str = "exact"
+    head: str | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.model, str) and 0 < len(self.model) <= MAX_TEXT and self.model.isprintable()):

@@ -116,7 +116,7 @@ def build(page: Page) -> None:
         if psnr < LIKENESS:
             text += " It is no likeness: the picture may be cut amiss, or the model has no such head."
         yaw, pitch = _within(shot.yaw, MAX_YAW), _within(shot.pitch, MAX_PITCH)
-        scene = Scene(before.model, before.seed, found, yaw=yaw, pitch=pitch, quality=before.quality)
+        scene = Scene(before.model, before.seed, head=found, yaw=yaw, pitch=pitch, quality=before.quality)
         saved = gr.DownloadButton(value=path, interactive=True)
         yield drawn, text, saved, gr.Button(interactive=False), *page.settings(scene, before)
 
