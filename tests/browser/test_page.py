@@ -439,6 +439,26 @@ def test_a_film_can_be_stopped(visit):
     assert page.inner_text("#film-info") == "Stopped." and page.is_disabled("#download-film")
 
 
+def test_a_head_of_ones_own(visit, tmp_path):
+    page = visit.page
+    (tmp_path / "no.png").write_text("no picture")
+    visit.open("Your picture")
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "no.png")
+    page.wait_for_selector("text=cannot be read as a picture")
+    assert page.is_disabled("#find")
+    (tmp_path / "a.png").write_bytes(visit.picture())
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "a.png")
+    page.wait_for_selector("#looked-at img")
+    page.wait_for_selector("#find-info :text('Finding the head takes')")
+    page.click("#find:not([disabled])")
+    page.wait_for_selector("#find-info :text('Found in')", timeout=4 * PATIENCE)
+    page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('head=')")
+    assert visit.drawn()["seed"] == str(FIRST_SEED)
+    assert visit.download("#download-head").suggested_filename == "head-yours.safetensors"
+    page.click("#dice")
+    page.wait_for_function("!document.querySelector('.stage').dataset.drawn.includes('head=')")
+
+
 def test_compare_and_inside(visit):
     page = visit.page
     visit.open("Compare")
