@@ -64,7 +64,9 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("settings", [runs.RENDERER, PriorConfig(steps=1), POLISH], ids=["renderer", "prior", "polish"])
+@pytest.mark.parametrize(
+    "settings", [runs.RENDERER, PriorConfig(flow_steps=1, steps=1), POLISH], ids=["renderer", "prior", "polish"]
+)
 def test_a_run_without_a_decoder_hands_on_that_of_its_model(settings, whole, tmp_path):
     model = start(whole, settings, tmp_path / "run")
     assert load_config(model) == runs.MODEL

@@ -106,9 +106,9 @@ def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
     plain, shown, drawn = (str(tmp_path / name) for name in ("plain", "shown", "drawn"))
     assert main(["renderer", *common, plain, "--set", *settings]) == 0
-    assert main(["prior", *common, drawn, "--init-from", f"{plain}/model", "--set", "steps=1"]) == 2
+    assert main(["prior", *common, drawn, "--init-from", f"{plain}/model", "--set", "flow_steps=1", "steps=1"]) == 2
     assert "no encoder beside it" in capsys.readouterr().err
     assert main(["renderer", *common, shown, "--set", *settings, "terms.reconstruction=1"]) == 0
     assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()
-    assert main(["prior", *common, drawn, "--init-from", f"{shown}/model", "--set", "steps=1"]) == 0
+    assert main(["prior", *common, drawn, "--init-from", f"{shown}/model", "--set", "flow_steps=1", "steps=1"]) == 0
     assert (tmp_path / "drawn" / "model" / "model.safetensors").is_file()

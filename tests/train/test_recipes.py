@@ -29,7 +29,7 @@ def miniature(recipe: Recipe) -> Recipe:
 
     def small(settings):
         changes = {"steps": 2, "batch_size": 2, "sphere_steps": 2, "num_points": 8, "num_renderings": 4}
-        changes |= {"field_steps": 1, "discriminator_channels": (8, 8, 8, 8)}
+        changes |= {"flow_steps": 2, "field_steps": 1, "discriminator_channels": (8, 8, 8, 8)}
         if hasattr(settings, "phases"):
             phases = [dataclasses.replace(p, steps=1, batch_size=2, resolution=16) for p in settings.phases]
             changes["phases"] = tuple(phases)
