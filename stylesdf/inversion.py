@@ -97,19 +97,7 @@ def read_pictures(model: Generator, images: Picture | Sequence[Picture]) -> list
     images = list(images) if isinstance(images, (list, tuple)) else [images]
     if not 1 <= len(images) <= MAX_PICTURES:
         raise ValueError(f"there are {len(images)} pictures, expected from 1 to {MAX_PICTURES}")
-    return [_square(_decode(image, number), model) for number, image in enumerate(images)]
-
-
-def open_picture(image: Picture) -> Image.Image:
-    """Read a picture: upright, sRGB, RGB or RGBA.
-
-    Args:
-        image: A file or a PIL image.
-
-    Raises:
-        ValueError: It is no picture, is damaged, too large or too small.
-    """
-    return _decode(image, 0)
+    return [_square(open_picture(image, number), model) for number, image in enumerate(images)]
 
 
 def cut(
@@ -144,7 +132,16 @@ def as_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture, np.float32)).permute(2, 0, 1)[None] / 127.5 - 1.0
 
 
-def _decode(image: Picture, number: int) -> Image.Image:
+def open_picture(image: Picture, number: int = 0) -> Image.Image:
+    """Read a picture: upright, sRGB, RGB or RGBA.
+
+    Args:
+        image: A file or a PIL image.
+        number: To name a PIL image by.
+
+    Raises:
+        ValueError: It is no picture, is damaged, too large or too small.
+    """
     if isinstance(image, Image.Image):
         name = f"picture {number}"
         has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info

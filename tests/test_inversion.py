@@ -13,7 +13,7 @@ from stylesdf import fit
 from stylesdf.camera import Camera
 from stylesdf.encoder import CodeSpace, Encoder
 from stylesdf.fit import psnr, softened
-from stylesdf.inversion import as_tensor, background_colour, read_pictures
+from stylesdf.inversion import as_tensor, background_colour, cut, read_pictures
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
 
@@ -172,6 +172,26 @@ def test_other_input_is_one_sentence(model, tmp_path):
         model.invert([])
     with pytest.raises(ValueError, match="picture 0 is of type int, expected a file or a PIL image"):
         model.invert(3)
+
+
+def test_a_square_is_cut_around_a_head():
+    picture = Image.new("RGB", (300, 200), "white")
+    picture.paste("red", (50, 0, 70, 20))  # the corner of the central square
+    picture.paste("blue", (200, 100, 250, 200))
+
+    def colours(*places, **options):
+        square = cut(picture, **options)
+        assert square.mode == "RGBA" and square.width == square.height
+        return [square.getpixel((round(x * (square.width - 1)), round(y * (square.width - 1)))) for x, y in places]
+
+    red, blue, white, clear = (255, 0, 0, 255), (0, 0, 255, 255), (255, 255, 255, 255), (0, 0, 0, 0)
+    corners = [(0.03, 0.03), (0.97, 0.03), (0.97, 0.97), (0.03, 0.97)]
+    assert cut(picture).size == (200, 200) and cut(picture, zoom=2.0).size == (100, 100)
+    assert colours(*corners) == [red, white, blue, white]
+    assert colours(*corners, turn=90.0) == [white, red, white, blue]  # clockwise
+    assert colours(*corners, zoom=4.0, right=0.375, down=0.25) == [blue] * 4
+    assert colours((0.03, 0.03), (0.5, 0.03), (0.5, 0.5), zoom=0.5) == [clear, clear, white]
+    assert colours((0.03, 0.03), right=-1.0) == [clear]
 
 
 def test_pictures_of_any_kind_become_the_model_s(model, tmp_path):

@@ -24,7 +24,7 @@ MAX_FINDERS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class _Codes:
+class _Found:
     """A head's codes and origin as of ``Head``, and whose model's."""
 
     model: weakref.ref
@@ -37,7 +37,7 @@ class FoundHeads:
     """Heads that were found in visitors' pictures, under names that nobody can guess, until the visitor leaves."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[str | None, OrderedDict[str, _Codes]] = OrderedDict()
+        self._found: OrderedDict[str | None, OrderedDict[str, _Found]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, visitor: str | None, model: StyleSDF, head: Head) -> str:
@@ -45,42 +45,42 @@ class FoundHeads:
         name = secrets.token_hex(16)
         with self._lock:
             mine = self._found.setdefault(visitor, OrderedDict())
-            mine[name] = _Codes(weakref.ref(model), head.w, head.ws, head.origin)
+            mine[name] = _Found(weakref.ref(model), head.w, head.ws, head.origin)
             while len(mine) > MAX_FOUND:
                 mine.popitem(last=False)
             while len(self._found) > MAX_FINDERS:
                 self._found.popitem(last=False)
         return name
 
-    def head(self, model: StyleSDF, name: str) -> Head:
-        """Return a head that was kept.
+    def codes(self, model: StyleSDF, name: str) -> tuple[Tensor, Tensor | None, dict]:
+        """Return w, ws and origin of a head that was kept, as of ``Head``.
 
         Raises:
             ValueError: It is gone, or of another model.
         """
         with self._lock:
-            codes = next((mine[name] for mine in self._found.values() if name in mine), None)
-        if codes is None:
+            found = next((mine[name] for mine in self._found.values() if name in mine), None)
+        if found is None:
             raise ValueError("the head of that picture is no longer here, it went with the visit; drop it again")
-        if codes.model() is not model:
+        if found.model() is not model:
             raise ValueError(f"that head is none of {model.name_or_path}, it was found with another model")
-        return replace(model.head_from_codes(codes.w, codes.ws), origin=codes.origin)
+        return found.w, found.ws, found.origin
 
-    def forget(self, visitor: str | None) -> None:
-        """Forget the heads of a visitor."""
+    def forget(self, visitor: str | None) -> set[str]:
+        """Forget the heads of a visitor; return their names."""
         with self._lock:
-            self._found.pop(visitor, None)
+            return set(self._found.pop(visitor, ()))
 
 
 class HeadCache:
     """The heads that were looked at last, of all models.
 
-    Args:
-        found: Where heads of pictures are; None: there are none yet.
+    Attributes:
+        found: Where heads of pictures are.
     """
 
-    def __init__(self, found: FoundHeads | None = None) -> None:
-        self.found = found or FoundHeads()
+    def __init__(self) -> None:
+        self.found = FoundHeads()
         self._heads = Recent()
 
     def head(self, model: StyleSDF, scene: Scene) -> Head:
@@ -108,16 +108,23 @@ class HeadCache:
         key = (seed, scene.truncation, scene.texture_seed)
         return self._kept(model, key, lambda: model.head(seed, scene.truncation, scene.texture_seed))
 
+    def forget(self, visitor: str | None) -> set[str]:
+        """Forget all heads that were found in a visitor's pictures; return their names."""
+        names = self.found.forget(visitor)
+        self._heads.drop(names)
+        return names
+
     def _found(self, model: StyleSDF, scene: Scene) -> Head:
-        head = self.found.head(model, scene.head)
-        if scene.texture_seed is None:
-            return head
-        other = self._one(model, scene.texture_seed, replace(scene, texture_seed=None))
-        if head.ws is None:
-            raise ValueError(f"texture_seed is {scene.texture_seed}, but a renderer-only model has no decoder to style")
-        key = (scene.head, scene.truncation, scene.texture_seed)
-        codes = torch.cat([head.ws[:, :1], other.ws[:, 1:]], dim=1)
-        return self._kept(model, key, lambda: replace(model.head_from_codes(head.w, codes), origin=head.origin))
+        w, ws, origin = self.found.codes(model, scene.head)
+
+        def make() -> Head:
+            dressed = ws
+            if scene.texture_seed is not None:  # as ``StyleSDF.head`` mixes: all layers but the first
+                other = model.head(scene.seed, scene.truncation, scene.texture_seed)
+                dressed = torch.cat([ws[:, :1], other.ws[:, 1:]], dim=1)
+            return replace(model.head_from_codes(w, dressed), origin=origin)
+
+        return self._kept(model, (scene.head, scene.truncation, scene.texture_seed), make)
 
     def _kept(self, model: StyleSDF, key: tuple, make: Callable[[], Head]) -> Head:
         size = 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

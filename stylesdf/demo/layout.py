@@ -84,7 +84,7 @@ def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool 
 
         def leave(request: gr.Request) -> None:
             page.files.forget(visitor(request))
-            studio.found.forget(visitor(request))
+            studio.forget(visitor(request))
 
         blocks.unload(leave)
     return blocks.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)

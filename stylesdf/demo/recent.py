@@ -30,3 +30,9 @@ class Recent:
             while len(self._kept) > limit:
                 self._kept.popitem(last=False)
         return made
+
+    def drop(self, parts: set) -> None:
+        """Let go of everything that has one of these in its key."""
+        with self._lock:
+            for key in [key for key in self._kept if not parts.isdisjoint(key)]:
+                del self._kept[key]

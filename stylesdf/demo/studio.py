@@ -18,7 +18,7 @@ from stylesdf.arguments import check_seed
 from stylesdf.camera import PATHS
 from stylesdf.config import shown
 from stylesdf.demo import pictures
-from stylesdf.demo.heads import FoundHeads, HeadCache
+from stylesdf.demo.heads import HeadCache
 from stylesdf.demo.models import ModelShelf, pinned
 from stylesdf.demo.pace import Pace
 from stylesdf.demo.recent import Recent
@@ -92,8 +92,7 @@ class Studio:
 
     def __init__(self, models: ModelShelf) -> None:
         self.models = models
-        self.found = FoundHeads()
-        self.heads = HeadCache(self.found)
+        self.heads = HeadCache()
         self.pace = Pace()
         self._tiles = Recent()
         self._meshes = Recent()
@@ -114,8 +113,12 @@ class Studio:
         """Return the scene's model, which has to be loaded, and has to know its head."""
         model = self.models.get(scene.model)
         if scene.head is not None:
-            self.found.head(model, scene.head)
+            self.heads.found.codes(model, scene.head)
         return model
+
+    def forget(self, visitor: str | None) -> None:
+        """Forget the heads that were found in a visitor's pictures, and their meshes."""
+        self._meshes.drop(self.heads.forget(visitor))
 
     def look(self, scene: Scene) -> Look:
         """Draw a scene."""
@@ -187,7 +190,7 @@ class Studio:
             raise ValueError(f"max_faces is {shown(max_faces)}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
         model = self.model(scene)
         who = (scene.person, scene.truncation, scene.morph_seed, scene.morph_share)
-        key = (weakref.ref(model), who, resolution, smoothing, max_faces)
+        key = (weakref.ref(model), *who, resolution, smoothing, max_faces)
 
         def make() -> trimesh.Trimesh:
             with self.pace.measuring(model, "mesh", resolution**2):

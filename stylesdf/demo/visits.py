@@ -55,6 +55,14 @@ class VisitorFiles:
             shutil.rmtree(path, ignore_errors=True)
         return str(folder / name)
 
+    def held(self, visitor: str | None, name: str) -> Path:
+        """Return the one path of a file of this name, which stays until the visitor leaves."""
+        folder = self._folder(visitor) / "held"
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            self._files.setdefault(visitor or "", deque())
+        return folder / name
+
     def forget(self, visitor: str | None) -> None:
         """Remove all that a visitor made."""
         with self._lock:

@@ -442,11 +442,18 @@ def test_a_film_can_be_stopped(visit):
 def test_a_head_of_ones_own(visit, tmp_path):
     page = visit.page
     visit.open("Your picture")
+    (tmp_path / "no.png").write_text("no picture")
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "no.png")
+    page.wait_for_selector("text=This picture cannot be used: no.png cannot be read as a picture")
     assert page.is_disabled("#find")
     (tmp_path / "a.png").write_bytes(visit.picture())
     page.set_input_files("#your-picture input[type=file]", tmp_path / "a.png")
     page.wait_for_selector("#looked-at img")
     page.wait_for_selector("#find-info :text('Finding the head takes')")
+    square = page.get_attribute("#looked-at img", "src")
+    page.fill("#cut-turn input[type=number]", "10")
+    page.keyboard.press("Enter")
+    page.wait_for_function("old => document.querySelector('#looked-at img').src !== old", arg=square)
     page.click("#find:not([disabled])")
     page.wait_for_selector("#find-info :text('Found in')", timeout=4 * PATIENCE)
     page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('head=')")

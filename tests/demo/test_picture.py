@@ -6,7 +6,6 @@ import threading
 from dataclasses import replace
 
 import pytest
-import torch
 from PIL import Image
 
 pytest.importorskip("gradio")
@@ -39,7 +38,7 @@ def model(studio):
 
 @pytest.fixture
 def found(studio, model):
-    return Scene(studio.models.default, head=studio.found.add("ann", model, model.head(7)))
+    return Scene(studio.models.default, head=studio.heads.found.add("ann", model, model.head(7)))
 
 
 def test_a_found_head_is_seen_where_a_seed_is(studio, model, found):
@@ -65,7 +64,7 @@ def test_it_has_a_name_in_links_pictures_and_code(studio, model, found, folder, 
     assert replace(Scene.from_picture(look.save(str(tmp_path / "a.png"))), model=found.model) == found
     assert found.title == "head-yours"
     monkeypatch.chdir(tmp_path)
-    studio.found.head(model, found.head).save("head-yours.safetensors")
+    studio.heads.head(model, found).save("head-yours.safetensors")
     exec(found.python().replace(json.dumps(found.model), json.dumps(str(folder))), {})
     assert Image.open("head-yours.png").convert("RGB").tobytes() == look.picture.tobytes()
 
@@ -77,10 +76,13 @@ def test_a_name_of_another_kind_is_one_sentence(name):
 
 
 def test_it_goes_with_the_visit_and_with_its_model(studio, model, found):
-    other = replace(found, head=studio.found.add("bob", model, model.head(1)))
+    other = replace(found, head=studio.heads.found.add("bob", model, model.head(1)))
     with pytest.raises(ValueError, match="found with another model"):
-        studio.found.head(copy.deepcopy(model), found.head)
-    studio.found.forget("ann")
+        studio.heads.found.codes(copy.deepcopy(model), found.head)
+    studio.mesh(found, 64)
+    assert any(found.head in key for key in studio.heads._heads._kept)
+    studio.forget("ann")
+    assert not any(found.head in key for part in (studio.heads._heads, studio._meshes) for key in part._kept)
     for ask in (studio.look, studio.model, lambda scene: studio.mesh(scene, 64)):
         with pytest.raises(ValueError, match="no longer here"):
             ask(found)
@@ -95,9 +97,9 @@ def test_few_are_kept_of_few(studio, model, monkeypatch):
     assert len({name for mine in names.values() for name in mine}) == 9
     for gone in (*names["ann"], names["bob"][0], names["cid"][0]):
         with pytest.raises(ValueError, match="no longer here"):
-            kept.head(model, gone)
+            kept.codes(model, gone)
     for name in (*names["bob"][1:], *names["cid"][1:]):
-        torch.testing.assert_close(kept.head(model, name).w, head.w)
+        assert kept.codes(model, name)[0].equal(head.w)
 
 
 def test_finding_tells_steps_and_ends_with_what_was_found(studio, model):

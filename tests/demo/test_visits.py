@@ -30,6 +30,18 @@ def test_a_visitor_keeps_his_latest_files_only(tmp_path, visitor, limit):
     assert [path.parent.exists() for path in paths] == [False] * 3 + [True] * limit
 
 
+def test_what_is_held_stays_while_files_come_and_go(tmp_path):
+    files = VisitorFiles(lambda: tmp_path)
+    held = files.held("we", "a.png")
+    held.write_text("x")
+    for i in range(MAX_FILES + 3):
+        files.new("we", f"{i}.png")
+    assert files.held("we", "a.png") == held and held.read_text() == "x"
+    assert not files.held("they", "a.png").exists()
+    files.forget("we")
+    assert not held.exists() and not files.held("we", "a.png").exists()
+
+
 def test_visitors_are_not_remembered_for_ever(tmp_path):
     files = VisitorFiles(lambda: tmp_path)
     first = Path(files.new("first", "a.png"))
@@ -64,6 +76,16 @@ def test_what_nobody_asks_for_goes_first():
 
     assert [get(key) for key in "abacab"] == list("ABACAB")
     assert made == list("abcb") and len(kept) == 2  # b had to go for c
+
+
+def test_what_is_dropped_is_made_again():
+    kept, made = Recent(), []
+    for key in (("a", 1), ("a", 2), ("b", 1)):
+        kept.get(key, lambda: None, 3)
+    kept.drop({"a"})
+    for key in (("a", 1), ("b", 1)):
+        kept.get(key, lambda key=key: made.append(key), 3)
+    assert made == [("a", 1)]
 
 
 def test_a_model_can_go_before_its_pace_does():

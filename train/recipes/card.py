@@ -36,7 +36,7 @@ python -m train run {recipe.name} --out runs/{recipe.name}
 ```
 
 {runs}. The settings stand in `train/recipes/{recipe.name.replace("-", "_")}.py`, the loss terms in the `*-log.jsonl`
-files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is.
+files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is. \
 {recipe.limits}
 
 ## Measured
