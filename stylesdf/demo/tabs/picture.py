@@ -41,7 +41,7 @@ def build(page: Page) -> None:
     )  # fmt: skip
     with gr.Row():
         frame = [
-            gr.Slider(low, high, value, step=step, label=name, min_width=110, elem_id=f"cut-{name.lower()}")
+            gr.Slider(low, high, value, step=step, label=name, min_width=220, elem_id=f"cut-{name.lower()}")
             for name, low, high, value, step in CUTS
         ]
     with gr.Row():
