@@ -25,9 +25,9 @@ from stylesdf.outputs import FieldOutput, RenderOutput
 from stylesdf.renderer import VolumeRenderer, points_per_chunk, view_axes
 from stylesdf.volume import density_from_sdf, segment_lengths
 
-GRID = 32  # samples per side that are measured
+GRID = 32  # samples per side that are measured where an identity is seen many times
 REFINEMENT = 3  # times as many after interpolation, of which the nearest is looked up
-ERROR = 0.35  # ε in grid spacings times the field's slope: interpolation, and looking up the nearest
+ERROR = 0.35  # ε in grid spacings times the field's slope, for GRID: interpolation, and looking up the nearest
 REACH = 6.0  # the density ends this many β outside of the surface
 SPACING = 2.75  # distance of samples in β; what that costs, the notes of python -m benchmarks 'view-fast-*' tell
 HIDDEN = 6.0  # optical depth, e⁻⁶ = 0.0025
@@ -49,28 +49,35 @@ class SurfaceGuide:
     error: float
 
     @classmethod
-    def measure(cls, field: ConditionedField, config: StyleSDFConfig) -> SurfaceGuide:
-        """Evaluate the field on a grid that holds all samples of all cameras with the model's own field of view."""
+    def measure(cls, field: ConditionedField, config: StyleSDFConfig, side: int = GRID) -> SurfaceGuide:
+        """Evaluate the field on a grid that holds all samples of all cameras with the model's own field of view.
+
+        Args:
+            field: Of one code.
+            config: Of its model.
+            side: Samples per side of the grid. With fewer of them ε is larger, so more is evaluated of a rendering.
+        """
         matrix = field.view_layer[0]
         half_width = config.far * math.tan(math.radians(config.fov_deg) / 2)
         corner = math.sqrt(config.scene_radius**2 + 2.0 * half_width**2)
         radius = config.scene_radius if config.cull_to_ball else corner
-        spacing = 2.0 * radius / (GRID - 1)
-        axis = torch.linspace(-radius, radius, GRID, device=matrix.device, dtype=matrix.dtype)
+        spacing = 2.0 * radius / (side - 1)
+        axis = torch.linspace(-radius, radius, side, device=matrix.device, dtype=matrix.dtype)
         points = torch.cartesian_prod(axis, axis, axis)  # (G³, 3)
         wanted = (points.norm(dim=-1) < radius + math.sqrt(3.0) * spacing).nonzero().squeeze(1)
         chunks = points[wanted].split(points_per_chunk(matrix.device))
-        sdf = points.new_zeros(GRID**3).index_copy(0, wanted, torch.cat([field.sdf(part[None])[0] for part in chunks]))
-        grid = sdf.view(GRID, GRID, GRID)
+        sdf = points.new_zeros(side**3).index_copy(0, wanted, torch.cat([field.sdf(part[None])[0] for part in chunks]))
+        grid = sdf.view(side, side, side)
         corner = grid[:-1, :-1, :-1]
         steps = (grid[1:, :-1, :-1] - corner, grid[:-1, 1:, :-1] - corner, grid[:-1, :-1, 1:] - corner)
         # the slope where the surface can be; without one there is nothing to miss
         near = (corner.abs() < 3.0 * spacing) & (points.norm(dim=-1) < radius).view_as(grid)[:-1, :-1, :-1]
         slopes = torch.stack([step[near] for step in steps]).norm(dim=0).sort().values / spacing
         slope = slopes[int(0.99 * (len(slopes) - 1))].item() if len(slopes) else 1.0
-        size = REFINEMENT * (GRID - 1) + 1
+        size = REFINEMENT * (side - 1) + 1
         fine = F.interpolate(grid[None, None], size=(size,) * 3, mode="trilinear", align_corners=True)
-        return cls(fine.flatten(), radius, ERROR * spacing * slope)
+        # interpolation is off by the square of the spacing
+        return cls(fine.flatten(), radius, ERROR * (GRID / side) * spacing * slope)
 
     def look_up(self, points: Tensor) -> Tensor:
         """Return g at world points ``(..., 3)``: the value of the nearest corner; 0 outside of the grid."""

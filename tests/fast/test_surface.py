@@ -131,15 +131,16 @@ class Sphere:
         return FieldOutput(sdf=self.sdf(points), rgb=torch.zeros_like(points), features=points)
 
 
+@pytest.mark.parametrize("side", [GRID, 24])
 @pytest.mark.parametrize("cull", [False, True])
-def test_the_guide_holds_the_field_within_its_error(tiny_toy_config, cull):
+def test_the_guide_holds_the_field_within_its_error(tiny_toy_config, cull, side):
     config = dataclasses.replace(tiny_toy_config, cull_to_ball=cull)
-    guide = SurfaceGuide.measure(Sphere(), config)
+    guide = SurfaceGuide.measure(Sphere(), config, side)
     points = torch.randn(1000, 3)
     points = points / points.norm(dim=-1, keepdim=True) * 0.06 + 0.02 * (torch.rand(1000, 3) - 0.5)
     off = (guide.look_up(points) - Sphere().sdf(points)).abs()
-    spacing = 2 * guide.extent / (GRID - 1)
-    assert off.quantile(0.99) < guide.error < 0.5 * spacing
+    spacing = 2 * guide.extent / (side - 1)
+    assert off.quantile(0.99) < guide.error < 0.5 * (GRID / side) * spacing
     assert guide.extent == config.scene_radius if cull else guide.extent > config.scene_radius
     assert (guide.look_up(torch.tensor([[guide.extent * 1.01, 0.0, 0.0]])) == 0).all()  # anything is possible there
 

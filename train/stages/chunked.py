@@ -24,6 +24,7 @@ from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096  # of one code
 CHUNK_POINTS_GPU = 2**20  # of all codes together
+GUIDE_SIDE = 24  # of grids that guide one rendering: with more, measuring them takes longer than what it spares
 KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
 KEPT_NUMBERS_GPU = 2**32
 
@@ -57,7 +58,7 @@ class ChunkedField:
         self._fields = [_with_matrices(field, leaves) for leaves in self._leaves]
         self._eikonal_weight = eikonal_weight
         self._chunks: list[_Chunk] = []
-        self._guides: list[SurfaceGuide] | None = None
+        self._guides: dict[int, list[SurfaceGuide]] = {}
         self.eikonal = torch.zeros((), device=self._matrices[0].device)
 
     @property
@@ -83,11 +84,12 @@ class ChunkedField:
         )
 
     @torch.no_grad()
-    def guides(self, config: StyleSDFConfig) -> list[SurfaceGuide]:
-        """Return a coarse grid of each code's signed distance, measured at the first call."""
-        if self._guides is None:
-            self._guides = [SurfaceGuide.measure(self._of_one(index), config) for index in range(self.batch_size)]
-        return self._guides
+    def guides(self, config: StyleSDFConfig, side: int = GUIDE_SIDE) -> list[SurfaceGuide]:
+        """Return a grid of each code's signed distance with so many samples per side, measured at the first call."""
+        if side not in self._guides:
+            fields = map(self._of_one, range(self.batch_size))
+            self._guides[side] = [SurfaceGuide.measure(field, config, side) for field in fields]
+        return self._guides[side]
 
     def of_code(self, index: int) -> Callable[[Tensor, Tensor], FieldOutput]:
         """Return the field of one code, for points ``(1, P, 3)`` of its own; the eikonal loss must be left out."""

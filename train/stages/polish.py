@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
+from stylesdf.fast.surface import GRID
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
@@ -191,7 +192,7 @@ class PolishStage:
         background = ((taught.background - 0.5) * OUTLINE_SHARPNESS + 0.5).clamp(0.0, 1.0)
         is_plain = (taught.background - 0.5).abs() > 0.45
         samples = PointSamples(
-            inside, gradient, mine["points"], model, lambda: filled_depths(field.guides(model), mine["points"]),
+            inside, gradient, mine["points"], model, lambda: filled_depths(field.guides(model, GRID), mine["points"]),
             field.sdf_and_gradient,
         )  # fmt: skip
         terms = point_terms(samples, [name for name in config.terms if name in POINT_TERMS])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylesdf.camera import Camera, sample_poses
 from stylesdf.config import StyleSDFConfig
+from stylesdf.fast.surface import GRID
 from stylesdf.field import sphere_initialize
 from stylesdf.mapping import rectify
 from stylesdf.model import Generator
@@ -329,7 +330,7 @@ class RendererStage:
         sdf, gradient = field.sdf_and_gradient(points)
         samples = PointSamples(
             sdf, gradient, points, model,
-            filled_depth=lambda: filled_depths(field.guides(model), points),
+            filled_depth=lambda: filled_depths(field.guides(model, GRID), points),
             field=field.sdf_and_gradient,
             step=None if self.is_fine_tuning else self.state.step,
             sphere=(model.scene_radius / 2 if config.sphere_radius is None else config.sphere_radius,
