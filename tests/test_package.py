@@ -146,3 +146,9 @@ def test_the_extras_are_there():
     extras = PROJECT["optional-dependencies"]
     assert {"app", "train", "export", "dev"} <= set(extras)
     assert Requirement(extras["dev"][0]).extras == {"app", "train", "export"}
+
+
+@pytest.mark.parametrize("page, limit", [("README.md", 1300), ("train/README.md", 1500), ("train/EVALUATION.md", 900)])
+def test_pages_that_everybody_reads_stay_short(page, limit):
+    text = re.sub(r"\A---\n.*?\n---\n", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(text.split()) < limit, f"{page} has {len(text.split())} words, expected fewer than {limit}"
