@@ -76,12 +76,17 @@ class SurfaceGuide:
         slope = slopes[int(0.99 * (len(slopes) - 1))].item() if len(slopes) else 1.0
         size = REFINEMENT * (side - 1) + 1
         fine = F.interpolate(grid[None, None], size=(size,) * 3, mode="trilinear", align_corners=True)
-        # interpolation is off by the square of the spacing
+        # the error of interpolation grows with the square of the spacing
         return cls(fine.flatten(), radius, ERROR * (GRID / side) * spacing * slope)
+
+    @property
+    def size(self) -> int:
+        """Corners per side after interpolation."""
+        return round(len(self.sdf) ** (1 / 3))
 
     def look_up(self, points: Tensor) -> Tensor:
         """Return g at world points ``(..., 3)``: the value of the nearest corner; 0 outside of the grid."""
-        size = round(len(self.sdf) ** (1 / 3))
+        size = self.size
         corner = (points * ((size - 1) / (2.0 * self.extent)) + (size - 1) / 2.0).round_()
         flat = (corner[..., 0] * size + corner[..., 1]) * size + corner[..., 2]
         values = self.sdf[flat.long().clamp_(0, size**3 - 1)]

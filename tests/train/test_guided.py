@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera
-from stylesdf.fast.surface import SurfaceGuide
+from stylesdf.fast.surface import GRID, SurfaceGuide
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from tests.train import runs
@@ -90,11 +90,12 @@ class Ball:
         return torch.maximum(distance - 0.06, self.bubble - distance)
 
 
+@pytest.mark.parametrize("side", [GRID, 24])
 @pytest.mark.parametrize("bubble", [-1.0, 0.02])
-def test_depth_inside_of_a_ball_does_not_see_its_bubble(bubble):
-    guide = SurfaceGuide.measure(Ball(bubble), runs.MODEL)
+def test_depth_inside_of_a_ball_does_not_see_its_bubble(bubble, side):
+    guide = SurfaceGuide.measure(Ball(bubble), runs.MODEL, side)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.03, 0.0, 0.0], [0.0, -0.059, 0.0], [0.0, 0.0, 0.09]])
-    spacing = 2.0 * runs.MODEL.scene_radius / 31
+    spacing = 2.0 * runs.MODEL.scene_radius / (side - 1)
     depth = filled_depth(guide, points)
     expected = torch.tensor([0.06, 0.03, 0.0, 0.0])
     assert ((depth - expected).abs() < 2.0 * spacing).all()

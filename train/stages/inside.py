@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import Tensor
 
-from stylesdf.fast.surface import GRID, REFINEMENT, SurfaceGuide
+from stylesdf.fast.surface import REFINEMENT, SurfaceGuide
 
 
 def filled_depths(guides: list[SurfaceGuide], points: Tensor) -> Tensor:
@@ -25,11 +25,11 @@ def filled_depth(guide: SurfaceGuide, points: Tensor) -> Tensor:
     Returns:
         World units; 0 outside, and within a grid spacing of it. ``(P,)``.
     """
-    size = REFINEMENT * (GRID - 1) + 1
-    grid = guide.sdf.view(size, size, size)[::REFINEMENT, ::REFINEMENT, ::REFINEMENT].cpu().numpy()
-    spacing = 2.0 * guide.extent / (GRID - 1)
+    grid = guide.sdf.view(guide.size, guide.size, guide.size)[::REFINEMENT, ::REFINEMENT, ::REFINEMENT].cpu().numpy()
+    side = len(grid)
+    spacing = 2.0 * guide.extent / (side - 1)
     # the nearest corner outside is at most one spacing beyond the surface
     depth = (distance_transform_edt(binary_fill_holes(grid < 0)) - 1.0) * spacing
-    corner = ((points.cpu() + guide.extent) / spacing).round_().long().clamp_(0, GRID - 1)
+    corner = ((points.cpu() + guide.extent) / spacing).round_().long().clamp_(0, side - 1)
     depth = torch.from_numpy(np.maximum(depth, 0.0).astype(np.float32))
     return depth[corner[:, 0], corner[:, 1], corner[:, 2]].to(points)
