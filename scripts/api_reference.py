@@ -37,6 +37,7 @@ SECTIONS = {
         f"{MODEL}.invert",
         "stylesdf.inversion.Inversion",
         "stylesdf.fit.Progress",
+        f"{MODEL}.edit",
         f"{MODEL}.blend",
         f"{MODEL}.morph",
         f"{MODEL}.extract_mesh",

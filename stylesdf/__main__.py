@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stylesdf.arguments import MAX_FRAMES, check_truncation, parse_seed, parse_seeds
+from stylesdf.arguments import MAX_FRAMES, check_truncation, parse_edits, parse_seed, parse_seeds
 from stylesdf.camera import PATHS
 from stylesdf.card import licence_of
 from stylesdf.checkpoint import default_model
@@ -143,6 +143,7 @@ def _parser() -> _Parser:
     whose = generate.add_mutually_exclusive_group(required=True)
     whose.add_argument("--seeds", type=_typed(parse_seeds), help="integers and ranges: 0-3,7")
     _add_saved_head(whose)
+    _add_edits(generate)
     _add_truncation(generate)
     _add_angles(generate)
     _add_style(generate)
@@ -281,10 +282,16 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--seed", type=_typed(parse_seed), help="integer from 0 to 4294967295")
     _add_saved_head(whose)
+    _add_edits(parser)
 
 
 def _add_saved_head(group: argparse._MutuallyExclusiveGroup) -> None:
     group.add_argument("--head", type=Path, metavar="FILE", help="a head that was saved, as by invert, instead")
+
+
+def _add_edits(parser: argparse.ArgumentParser) -> None:
+    about = "what to change about the head and by how much, as in age=1.5,smile=-1; info tells the model's names"
+    parser.add_argument("--edit", type=_typed(parse_edits), metavar="NAME=AMOUNT", help=about)
 
 
 def _add_truncation(parser: argparse.ArgumentParser) -> None:
@@ -514,6 +521,7 @@ def _info(args: argparse.Namespace) -> None:
         "thumbnail": f"{thumbnail_size}x{thumbnail_size}",
         "beta": f"{model.renderer.beta.item():.6g} world units",
         "depth range": f"{config.near:g} to {config.far:g} world units",
+        "edits": "none" if model.directions is None else ", ".join(model.directions.names),
     }
     _print_table("", facts)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
@@ -542,13 +550,12 @@ def _load(args: argparse.Namespace) -> StyleSDF:
 
 
 def _head(args: argparse.Namespace, model: StyleSDF, seed: int | None) -> Head:
-    """Return the head of a seed, or the saved one."""
+    """Return the head of a seed, or the saved one, edited."""
     texture_seed = getattr(args, "texture_seed", None)
-    if seed is not None:
-        return model.head(seed, args.truncation, texture_seed)
-    if texture_seed is not None:
+    if seed is None and texture_seed is not None:
         raise ValueError(f"--texture-seed is {texture_seed}, but --head has a texture of its own")
-    return model.load_head(args.head)
+    head = model.load_head(args.head) if seed is None else model.head(seed, args.truncation, texture_seed)
+    return model.edit(head, args.edit) if args.edit else head
 
 
 def _shot(args: argparse.Namespace) -> Shot:

@@ -112,6 +112,28 @@ def parse_seed(text: str) -> int:
     return check_seed(int(text) if _is_digits(text) else text)
 
 
+def parse_edits(text: str) -> dict[str, float]:
+    """Read edits from text: names with amounts, separated by commas, as in ``"age=1.5,smile=-1"``.
+
+    Args:
+        text: Empty is none.
+
+    Raises:
+        ValueError: Not such a text, or a name twice.
+    """
+    edits: dict[str, float] = {}
+    for part in text.split(",") if isinstance(text, str) and text.strip() else []:
+        name, equals, amount = (piece.strip() for piece in part.partition("="))
+        try:
+            number = check_number(name, float(amount))
+        except ValueError:
+            number = None
+        if not (name and equals) or number is None or name in edits:
+            raise ValueError(f"edits are {shown(text)}, expected names with amounts, each once, as in age=1.5,smile=-1")
+        edits[name] = number
+    return edits
+
+
 def _is_digits(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 20
 

@@ -30,14 +30,15 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 BUNDLED = "checkpoints"
-INVERTER_FILE = "inverter.safetensors"  # optional: finds the head in a picture
+# optional, part of a model that people use: what finds the head in a picture, and edits with names
+COMPANION_FILES = {"inverter": "inverter.safetensors", "directions": "directions.safetensors"}
 # optional, beside a model that shall be trained on: the discriminators of both stages, the encoder of stage 1
 DISCRIMINATOR_FILES = {
     "thumbnail": "discriminator_thumbnail.safetensors",
     "image": "discriminator_image.safetensors",
     "encoder": "encoder.safetensors",
 }
-NETWORK_FILES = {**DISCRIMINATOR_FILES, "inverter": INVERTER_FILE}
+NETWORK_FILES = {**DISCRIMINATOR_FILES, **COMPANION_FILES}
 FLOAT_DTYPES = ("F16", "BF16", "F32", "F64")  # safetensors' names
 VARIANTS = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # what can be saved
 
@@ -203,13 +204,13 @@ def built_as(path: str | Path, latent_size: int, names: Iterable[str]) -> dict:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "null"))
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not an encoder's file: {_one_line(error)}") from None
+        raise ValueError(f"{path} is not a network's file: {_one_line(error)}") from None
     if not isinstance(config, dict) or config.keys() != set(names):
         expected = " and ".join(names)
-        raise ValueError(f"{path} says {shown(config)} of how its encoder is built, expected {expected}")
+        raise ValueError(f"{path} says {shown(config)} of how its network is built, expected {expected}")
     if config["latent_size"] != latent_size:
         found = shown(config["latent_size"])
-        raise ValueError(f"the encoder in {path} reads codes of {found}, expected {latent_size}")
+        raise ValueError(f"the network in {path} is one for codes of {found}, expected {latent_size}")
     return config
 
 
@@ -358,8 +359,8 @@ def save_model(
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
         discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, ``"encoder"`` → stage 1's encoder, written
-            beside the model for training on, or ``"inverter"`` instead of the model's own; each with its ``config``,
-            where it has one, in the header of its file. An inverter is stored in half precision.
+            beside the model for training on, or ``"inverter"`` or ``"directions"`` instead of the model's own; each
+            with its ``config``, where it has one, in the header of its file. An inverter is stored in half precision.
         beside: Files that are copied into the folder as they are.
 
     Raises:
@@ -398,8 +399,8 @@ def checkpoint_contents(
     if index:
         contents[index_file(variant)] = _to_json(index)
     contents[CONFIG_FILE] = _to_json(model.config.to_dict())
-    inverter = getattr(model, "inverter", None)
-    networks = ({} if inverter is None else {"inverter": inverter}) | dict(discriminators or {})
+    own = {kind: getattr(model, kind, None) for kind in COMPANION_FILES}
+    networks = {kind: module for kind, module in own.items() if module is not None} | dict(discriminators or {})
     for kind, discriminator in networks.items():
         dtype = torch.float16 if kind == "inverter" else torch.float32
         tensors, config = _stored_tensors(discriminator, dtype), getattr(discriminator, "config", None)

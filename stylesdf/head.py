@@ -58,7 +58,7 @@ class Head:
         renderer: The model's.
         origin: Where it comes from, fit for JSON: ``seed``, ``truncation`` and, where there is one, ``texture_seed``;
             for a blend ``parents``, which holds the same of each, and ``share`` of the second. Seed and truncation are
-            None for codes from elsewhere; ``pictures`` says in how many a head was found.
+            None for codes from elsewhere; ``pictures`` says in how many a head was found, ``edits`` what was changed.
         model: ``model``, ``commit`` and package ``version``, as texts.
     """
 

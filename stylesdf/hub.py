@@ -23,9 +23,9 @@ from stylesdf.card import CardFacts, model_card, rename_in_card
 from stylesdf.checkpoint import (
     BUNDLED,
     CARD_FILE,
+    COMPANION_FILES,
     CONFIG_FILE,
     DISCRIMINATOR_FILES,
-    INVERTER_FILE,
     ShapesOnly,
     built_as,
     bundled_or_given,
@@ -41,6 +41,7 @@ from stylesdf.checkpoint import (
     weights_file,
 )
 from stylesdf.config import StyleSDFConfig, shown
+from stylesdf.directions import Directions
 from stylesdf.encoder import Encoder
 from stylesdf.torch_state import ordinary_torch
 
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "CardFacts", "HubMixin", "find_discriminator", "load_config", "load_discriminator", "load_inverter", "load_weights",
-    "model_card", "save_model",
+    "CardFacts", "HubMixin", "find_discriminator", "load_companion", "load_config", "load_discriminator",
+    "load_weights", "model_card", "save_model",
 ]  # fmt: skip
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
@@ -60,6 +61,8 @@ SUBFOLDER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 VARIANT = re.compile(r"\w{1,40}", re.ASCII)
 RETRY_SECONDS = (1, 4)
 PUSH_ATTEMPTS = 5
+# what goes with a model, and what its file says beside the size of a code
+COMPANIONS = {"inverter": (Encoder, "num_coordinates"), "directions": (Directions, "names")}
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +76,14 @@ class HubMixin:
         card: Text of the model card it came with, and goes with: a licence must not get lost on the way.
         inverter: The network that finds the head in a picture, which it came with, and goes with; None where there is
             none. It is no part of the module: its tensors are not among the model's.
+        directions: Edits with names; the same holds for them.
     """
 
     name_or_path: str | None = None
     commit_hash: str | None = None
     card: str | None = None
     inverter: Encoder | None = None
+    directions: Directions | None = None
 
     @classmethod
     @ordinary_torch()
@@ -140,7 +145,8 @@ class HubMixin:
         model.name_or_path = str(pretrained_model_name_or_path)
         model.commit_hash = found.commit_hash
         model.card = load_card(found.card) if found.card else None
-        vars(model)["inverter"] = load_inverter(found.inverter, config) if found.inverter else None
+        for kind, path in found.companions.items():
+            vars(model)[kind] = load_companion(kind, path, config)
         return model.to(device=device, dtype=dtype).eval()
 
     def save_pretrained(
@@ -151,7 +157,7 @@ class HubMixin:
         variant: str | None = None,
         max_shard_size: int | str | None = None,
     ) -> None:
-        """Write ``config.json``, ``model.safetensors`` (float32), ``inverter.safetensors`` and a missing ``README.md``.
+        """Write ``config.json``, ``model.safetensors`` (float32), what goes with the model and a missing ``README.md``.
 
         Args:
             folder: Created where absent.
@@ -194,7 +200,7 @@ class HubMixin:
             variant: As in ``save_pretrained``.
             max_shard_size: As in ``save_pretrained``.
             discriminators: ``"thumbnail"`` or ``"image"`` → discriminator, or ``"encoder"`` → stage 1's encoder,
-                uploaded for training on; or another ``"inverter"``.
+                uploaded for training on; or another ``"inverter"`` or ``"directions"``.
 
         Returns:
             The hub's ``CommitInfo``.
@@ -292,21 +298,23 @@ def find_discriminator(
     return path
 
 
-def load_inverter(path: str | Path, config: StyleSDFConfig) -> Encoder:
-    """Read ``inverter.safetensors``.
+def load_companion(kind: str, path: str | Path, config: StyleSDFConfig) -> Encoder | Directions:
+    """Read ``inverter.safetensors`` or ``directions.safetensors``.
 
     Args:
+        kind: ``"inverter"`` or ``"directions"``.
         path: Of the file.
         config: Of the model beside it.
 
     Raises:
         ValueError: It is something else, or of a model with other codes.
     """
-    sizes = built_as(path, config.latent_size, ("latent_size", "num_coordinates"))
+    network, size = COMPANIONS[kind]
+    sizes = built_as(path, config.latent_size, ("latent_size", size))
     with torch.device("meta"), ShapesOnly():
-        inverter = Encoder(**sizes)
-    load_weights(inverter, path)
-    return inverter.eval().requires_grad_(False)
+        companion = network(**sizes)
+    load_weights(companion, path)
+    return companion.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,7 @@ class _Found:
     folder: Path
     weights: Path
     card: Path | None
-    inverter: Path | None
+    companions: Mapping[str, Path]
     commit_hash: str | None = None
 
 
@@ -341,10 +349,11 @@ def _find_local(name_or_path: str | Path, subfolder: str | None, variant: str | 
                 _check_link(folder / name)
     else:
         return None
-    card, inverter = folder / CARD_FILE, folder / INVERTER_FILE
-    for optional in (card, inverter):
+    card, companions = folder / CARD_FILE, {kind: folder / name for kind, name in COMPANION_FILES.items()}
+    for optional in (card, *companions.values()):
         _check_link(optional)
-    return _Found(folder, weights, card if card.is_file() else None, inverter if inverter.is_file() else None)
+    companions = {kind: path for kind, path in companions.items() if path.is_file()}
+    return _Found(folder, weights, card if card.is_file() else None, companions)
 
 
 def _check_link(path: Path) -> None:
@@ -397,16 +406,19 @@ class _Repository:
         commit_hash = root.name if COMMIT_HASH.fullmatch(root.name) else None
         self.revision = commit_hash or self.revision
         weights = self._fetch_weights(variant)
-        inverter = self._fetch_beside(INVERTER_FILE, "the inverter")
-        if inverter is not None:
-            self.check_content(inverter)
+        companions = {}
+        for kind, name in COMPANION_FILES.items():
+            path = self._fetch_beside(name, name)
+            if path is not None:
+                self.check_content(path)
+                companions[kind] = path
         card = self._fetch_beside(CARD_FILE, "the model card")
         if card is None and self.subfolder:
             self.subfolder = None
             card = self._fetch_beside(CARD_FILE, "the model card")
         if card is None:
             logger.info("%s has no model card", self.repo_id)
-        return _Found(folder, weights, card, inverter, commit_hash)
+        return _Found(folder, weights, card, companions, commit_hash)
 
     def _fetch_weights(self, variant: str | None) -> Path:
         weights = self.fetch_optional(weights_file(variant))

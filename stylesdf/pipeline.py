@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylesdf.arguments import check_num_frames, check_number, check_per_seed, check_seed, check_seeds, check_truncation
+from stylesdf.edit import EditMixin
 from stylesdf.fast.decoder import condition_decoder
 from stylesdf.head import FRONT, Head, View, read_head
 from stylesdf.hub import HubMixin
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import trimesh
 
 
-class StyleSDF(HubMixin, InversionMixin, Generator):
+class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
     """A generator that people can talk to.
 
     ``StyleSDF.from_pretrained`` loads one; called with tensors it is ``Generator.forward``. A *seed* is an integer from

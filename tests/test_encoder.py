@@ -69,8 +69,8 @@ def test_one_of_another_model_is_refused(tiny_config, inverter, tmp_path):
     model = StyleSDF(tiny_config)
     vars(model)["inverter"] = Encoder(8, 5)
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="reads codes of 8, expected 16"):
+    with pytest.raises(ValueError, match="is one for codes of 8, expected 16"):
         StyleSDF.from_pretrained(tmp_path)
     (tmp_path / "inverter.safetensors").write_bytes(b"a text")
-    with pytest.raises(ValueError, match="inverter.safetensors is not an encoder's file"):
+    with pytest.raises(ValueError, match="inverter.safetensors is not a network's file"):
         StyleSDF.from_pretrained(tmp_path)

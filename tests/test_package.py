@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 import stylesdf
-from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, INVERTER_FILE, WEIGHTS_FILE
+from stylesdf.checkpoint import CARD_FILE, COMPANION_FILES, CONFIG_FILE, WEIGHTS_FILE
 from stylesdf.config import DEFAULT_MODEL
 
 if sys.version_info >= (3, 11):
@@ -22,7 +22,7 @@ else:
     tomllib = pytest.importorskip("tomli")
 
 ROOT = Path(__file__).parents[1]
-MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, INVERTER_FILE, CARD_FILE)
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values(), CARD_FILE)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

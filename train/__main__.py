@@ -160,6 +160,24 @@ def _evaluate(args: argparse.Namespace) -> int:
     return command.run(args)
 
 
+def _directions(args: argparse.Namespace) -> int:
+    from train.data.images import load_images
+    from train.directions import table, write_directions
+    from train.pretrained import PretrainedGenerator
+
+    if not args.model.is_dir():
+        raise ValueError(f"{args.model} is not a folder, expected a checkpoint, which gets the directions")
+    keep_large_blocks()
+    model = PretrainedGenerator.from_pretrained(args.model).eval()
+    sizes = model.config.image_resolution, model.config.render_resolution
+    data = load_images(args.data, *sizes, fov_deg=model.config.fov_deg, cache_dir=args.cache_dir)
+    report = command.Progress()
+    summary = write_directions(args.model, model, data, args.seed, report)
+    report.end()
+    print(table(summary), end="")
+    return 0
+
+
 def _export(args: argparse.Namespace) -> int:
     from train.run.export import export
 
@@ -299,6 +317,7 @@ COMMANDS = {
     "toy-heads": _draw,
     "people": _draw_people,
     "evaluate": _evaluate,
+    "directions": _directions,
     "export": _export,
     "settings": _list_settings,
     **dict.fromkeys(STAGES, _train),

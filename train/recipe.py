@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import CARD_FILE, CONFIG_FILE, INVERTER_FILE, WEIGHTS_FILE, file_hash
+from stylesdf.checkpoint import CARD_FILE, COMPANION_FILES, CONFIG_FILE, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
@@ -149,7 +149,7 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
         seed_sheet(model, psi=0.7).save(path, optimize=True)
     with replacing(model_folder / CARD_FILE) as path:
         path.write_text(recipe_card(recipe, model.config, reports), encoding="utf-8")
-    for name in (CONFIG_FILE, WEIGHTS_FILE, INVERTER_FILE):
+    for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
     return model_folder

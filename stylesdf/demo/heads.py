@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from stylesdf.arguments import parse_edits
 from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.head import Head, View
@@ -72,6 +73,10 @@ class FoundHeads:
             return set(self._found.pop(visitor, ()))
 
 
+def _key_of(scene: Scene) -> tuple:
+    return scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share
+
+
 class HeadCache:
     """The heads that were looked at last, of all models.
 
@@ -91,12 +96,16 @@ class HeadCache:
             scene: What is seen; its camera does not matter.
 
         Raises:
-            ValueError: A texture seed for a model without decoder, or the head of a picture that is gone.
+            ValueError: A texture seed for a model without decoder, the head of a picture that is gone, or edits that
+                the model does not know.
         """
+        if scene.edits:
+            before, key = replace(scene, edits=""), (scene.person, *_key_of(scene), scene.edits)
+            return self._kept(model, key, lambda: model.edit(self.head(model, before), parse_edits(scene.edits)))
         head = self._one(model, scene.seed, scene) if scene.head is None else self._found(model, scene)
         if scene.morph_seed is None or not scene.morph_share:
             return head
-        key = (scene.person, scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share)
+        key = (scene.person, *_key_of(scene))
         other = self._one(model, scene.morph_seed, scene)
         return self._kept(model, key, lambda: model.blend(head, other, scene.morph_share))
 

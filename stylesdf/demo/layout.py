@@ -14,7 +14,7 @@ from stylesdf.demo.live import live_link
 from stylesdf.demo.page import AT_ONCE, Page, visitor
 from stylesdf.demo.scene import MAX_PICTURE_BYTES
 from stylesdf.demo.studio import Studio
-from stylesdf.demo.tabs import compare, explore, film, gallery, inside, mesh, mixing, models, picture, sharing
+from stylesdf.demo.tabs import compare, edit, explore, film, gallery, inside, mesh, mixing, models, picture, sharing
 
 MAX_QUEUE = 40
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
@@ -62,7 +62,8 @@ def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool 
         parts = {
             "Gallery": partial(gallery.build, page, "Gallery"), "View": partial(explore.build_view, page),
             "Mesh": partial(mesh.build, page, "Mesh"), "Mix": partial(mixing.build, page, "Mix"),
-            "Film": partial(film.build, page), "Your picture": partial(picture.build, page),
+            "Edit": partial(edit.build, page, "Edit"), "Film": partial(film.build, page),
+            "Your picture": partial(picture.build, page),
             "Compare": partial(compare.build, page, "Compare"), "Inside": partial(inside.build, page, "Inside"),
             "Link": partial(sharing.build, page), "Model": partial(models.build, page, offered or {}),
         }  # fmt: skip

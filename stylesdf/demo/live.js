@@ -42,7 +42,7 @@ class LiveStage {
   }
 
   draws(scene) {
-    return this.canDraw && this.name === scene.model && !scene.head && !this.isLost
+    return this.canDraw && this.name === scene.model && !scene.head && !scene.edits && !this.isLost
   }
 
   // Take over a model; resolves to whether this browser draws it fast enough.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urlencode
 
-from stylesdf.arguments import MAX_SEED, check_seed, check_truncation
+from stylesdf.arguments import MAX_SEED, check_seed, check_truncation, parse_edits
 from stylesdf.config import shown
 from stylesdf.shot import QUALITIES, Shot
 
@@ -32,7 +32,7 @@ MAX_SCENE_BYTES = 20_000  # of the scene's text in there
 
 # Fields that a link calls by a shorter name.
 IMPORTS = "from stylesdf import Shot, StyleSDF"  # of the code that makes a picture again
-SHORT = {"truncation": "psi", "texture_seed": "texture", "morph_seed": "to", "morph_share": "share"}
+SHORT = {"truncation": "psi", "texture_seed": "texture", "morph_seed": "to", "morph_share": "share", "edits": "edit"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Scene:
         mode: What is shown, one of ``MODES``.
         quality: One of ``stylesdf.pipeline.QUALITIES``.
         head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
+        edits: What the model's directions change about the head, as in ``age=1.5,smile=-1``.
 
     Raises:
         ValueError: A value out of its range; the sentence names it.
@@ -71,6 +72,7 @@ class Scene:
     mode: str = "image"
     quality: str = "exact"
     head: str | None = None
+    edits: str = ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.model, str) and 0 < len(self.model) <= MAX_TEXT and self.model.isprintable()):
@@ -83,6 +85,10 @@ class Scene:
             seed = getattr(self, name)
             if seed is not None and not _is_seed(seed):
                 raise ValueError(f"{name} is {shown(seed)}, expected an integer from 0 to {MAX_SEED}, or nothing")
+        if not isinstance(self.edits, str) or len(self.edits) > MAX_TEXT:
+            raise ValueError(f"edits are {shown(self.edits)}, expected a text of at most {MAX_TEXT} characters")
+        edits = {name: amount for name, amount in parse_edits(self.edits).items() if amount}
+        object.__setattr__(self, "edits", ",".join(f"{name}={amount:g}" for name, amount in edits.items()))
         _check("morph_share", self.morph_share, 0.0, 1.0)
         _check("yaw", self.yaw, -MAX_YAW, MAX_YAW, " degrees")
         _check("pitch", self.pitch, -MAX_PITCH, MAX_PITCH, " degrees")
@@ -110,12 +116,14 @@ class Scene:
 
     @property
     def title(self) -> str:
-        """A name for files: ``head-3``, ``head-3-textured-5``, ``head-3-to-8-40``, ``head-yours``."""
+        """Name of files: ``head-3``, ``head-3-textured-5``, ``head-3-to-8-40``, ``head-3-edited``, ``head-yours``."""
         title = f"head-{self.seed}" if self.head is None else "head-yours"
         if self.texture_seed is not None:
             title += f"-textured-{self.texture_seed}"
         if self.morph_seed is not None and self.morph_share:
             title += f"-to-{self.morph_seed}-{round(100 * self.morph_share)}"
+        if self.edits:
+            title += "-edited"
         return title
 
     def changes(self) -> dict:
@@ -183,6 +191,8 @@ class Scene:
         if self.morph_seed is not None and self.morph_share:
             lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:g}{texture})")
             lines.append(f"head = model.blend(head, other, {self.morph_share:g})")
+        if self.edits:
+            lines.append(f"head = model.edit(head, {json.dumps(parse_edits(self.edits))})")
         turns = [f"{axis}=math.radians({getattr(self, axis):g})" for axis in ("yaw", "pitch", "roll")
                  if getattr(self, axis)]  # fmt: skip
         turns += [f"fov_deg={self.fov:g}"] if self.fov is not None else []

@@ -16,6 +16,7 @@ import torch
 
 from stylesdf import StyleSDF, StyleSDFConfig
 from stylesdf.config import DEFAULT_MODEL
+from stylesdf.directions import Directions
 from stylesdf.field import sphere_initialize
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def small_model(folder: Path, steps: int = 150) -> Path:
-    """Save a model whose heads are coloured balls, with a surface that a mesh can be made of."""
+    """Save a model whose heads are coloured balls, with a surface that a mesh can be made of, and two directions."""
     config = StyleSDFConfig(
         latent_size=16, field_width=32, field_depth=2, view_directions=False, render_resolution=32, num_samples=12,
         background="learned", decoder_style_size=16, decoder_mapping_layers=2, decoder_channels=(16, 12),
@@ -41,6 +42,9 @@ def small_model(folder: Path, steps: int = 150) -> Path:
         model.renderer.background_rgb.copy_(torch.tensor([1.4, 1.8, 2.6]))
         model.field.rgb_head.weight.mul_(20.0)
     model.update_means(500)
+    directions = Directions(config.latent_size, ["age", "smile"])
+    directions.vectors.copy_(0.3 * torch.randn(2, config.latent_size, generator=codes))
+    vars(model)["directions"] = directions
     model.save_pretrained(folder)
     return folder
 

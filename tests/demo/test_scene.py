@@ -17,7 +17,7 @@ from tests.browser.serve import small_model
 PLAIN = Scene("toy", 3)
 RICH = Scene(
     "owner/name@v1", 2**32 - 1, 0.35, texture_seed=5, morph_seed=0, morph_share=0.25, yaw=-12.5, pitch=8, roll=3,
-    fov=14, mode="normals", quality="best",
+    fov=14, mode="normals", quality="best", edits="age=1.5,smile=-2",
 )  # fmt: skip
 
 
@@ -25,6 +25,12 @@ RICH = Scene(
 def test_links_bring_it_back(scene):
     assert Scene.from_query(dict(parse_qsl(scene.query())), Scene("another", 77)) == dataclasses.replace(scene)
     assert Scene.from_query({}, scene) == scene
+
+
+def test_edits_of_nothing_are_none():
+    assert dataclasses.replace(PLAIN, edits=" age = 1.50, smile=0 ").edits == "age=1.5"
+    assert dataclasses.replace(PLAIN, edits="").title == "head-3"
+    assert dataclasses.replace(PLAIN, edits="age=1").title == "head-3-edited"
 
 
 def test_a_link_says_what_is_not_usual_only():
@@ -49,6 +55,11 @@ def test_a_link_says_what_is_not_usual_only():
         ({"fov": 1}, "fov is 1, expected degrees from 4 to 40"),
         ({"mode": "x-ray"}, "mode is 'x-ray', expected one of image"),
         ({"quality": "good"}, "quality is 'good'"),
+        ({"edits": 7}, "edits are 7, expected a text"),
+        ({"edits": "age"}, "edits are 'age', expected names with amounts, each once, as in age=1.5,smile=-1"),
+        ({"edits": "age=1,age=2"}, "edits are 'age=1,age=2', expected names with amounts, each once"),
+        ({"edits": "age=nan"}, "edits are 'age=nan'"),
+        ({"edits": "a=1," * 99}, "expected a text of at most 300 characters"),
         ({"model": ""}, "model is ''"),
         ({"model": "m" * 1000}, "expected a name of 1 to 300 characters"),
     ],

@@ -46,10 +46,23 @@ def test_a_look_is_what_python_makes_and_says_so(studio, scene, folder, tmp_path
 
 
 def test_a_restored_scene_gives_the_same_file(studio, scene, tmp_path):
-    turned = dataclasses.replace(scene, texture_seed=8, morph_seed=5, morph_share=0.3, yaw=7, mode="shape")
+    turned = dataclasses.replace(
+        scene, texture_seed=8, morph_seed=5, morph_share=0.3, yaw=7, mode="shape", edits="smile=1"
+    )
     first = studio.look(turned).save(str(tmp_path / "a.png"))
     again = studio.look(Scene.from_picture(first)).save(str(tmp_path / "b.png"))
     assert Path(first).read_bytes() == Path(again).read_bytes()
+
+
+def test_edits_come_last_and_are_the_models(studio, scene):
+    model = studio.model(scene)
+    mixed = dataclasses.replace(scene, morph_seed=5, morph_share=0.3)
+    blend = model.blend(model.head(3), model.head(5), 0.3)
+    edited = studio.heads.head(model, dataclasses.replace(mixed, edits="smile=1,age=-0.5"))
+    assert edited.w.equal(model.edit(blend, {"smile": 1.0, "age": -0.5}).w)
+    assert studio.heads.head(model, mixed).w.equal(blend.w)
+    with pytest.raises(ValueError, match="there is no direction 'beard', expected one of age, smile"):
+        studio.look(dataclasses.replace(scene, edits="beard=1"))
 
 
 def test_every_mode_looks_different(studio, scene):

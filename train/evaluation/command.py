@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         data = load_images(args.data, *sizes, fov_deg=config.fov_deg, label=label, full_size=full_size)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else None
     repeats = args.repeats if args.repeats is not None else QUICK_REPEATS if args.quick else 1
-    show = _Progress()
+    show = Progress()
     for truncation in args.truncation:
         report = evaluate(model, data, args.metrics or None, num_seeds, truncation, show, repeats, options)
         show.end()
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Progress:
+class Progress:
     """A line on standard error for each metric, renewed every two seconds on a terminal."""
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ def build(page: Page) -> None:
             0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation", min_width=240, scale=3,
             info="0: the mean head, 1: all variety",
         )  # fmt: skip
-    controls["head"] = gr.Textbox(visible=False)
+    controls |= {name: gr.Textbox(visible=False) for name in ("head", "edits")}
     with gr.Row():
         page.download = gr.DownloadButton("Download PNG", size="sm", min_width=120, elem_id="download-png")
         page.keep = gr.Button("☆ Keep", size="sm", min_width=120, elem_id="keep")

@@ -41,10 +41,11 @@ def build(page: Page, presets: dict[str, str]) -> None:
     def load_model(name: str):
         with speaking(TITLE, OSError, MemoryError, consequence=" The page stays with the model it has."):
             model = page.studio.models.load(name)
-        return "", model.name_or_path, about(model)
+        return "", "", model.name_or_path, about(model)
 
     check.click(look_up, text, info, show_progress_on=info, **LOAD)
-    load.click(load_model, text, [page.controls["head"], page.controls["model"], info], show_progress_on=info, **LOAD)
+    chosen = [*(page.controls[name] for name in ("head", "edits", "model")), info]
+    load.click(load_model, text, chosen, show_progress_on=info, **LOAD)
 
 
 def about(model: StyleSDF) -> str:

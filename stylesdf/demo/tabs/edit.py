@@ -1,0 +1,56 @@
+"""Edit: sliders with names, one for each direction that came with the model."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from stylesdf.arguments import parse_edits
+from stylesdf.demo.page import PRIVATE, QUICK, Page
+from stylesdf.demo.scene import Scene
+
+MOST = 16  # sliders
+LIMIT = 3.0  # either way
+HINT = (
+    "Each slider changes one thing about the head that is seen, in standard deviations among heads; beyond 2 it may "
+    "look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
+)
+NONE = "This model has no edits: `python -m train directions` makes them for a model of people."
+
+
+def build(page: Page, tab: str) -> None:
+    """Arrange the tab."""
+    edits = page.controls["edits"]
+    hint = gr.Markdown(HINT, elem_classes="small", elem_id="edit-info")
+    with gr.Row(elem_id="edits"):
+        sliders = [
+            gr.Slider(-LIMIT, LIMIT, 0, step=0.1, visible=False, min_width=150, elem_id=f"edit-{number}")
+            for number in range(MOST)
+        ]
+    reset = gr.Button("No edits", size="sm", elem_id="no-edits")
+    names = gr.State([])  # of the directions whose sliders are seen
+
+    def show(query: str) -> list:
+        """Set the sliders to what the scene says, as many as its model has directions."""
+        scene = page.read(query)
+        known, amounts = names_of(page, scene), parse_edits(scene.edits)
+        changed = [
+            gr.Slider(label=name.replace("_", " "), value=amounts.get(name, 0.0), visible=True) for name in known
+        ]
+        rest = [gr.Slider(visible=False)] * (MOST - len(known))
+        return [known, HINT if known else NONE, *changed, *rest]
+
+    def collect(known: list[str], *amounts: float) -> str:
+        return ",".join(f"{name}={amount:g}" for name, amount in zip(known, amounts) if amount)
+
+    for slider in sliders:
+        slider.release(collect, [names, *sliders], edits, show_progress="hidden", **QUICK)
+    reset.click(None, None, edits, js="() => ''", **PRIVATE)
+    signal = page.signal(tab)
+    shown = [names, hint, *sliders]
+    signal.change(show, signal, shown, trigger_mode="always_last", show_progress="hidden", **QUICK)
+
+
+def names_of(page: Page, scene: Scene) -> list[str]:
+    """Return the names of a scene's model's directions, as many as there are sliders for."""
+    directions = page.studio.model(scene).directions
+    return [] if directions is None else directions.names[:MOST]

@@ -1,0 +1,115 @@
+"""Directions: measures of people, the algebra that keeps the others still, and what the command refuses."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from stylesdf import StyleSDF
+from stylesdf.directions import NAME
+from stylesdf.mapping import unrectify
+from stylesdf.model import Generator
+from tests.train import runs
+from train import directions
+from train.__main__ import main
+from train.data.images import ImageSet
+from train.data.people.identity import BEARDS, EXPRESSIONS, sample_person
+from train.data.people.measures import BEARD_AMOUNTS, HAIR_LENGTHS, MEASURES, RARE, SMILES
+from train.evaluation.subjects import HAIR_STYLES
+
+SIZE = runs.MODEL.latent_size
+
+
+def people(count: int = directions.FEWEST_PEOPLE) -> ImageSet:
+    """Pictures that nobody looks at."""
+    pictures = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
+    return ImageSet(pictures.numpy(), pictures.numpy(), torch.zeros(count, 2), subject="people")
+
+
+def test_every_person_has_all_measures():
+    assert all(NAME.fullmatch(name) for name in MEASURES) and MEASURES.keys() >= RARE.keys()
+    for names, values in ((HAIR_STYLES, HAIR_LENGTHS), (("none", *BEARDS), BEARD_AMOUNTS), (EXPRESSIONS, SMILES)):
+        assert set(names) == set(values) and min(values.values()) == 0.0 and max(values.values()) == 1.0
+    truth = directions.measures_of(people())
+    assert truth.isfinite().all()
+    torch.testing.assert_close(truth.mean(dim=0), torch.zeros(len(MEASURES)), atol=1e-4, rtol=0)
+    units = [name for name in MEASURES if name not in RARE]
+    std = truth.std(dim=0)[torch.tensor([name in units for name in MEASURES])]
+    torch.testing.assert_close(std, torch.ones(len(units)), atol=1e-4, rtol=0)
+    grins = [sample_person(number).expression == "grin" for number in range(len(truth))]
+    assert truth[:, list(MEASURES).index("smile")].argmax().item() == grins.index(True)
+
+
+class Known:
+    """Reads numbers that are linear in the code, which its pictures hold."""
+
+    weights = torch.randn(SIZE, len(MEASURES), generator=torch.Generator().manual_seed(1))
+
+    def read(self, pictures):
+        return unrectify(pictures[:, 0, 0, :SIZE]) @ self.weights, torch.zeros(len(pictures), 2)
+
+
+@pytest.fixture
+def learned(monkeypatch) -> tuple:
+    """Directions of a tiny model whose pictures are its codes; hats and noses are hard to read."""
+    scores = [0.1 if name in ("hat", "nose_size") else 0.9 for name in MEASURES]
+    monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Known(), scores))
+    monkeypatch.setattr(directions, "NUM_HEADS", 300)
+    monkeypatch.setattr(directions, "NUM_EDITED", 5)
+
+    def draw_code(model, w, camera, psi):
+        picture = torch.zeros(1, 3, 64, 64)
+        picture[0, 0, 0, :SIZE] = w[0]
+        return picture, None
+
+    monkeypatch.setattr(directions, "draw_full", draw_code)
+    torch.manual_seed(0)
+    return directions.learn_directions(Generator(runs.MODEL).eval(), people())
+
+
+def test_a_direction_moves_its_measure_by_one_and_no_other(learned):
+    found, summary = learned
+    names = [name for name in MEASURES if name not in ("hat", "nose_size")]
+    assert found.names == summary["matrix"]["names"] == names
+    for name in names:
+        about = summary[name]
+        assert about["slope"] == pytest.approx(1.0, abs=0.01) and about["leakage"] < 0.01 and about["is_monotonic"]
+        assert about["r2"] == 0.9 and about["pose_deg"] == 0.0
+    rows = torch.tensor(summary["matrix"]["rows"])
+    torch.testing.assert_close(rows, torch.eye(len(names)), atol=0.01, rtol=0)
+    assert len(directions.table(summary).splitlines()) == 2 + len(names)
+    w = torch.randn(2, SIZE)
+    moved = unrectify(found.move(w, {"age": 2.0})) - unrectify(w)
+    torch.testing.assert_close(moved, 2.0 * found.vectors[:1].expand(2, -1), atol=1e-5, rtol=1e-5)
+
+
+def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, tmp_path):
+    monkeypatch.setattr(directions, "learn_directions", lambda *arguments: learned)
+    monkeypatch.setattr(directions, "strips", lambda model, found: Image.new("RGB", (4, 4)))
+    model = StyleSDF(runs.MODEL).eval()
+    model.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    directions.write_directions(tmp_path, model, people())
+    assert json.loads((tmp_path / "directions.json").read_text())["age"]["slope"] == pytest.approx(1.0, abs=0.01)
+    assert (tmp_path / "model.safetensors").read_bytes() == before and (tmp_path / "directions.png").is_file()
+    assert StyleSDF.from_pretrained(tmp_path).directions.vectors.equal(learned[0].vectors)
+
+
+def test_strips_show_every_direction_at_five_amounts(learned, monkeypatch):
+    monkeypatch.undo()
+    picture = directions.strips(Generator(runs.MODEL).eval(), learned[0])
+    assert picture.size == (5 * 128, len(learned[0].names) * 128)
+
+
+def test_other_data_is_refused():
+    with pytest.raises(ValueError, match="directions need numbers of each picture, which cats does not have"):
+        directions.measures_of(dataclasses.replace(runs.tiny_data(), name="cats"))
+    with pytest.raises(ValueError, match="cannot be learned from 7 people, expected at least 2000"):
+        directions.measures_of(people(7))
+
+
+def test_the_command_wants_a_folder(capsys, tmp_path):
+    assert main(["directions", str(tmp_path / "absent")]) == 2
+    assert "is not a folder, expected a checkpoint" in capsys.readouterr().err

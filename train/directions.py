@@ -1,0 +1,271 @@
+"""Edits with names: directions in a model's codes along which a measure of its pictures changes, and no other.
+
+Two networks learn to read the measures (``train/data/people/measures.py``) off drawn pictures, each off one half of
+them. The first reads heads of the model: least squares gives the direction of each measure along which the others stand
+still, and one Newton step mends what a straight fit gets wrong. The second network, which had no part in that, measures
+what the edits do (as in InterFaceGAN, arXiv 2005.09635, whose conditional directions these are).
+
+Shapes: N heads or pictures, M measures, K coordinates.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from stylesdf.camera import Camera
+from stylesdf.checkpoint import COMPANION_FILES, checkpoint_contents
+from stylesdf.directions import Directions
+from stylesdf.encoder import CodeSpace
+from stylesdf.files import replacing
+from stylesdf.model import Generator
+from stylesdf.pictures import to_pil
+from train.data.images import ImageSet
+from train.data.people.identity import sample_person
+from train.data.people.measures import MEASURES, RARE
+from train.evaluation.readings import r_squared
+from train.evaluation.views import draw_full, latent
+from train.networks.pose_reader import CHUNK, PoseReader, check_poses, learn, pose_loss, to_reader_size
+
+log = logging.getLogger(__name__)
+REPORT_FILE, STRIPS_FILE = "directions.json", "directions.png"
+RECIPE = {"epochs": 12, "batch": 50, "rate": 3e-3}
+FEWEST_PEOPLE = 2000
+FRONT = Camera.from_angles(0.0, 0.0)
+NUM_HEADS = 1500  # that least squares is done on
+NUM_EDITED = 40  # heads that are edited for the Newton step, and as many others for the report
+RIDGE = 0.01  # of the variance of a coordinate, which is 1
+LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
+AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
+Report = Callable[[str, float], None]
+
+
+class MeasureReader(PoseReader):
+    """Reads measures beside the pose.
+
+    Args:
+        num_measures: M.
+    """
+
+    def __init__(self, num_measures: int) -> None:
+        super().__init__(is_residual=True)
+        self.measures = nn.Linear(128, num_measures)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as ``PoseReader`` does, measures ``(N, M)``."""
+        hidden = self._hidden(pictures)
+        return self.pose(hidden), self.measures(hidden)
+
+    @torch.no_grad()
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return measures ``(N, M)`` and (yaw, pitch) in radians ``(N, 2)``."""
+        measures = torch.cat([self.measures(self._hidden(chunk)) for chunk in pictures.split(CHUNK)])
+        return measures, self.angles(pictures)
+
+
+def measures_of(data: ImageSet) -> Tensor:
+    """Return the measures of drawn people in their units, less their means. ``(N, M)``.
+
+    Raises:
+        ValueError: The data is not ``people`` as it is drawn on the spot, or has too few pictures.
+    """
+    if data.subject != "people":
+        raise ValueError(f"directions need numbers of each picture, which {data.name or 'the data'} does not have")
+    if len(data) < FEWEST_PEOPLE:
+        raise ValueError(f"directions cannot be learned from {len(data)} people, expected at least {FEWEST_PEOPLE}")
+    people = [sample_person(number) for number in range(len(data))]
+    values = torch.tensor([[measure(person) for measure in MEASURES.values()] for person in people])
+    std, mean = torch.std_mean(values, dim=0)
+    units = [RARE.get(name, one.item()) for name, one in zip(MEASURES, std)]
+    return (values - mean) / torch.tensor(units)
+
+
+def learn_directions(
+    model: Generator, data: ImageSet, seed: int = 0, report: Report = lambda part, share: None
+) -> tuple[Directions, dict]:
+    """Find the directions of a model of people.
+
+    Args:
+        model: Whose heads are read; in evaluation mode.
+        data: Drawn people.
+        seed: Of networks and heads.
+        report: Called with what is being done, and the share of it that is done, in [0, 1].
+
+    Returns:
+        Directions, and a report fit for JSON: by name ``r2`` of the second network on unseen drawn pictures, ``slope``
+        per amount, whether the mean ``is_monotonic`` from −2 to 2, ``leakage``, the largest change of another measure
+        per amount, ``pose_deg``, the mean turn at an amount of 1; and the whole ``matrix`` of changes.
+
+    Raises:
+        ValueError: The data is of no use, see ``measures_of``.
+    """
+    check_poses(data)
+    truth = measures_of(data)
+    is_odd = torch.arange(len(data)) % 2 == 1
+    learned = [
+        _learn_reader(data, truth, half, seed + number, lambda share, n=number: report("readers", (n + share) / 2))
+        for number, half in enumerate((~is_odd, is_odd))
+    ]
+    readers, scores = zip(*learned)
+    names = [name for name, first, second in zip(MEASURES, *scores) if min(first, second) >= LEAST_R2]
+    chosen = torch.tensor([name in names for name in MEASURES])
+    for name in MEASURES.keys() - set(names):
+        log.info("%s is read too badly off unseen pictures to have a direction", name)
+    space = CodeSpace.measure(model.renderer_mapping, model.config.latent_size)
+    first = _Editor(model, space, lambda pictures: readers[0].read(pictures)[0][:, chosen])
+    coordinates, read = first.heads(range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
+    read = read - read.mean(dim=0)
+    squares = coordinates.t() @ coordinates + RIDGE * len(read) * torch.eye(coordinates.shape[1])
+    fit = torch.linalg.solve(squares, coordinates.t() @ read)  # (K, M)
+    steps = torch.linalg.pinv(fit)  # (M, K): each moves one measure by 1, and the others not
+    edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
+    changes = first.changes(edited, steps, (-1.0, 1.0), lambda share: report("Newton step", share))
+    steps = torch.linalg.solve((changes[1.0] - changes[-1.0]) / 2.0, steps)
+    directions = Directions(model.config.latent_size, names)
+    directions.vectors.copy_(steps @ space.axes)
+    second = _Editor(model, space, lambda pictures: _with_pose(readers[1], pictures, chosen))
+    others = range(edited.stop, edited.stop + NUM_EDITED)
+    changes = second.changes(others, steps, AMOUNTS, lambda share: report("what the edits do", share))
+    return directions, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
+
+
+def _learn_reader(data: ImageSet, truth: Tensor, half: Tensor, seed: int, report: Callable) -> tuple:
+    """Train a reader on a half of the data; return it and its R² of each measure on the other."""
+    resolution, numbers = data.thumbnails.shape[-1], torch.arange(len(data))
+
+    def pictures(index: Tensor) -> Tensor:
+        parts = [to_reader_size(data.thumbnail_batch(part, resolution, 3)) for part in index.split(CHUNK)]
+        return torch.cat(parts)
+
+    random = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = MeasureReader(truth.shape[1])
+    true, poses = truth[half], data.poses[half]
+
+    def loss(batch: Tensor, index: Tensor) -> Tensor:
+        shares, measures = reader(batch)
+        return pose_loss(shares, poses[index]) + 0.1 * F.smooth_l1_loss(measures, true[index])
+
+    learn(reader, pictures(numbers[half]), loss, RECIPE, random, report)
+    read, _ = reader.read(pictures(numbers[~half]))
+    return reader, [r_squared(*pair) for pair in zip(truth[~half].t(), read.t())]
+
+
+def _with_pose(reader: MeasureReader, pictures: Tensor, chosen: Tensor) -> Tensor:
+    measures, angles = reader.read(pictures)
+    return torch.cat([measures[:, chosen], angles.rad2deg()], dim=1)
+
+
+class _Editor:
+    """Draws heads of a model from the front, moves them, and reads what they show.
+
+    Args:
+        model: Whose heads.
+        space: Of its codes.
+        read: Function of pictures ``(N, 3, 64, 64)`` that returns numbers ``(N, R)``.
+    """
+
+    def __init__(self, model: Generator, space: CodeSpace, read: Callable[[Tensor], Tensor]) -> None:
+        self.model, self.space, self.read = model, space, read
+
+    @torch.no_grad()
+    def heads(self, seeds: range, report: Callable[[float], None]) -> tuple[Tensor, Tensor]:
+        """Return coordinates ``(N, K)`` and readings ``(N, R)`` of seeds at ψ 1."""
+        codes = torch.cat([self.model.mapping(latent(self.model, seed), 1.0) for seed in seeds])
+        return self.space.coordinates(codes).cpu(), self._draw(codes, report)
+
+    @torch.no_grad()
+    def changes(
+        self, seeds: range, steps: Tensor, amounts: tuple[float, ...], report: Callable[[float], None]
+    ) -> dict[float, Tensor]:
+        """Return by how much readings change in the mean when heads take steps ``(M, K)``, by amount. ``(M, R)``."""
+        codes = torch.cat([self.model.mapping(latent(self.model, seed), 1.0) for seed in seeds])
+        directions = Directions(self.model.config.latent_size, [f"step_{number}" for number in range(len(steps))])
+        directions.vectors.copy_(steps @ self.space.axes)
+        before, changes, rounds = self._draw(codes, lambda share: None).mean(dim=0), {}, len(steps) * len(amounts)
+        for amount in amounts:
+            rows = []
+            for name in directions.names:
+                done = len(changes) * len(steps) + len(rows)
+                moved = directions.move(codes, {name: amount})
+                rows.append(self._draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0) - before)
+            changes[amount] = torch.stack(rows)
+        return changes
+
+    def _draw(self, codes: Tensor, report: Callable[[float], None]) -> Tensor:
+        pictures = []
+        for number, w in enumerate(codes.split(1), start=1):
+            pictures.append(to_reader_size(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0]))
+            report(number / len(codes))
+        return self.read(torch.cat(pictures))
+
+
+def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[float]) -> dict:
+    """Say in numbers what edits do, from readings of the measures, yaw and pitch in degrees."""
+    count, ordered = len(names), sorted(changes)
+    lowest, highest = ordered[0], ordered[-1]
+    slopes = (changes[highest] - changes[lowest])[:, :count] / (highest - lowest)
+    result = {"matrix": {"names": names, "rows": [[round(value, 3) for value in row] for row in slopes.tolist()]}}
+    for number, name in enumerate(names):
+        curve = [changes[amount][number, number].item() for amount in ordered]
+        curve.insert(sum(amount < 0 for amount in ordered), 0.0)
+        others = [abs(value) for other, value in enumerate(slopes[number].tolist()) if other != number]
+        turned = changes[1.0][number, count:].norm().item()
+        result[name] = {
+            "r2": round(scores[number], 3),
+            "slope": round(slopes[number, number].item(), 3),
+            "is_monotonic": all(a < b for a, b in zip(curve, curve[1:])),
+            "leakage": round(max(others, default=0.0), 3),
+            "pose_deg": round(turned, 2),
+        }
+    return result
+
+
+def table(summary: dict) -> str:
+    """Return a report of directions as a Markdown table."""
+    lines = ["| direction | moved by 1 | monotonic | others at most | turned at 1 | R² of reading |", "|---" * 6 + "|"]
+    for name in summary["matrix"]["names"]:
+        row = summary[name]
+        cells = name, f"{row['slope']:.2f}", "yes" if row["is_monotonic"] else "no", f"{row['leakage']:.2f}"
+        lines.append(f"| {' | '.join(cells)} | {row['pose_deg']:.1f}° | {row['r2']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+@torch.no_grad()
+def strips(model: Generator, directions: Directions, seed: int = 10, psi: float = 0.7) -> Image.Image:
+    """Draw one head with each direction at −2, −1, 0, 1 and 2, a row for each, averaged to 128×128 pixels."""
+    size, w = 128, model.mapping(latent(model, seed), psi)
+    amounts = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    sheet = Image.new("RGB", (len(amounts) * size, len(directions.names) * size))
+    for row, name in enumerate(directions.names):
+        for column, amount in enumerate(amounts):
+            picture = draw_full(model, directions.move(w, {name: amount}), FRONT.to(w.device), psi)[0]
+            sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, size)), (column * size, row * size))
+    return sheet
+
+
+def write_directions(
+    folder: Path, model: Generator, data: ImageSet, seed: int = 0, report: Report = lambda part, share: None
+) -> dict:
+    """Learn a model's directions and write them, their report and a picture of them into its folder.
+
+    Returns:
+        The report.
+    """
+    directions, summary = learn_directions(model, data, seed, report)
+    name = COMPANION_FILES["directions"]
+    with replacing(folder / name) as path:
+        path.write_bytes(checkpoint_contents(model, discriminators={"directions": directions})[name])
+    with replacing(folder / REPORT_FILE) as path:
+        path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / STRIPS_FILE) as path:
+        strips(model, directions).save(path, optimize=True)
+    return summary
