@@ -98,7 +98,7 @@ class Page:
             return None
         for name in OPTIONAL_SEEDS:
             fields[name] = _optional_seed(name, fields[name])
-        fields["head"] = fields["head"] or None
+        fields["head"], fields["edits"] = fields["head"] or None, fields["edits"] or ""
         if fields["fov"] == self.studio.models.get(fields["model"]).config.fov_deg:
             fields["fov"] = None
         return Scene(**fields)

@@ -14,6 +14,10 @@ HINT = (
     "Each slider changes one thing about the head that is seen, in standard deviations among heads; beyond 2 it may "
     "look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
 )
+COLLECT = (
+    "(names, ...amounts) => names.split(',').map((name, i) => amounts[i] ? `${name}=${amounts[i]}` : '')"
+    ".filter(Boolean).join(',')"
+)
 NONE = "This model has no edits: `python -m train directions` makes them for a model of people."
 
 
@@ -23,11 +27,11 @@ def build(page: Page, tab: str) -> None:
     hint = gr.Markdown(HINT, elem_classes="small", elem_id="edit-info")
     with gr.Row(elem_id="edits"):
         sliders = [
-            gr.Slider(-LIMIT, LIMIT, 0, step=0.1, visible=False, min_width=150, elem_id=f"edit-{number}")
+            gr.Slider(-LIMIT, LIMIT, 0, step=0.1, visible=False, min_width=180, elem_id=f"edit-{number}")
             for number in range(MOST)
         ]
     reset = gr.Button("No edits", size="sm", elem_id="no-edits")
-    names = gr.State([])  # of the directions whose sliders are seen
+    names = gr.Textbox(visible=False)  # of the directions whose sliders are seen
 
     def show(query: str) -> list:
         """Set the sliders to what the scene says, as many as its model has directions."""
@@ -37,13 +41,10 @@ def build(page: Page, tab: str) -> None:
             gr.Slider(label=name.replace("_", " "), value=amounts.get(name, 0.0), visible=True) for name in known
         ]
         rest = [gr.Slider(visible=False)] * (MOST - len(known))
-        return [known, HINT if known else NONE, *changed, *rest]
+        return [",".join(known), HINT if known else NONE, *changed, *rest]
 
-    def collect(known: list[str], *amounts: float) -> str:
-        return ",".join(f"{name}={amount:g}" for name, amount in zip(known, amounts) if amount)
-
-    for slider in sliders:
-        slider.release(collect, [names, *sliders], edits, show_progress="hidden", **QUICK)
+    for slider in sliders:  # by hand only: what ``show`` sets one after the other must not come back in pieces
+        slider.input(None, [names, *sliders], edits, js=COLLECT, **PRIVATE)
     reset.click(None, None, edits, js="() => ''", **PRIVATE)
     signal = page.signal(tab)
     shown = [names, hint, *sliders]
