@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 PARTS = ("both", "shape", "texture")
 
 
+def check_edits(model: Generator, amounts: Mapping[str, float]) -> dict[str, float]:
+    """Return amounts as numbers, in the order of a model's directions.
+
+    Raises:
+        ValueError: The model has no directions, or an unknown name, or an amount beyond ±10.
+    """
+    if model.directions is None:
+        raise ValueError("the model has no directions.safetensors beside it, which edits need")
+    return model.directions.check(amounts)
+
+
 class EditMixin:
     """``edit`` for a generator that makes heads of codes."""
 
@@ -36,13 +47,11 @@ class EditMixin:
         Raises:
             ValueError: The model has no directions, or an unknown name, amount or part.
         """
-        if self.directions is None:
-            raise ValueError("the model has no directions.safetensors beside it, which edits need")
+        amounts = check_edits(self, amounts)
         if part not in PARTS:
             raise ValueError(f"part is {shown(part)}, expected one of {', '.join(PARTS)}")
         if part == "texture" and head.ws is None:
             raise ValueError("part is 'texture', but a renderer-only model has no decoder to edit")
-        amounts = self.directions.check(amounts)
         w, ws = self.directions.move(head.w, amounts), head.ws
         if ws is not None and part != "shape":  # what a head has of another's texture, or of a picture, stays
             ws = ws + self.decoder_codes(w) - self.decoder_codes(head.w)

@@ -1,9 +1,10 @@
 """Edits with names: directions in a model's codes along which a measure of its pictures changes, and no other.
 
-Two networks learn to read the measures (``train/data/people/measures.py``) off drawn pictures, each off one half of
-them. The first reads heads of the model: least squares gives the direction of each measure along which the others stand
-still, and one Newton step mends what a straight fit gets wrong. The second network, which had no part in that, measures
-what the edits do (as in InterFaceGAN, arXiv 2005.09635, whose conditional directions these are).
+Two networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
+drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the
+direction of each measure along which the others stand still, and one Newton step mends what a straight fit gets wrong.
+The second network, which had no part in that, measures what the edits do (as in InterFaceGAN, arXiv 2005.09635, whose
+conditional directions these are).
 
 Shapes: N heads or pictures, M measures, K coordinates.
 """
@@ -30,13 +31,15 @@ from stylesdf.pictures import to_pil
 from train.data.images import ImageSet
 from train.data.people.identity import sample_person
 from train.data.people.measures import MEASURES, RARE
+from train.evaluation.readers import load_reader
 from train.evaluation.readings import r_squared
+from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import draw_full, latent
-from train.networks.pose_reader import CHUNK, PoseReader, check_poses, learn, pose_loss, to_reader_size
+from train.networks.pose_reader import CHUNK, HELD_OUT, PoseReader, check_poses, learn, pose_loss, to_reader_size
 
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = "directions.json", "directions.png"
-RECIPE = {"epochs": 12, "batch": 50, "rate": 3e-3}
+RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
 FEWEST_PEOPLE = 2000
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1500  # that least squares is done on
@@ -108,11 +111,11 @@ def learn_directions(
     """
     check_poses(data)
     truth = measures_of(data)
-    is_odd = torch.arange(len(data)) % 2 == 1
     learned = [
-        _learn_reader(data, truth, half, seed + number, lambda share, n=number: report("readers", (n + share) / 2))
-        for number, half in enumerate((~is_odd, is_odd))
-    ]
+        _learn_reader(data, truth, torch.arange(len(data)) % HELD_OUT != number, seed + number,
+                      lambda share, n=number: report("readers", (n + share) / 2))
+        for number in range(2)
+    ]  # fmt: skip
     readers, scores = zip(*learned)
     names = [name for name, first, second in zip(MEASURES, *scores) if min(first, second) >= LEAST_R2]
     chosen = torch.tensor([name in names for name in MEASURES])
@@ -136,8 +139,8 @@ def learn_directions(
     return directions, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
 
 
-def _learn_reader(data: ImageSet, truth: Tensor, half: Tensor, seed: int, report: Callable) -> tuple:
-    """Train a reader on a half of the data; return it and its R² of each measure on the other."""
+def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable) -> tuple:
+    """Train a reader on a part of the data; return it and its R² of each measure on the rest."""
     resolution, numbers = data.thumbnails.shape[-1], torch.arange(len(data))
 
     def pictures(index: Tensor) -> Tensor:
@@ -148,15 +151,17 @@ def _learn_reader(data: ImageSet, truth: Tensor, half: Tensor, seed: int, report
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = MeasureReader(truth.shape[1])
-    true, poses = truth[half], data.poses[half]
+    known = load_reader(SUBJECTS[data.subject]).state_dict()  # what attributes and poses are read from
+    reader.load_state_dict({name: value for name, value in known.items() if name in reader.state_dict()}, strict=False)
+    true, poses = truth[is_known], data.poses[is_known]
 
     def loss(batch: Tensor, index: Tensor) -> Tensor:
         shares, measures = reader(batch)
-        return pose_loss(shares, poses[index]) + 0.1 * F.smooth_l1_loss(measures, true[index])
+        return pose_loss(shares, poses[index]) + F.mse_loss(measures, true[index])
 
-    learn(reader, pictures(numbers[half]), loss, RECIPE, random, report)
-    read, _ = reader.read(pictures(numbers[~half]))
-    return reader, [r_squared(*pair) for pair in zip(truth[~half].t(), read.t())]
+    learn(reader, pictures(numbers[is_known]), loss, RECIPE, random, report)
+    read, _ = reader.read(pictures(numbers[~is_known]))
+    return reader, [r_squared(*pair) for pair in zip(truth[~is_known].t(), read.t())]
 
 
 def _with_pose(reader: MeasureReader, pictures: Tensor, chosen: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stylesdf.arguments import check_seed
+from stylesdf.arguments import check_seed, parse_edits
 from stylesdf.camera import PATHS
 from stylesdf.config import shown
 from stylesdf.demo import pictures
@@ -24,6 +24,7 @@ from stylesdf.demo.pace import Pace
 from stylesdf.demo.recent import Recent
 from stylesdf.demo.scene import Scene
 from stylesdf.demo.zero import on_device
+from stylesdf.edit import check_edits
 from stylesdf.fast.allocator import trim
 from stylesdf.files import replacing
 from stylesdf.fit import Progress
@@ -33,6 +34,7 @@ from stylesdf.mesh import refine_mesh
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
 from stylesdf.slice import SdfSlice
+from stylesdf.texture import bake_texture
 
 if TYPE_CHECKING:
     import trimesh
@@ -41,6 +43,9 @@ RESOLUTIONS = (64, 96, 128, 192, 256)
 PREVIEW_RESOLUTION = 64
 MAX_SMOOTHING = 30
 FACES = (1_000, 1_000_000)  # what a mesh can be simplified to
+TEXTURED_FACES = 20_000  # of a mesh with a texture at most; unwrapping 50,000 takes four times as long
+PICTURES_TO_BAKE = 24  # that could be drawn while a texture is baked for few triangles
+SURFACE_SHARE = 0.2  # of the time that a mesh with a texture takes
 FRAMES = (2, 120)
 FILM_KINDS = (*PATHS, "morph")
 FILM_FORMATS = ("MP4", "GIF", "WebP")
@@ -110,10 +115,12 @@ class Studio:
         self.mesh(scene, PREVIEW_RESOLUTION)
 
     def model(self, scene: Scene) -> StyleSDF:
-        """Return the scene's model, which has to be loaded, and has to know its head."""
+        """Return the scene's model, which has to be loaded, and has to know its head and edits."""
         model = self.models.get(scene.model)
         if scene.head is not None:
             self.heads.found.codes(model, scene.head)
+        if scene.edits:
+            check_edits(model, parse_edits(scene.edits))
         return model
 
     def forget(self, visitor: str | None) -> None:
@@ -171,6 +178,7 @@ class Studio:
         resolution: int = 128,
         smoothing: int = 0,
         max_faces: int | None = None,
+        texture: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> trimesh.Trimesh:
         """Extract the surface; the latest few are kept, so that another format costs little.
@@ -179,7 +187,8 @@ class Studio:
             scene: Whose.
             resolution: One of ``RESOLUTIONS``.
             smoothing: Rounds, from 0 to 30.
-            max_faces: From 1,000 to 1,000,000; None keeps all.
+            max_faces: From 1,000 to 1,000,000; None keeps all. With a texture from 1,000 to 20,000.
+            texture: Bake the decoder's pictures into a texture, which takes the place of the vertices' colours.
             progress: Called with the share that is done.
         """
         if resolution not in RESOLUTIONS:
@@ -188,9 +197,26 @@ class Studio:
             raise ValueError(f"smoothing is {shown(smoothing)}, expected rounds from 0 to {MAX_SMOOTHING}")
         if max_faces is not None and not (_is_int(max_faces) and FACES[0] <= max_faces <= FACES[1]):
             raise ValueError(f"max_faces is {shown(max_faces)}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
+        if texture and (max_faces is None or max_faces > TEXTURED_FACES):
+            raise ValueError(f"max_faces is {shown(max_faces)}, expected at most {TEXTURED_FACES:,} with a texture")
         model = self.model(scene)
-        who = (scene.person, scene.truncation, scene.morph_seed, scene.morph_share)
+        who = (scene.person, scene.truncation, scene.morph_seed, scene.morph_share, scene.edits)
         key = (weakref.ref(model), *who, resolution, smoothing, max_faces)
+        if texture:
+            key += ("texture", scene.texture_seed)
+        report = progress if progress is not None else lambda share: None
+
+        def bake() -> trimesh.Trimesh:
+            surface = self.mesh(
+                scene, resolution, smoothing, max_faces, progress=lambda share: report(SURFACE_SHARE * share)
+            )
+            with self.pace.measuring(model, "texture", _baking_units(len(surface.faces))):
+                head = self.heads.head(model, scene)
+                mesh = bake_texture(
+                    head, surface, progress=lambda share: report(SURFACE_SHARE + (1.0 - SURFACE_SHARE) * share)
+                )
+            trim()
+            return mesh
 
         def make() -> trimesh.Trimesh:
             with self.pace.measuring(model, "mesh", resolution**2):
@@ -200,7 +226,24 @@ class Studio:
             trim()
             return mesh
 
-        return self._meshes.get(key, make, MAX_MESHES)
+        return self._meshes.get(key, bake if texture else make, MAX_MESHES)
+
+    def seconds_to_mesh(self, model: StyleSDF, resolution: int, textured_faces: int | None = None) -> float | None:
+        """Return how long ``mesh`` will take; before the first texture, by how long a picture takes.
+
+        Args:
+            model: Whose head it is.
+            resolution: Of the surface.
+            textured_faces: Triangles that get a texture; None: no texture.
+        """
+        surface = self.pace.estimate(model, "mesh", resolution**2)
+        if textured_faces is None:
+            return surface
+        units = _baking_units(textured_faces)
+        texture = self.pace.estimate(model, "texture", units)
+        if texture is None:
+            texture = self.pace.estimate(model, "image", PICTURES_TO_BAKE * units)
+        return None if surface is None or texture is None else surface + texture
 
     def film(
         self, scene: Scene, kind: str, num_frames: int, with_shape: bool = False, morph_seeds: Sequence[int] = ()
@@ -317,6 +360,11 @@ class Studio:
         both.paste(image, (0, 0))
         both.paste(shape, (image.width, 0))
         return both
+
+
+def _baking_units(num_faces: int) -> float:
+    """Return how much work a texture is: unwrapping, which grows with the triangles, and what does not."""
+    return 1.0 + num_faces / TEXTURED_FACES
 
 
 def _is_int(value) -> bool:

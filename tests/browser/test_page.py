@@ -501,7 +501,7 @@ def test_it_fits_a_phone(chromium, served, tmp_path, theme):
     order = ".stage, #seed, #dice, #truncation, #tabs"
     tops = page.evaluate(f"[...document.querySelectorAll('{order}')].map((node) => node.getBoundingClientRect().top)")
     assert tops == sorted(tops) and len(tops) == 5 and tops[-1] < 800  # the picture is first, the tabs are in sight
-    for tab in ("Gallery", "View", "Mesh", "Mix", "Film", "Compare", "Inside", "Link", "Model"):
+    for tab in ("Gallery", "View", "Mesh", "Mix", "Edit", "Film", "Compare", "Inside", "Link", "Model"):
         visit.open(tab)
         page.wait_for_timeout(300)
         assert page.evaluate(TOO_WIDE) == [], tab
@@ -529,7 +529,7 @@ def test_the_first_screen_has_what_is_needed_and_little_else(chromium, served, w
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_text_can_be_read_on_what_lies_behind_it(chromium, served, theme):
     visit = Visit(chromium, served[1], f"?__theme={theme}")
-    for tab in ("Gallery", "View", "Mesh", "Mix", "Film", "Compare", "Inside", "Link", "Model"):
+    for tab in ("Gallery", "View", "Mesh", "Mix", "Edit", "Film", "Compare", "Inside", "Link", "Model"):
         visit.open(tab)
         visit.page.wait_for_timeout(500)
         count, faint = visit.page.evaluate(FAINT_TEXT)

@@ -105,6 +105,45 @@ def test_meshes_of_mixes_and_in_other_forms(studio, scene):
     assert len(studio._meshes) == MAX_MESHES
 
 
+def test_a_mesh_with_a_texture_is_kept_beside_the_one_without(studio, scene):
+    shares = []
+    textured = studio.mesh(scene, 64, 0, 2000, texture=True, progress=shares.append)
+    plain = studio.mesh(scene, 64, 0, 2000)
+    assert (textured.visual.kind, plain.visual.kind) == ("texture", "vertex")
+    assert len(textured.faces) == len(plain.faces) <= 2000 and textured.metadata["texture_size"] == 1024
+    assert shares == sorted(shares) and shares[-1] == 1.0 and 0.0 <= shares[0]
+    assert textured is studio.mesh(dataclasses.replace(scene, yaw=40), 64, 0, 2000, texture=True)
+    dressed = dataclasses.replace(scene, texture_seed=8)
+    assert studio.mesh(dressed, 64, 0, 2000) is plain  # another's colours are the texture's matter
+    other = studio.mesh(dressed, 64, 0, 2000, texture=True)
+    pictures = [np.asarray(mesh.visual.material.baseColorTexture, int) for mesh in (textured, other)]
+    assert np.abs(pictures[0] - pictures[1]).max() > 8
+
+
+def test_the_time_of_a_texture_is_known_before_the_first_and_better_after_it(folder):
+    shelf = ModelShelf(folder.parent)
+    shelf.load_default(str(folder))
+    studio = Studio(shelf)
+    scene = Scene(shelf.default, 3)
+    model = studio.model(scene)
+    assert studio.seconds_to_mesh(model, 64, 2000) is None
+    studio.calibrate()
+    surface = studio.seconds_to_mesh(model, 64)
+    guessed = [studio.seconds_to_mesh(model, 64, faces) for faces in (2000, 20_000)]
+    assert surface < guessed[0] < guessed[1]
+    assert studio.pace.estimate(model, "texture", 1.0) is None
+    studio.mesh(scene, 64, 0, 2000, texture=True)
+    baking = studio.pace.estimate(model, "texture", 1.0)
+    known = studio.seconds_to_mesh(model, 64, 2000) - studio.pace.estimate(model, "mesh", 64**2)
+    assert known == pytest.approx(1.1 * baking)
+
+
+def test_an_edited_head_is_not_given_the_mesh_of_the_other(studio, scene):
+    studio.mesh(scene, 64)
+    edited = studio.mesh(dataclasses.replace(scene, edits="age=1"), 64)
+    assert edited.metadata["edits"] == [{"amounts": {"age": 1.0}, "part": "both"}]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -113,6 +152,8 @@ def test_meshes_of_mixes_and_in_other_forms(studio, scene):
         ((64, 99), "smoothing is 99"),
         ((64, 1.5), "smoothing is 1.5"),
         ((64, 0, 10), "max_faces is 10, expected an integer from 1,000"),
+        ((64, 0, None, True), "max_faces is None, expected at most 20,000 with a texture"),
+        ((64, 0, 20_001, True), "max_faces is 20001, expected at most 20,000 with a texture"),
     ],
 )
 def test_meshes_have_limits(studio, scene, arguments, words):

@@ -1,9 +1,13 @@
-"""Mesh: the surface in a viewer that follows the camera of the picture, and as a file."""
+"""Mesh: the surface in a viewer that follows the camera of the picture, and as a file, with a texture if wanted."""
 
 from __future__ import annotations
 
 import math
 import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -11,11 +15,19 @@ from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
 from stylesdf.demo.page import AT_ONCE, HEAVY, PROGRESS, QUICK, Page, speaking, tell, visitor
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
-from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS
-from stylesdf.mesh import export_mesh
+from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS, TEXTURED_FACES
+from stylesdf.files import replacing
+from stylesdf.mesh import TEXTURE_ENDINGS, export_mesh
+
+if TYPE_CHECKING:
+    import trimesh
 
 FORMATS = ("GLB", "OBJ", "PLY", "STL")
 HINT = "A coarse surface of this head; *Make mesh* makes the one to take home."
+TEXTURE_FILES = (
+    "GLB holds the texture, OBJ comes with it and its material as one ZIP; PLY has the vertices' colours instead, STL "
+    "the shape alone."
+)
 FACE_COUNTS = (2_000, 10_000, 50_000)
 SLOW = 2.0  # seconds from which a preview comes first
 VIEWER_FOV = 0.8  # radians, Babylon's
@@ -40,6 +52,7 @@ def build(page: Page, tab: str) -> None:
         )  # fmt: skip
         file_format = gr.Dropdown(list(FORMATS), value="GLB", label="Format", min_width=80, elem_id="format")
     with gr.Row(equal_height=True):
+        texture = gr.Checkbox(False, label="Texture", min_width=90, elem_id="texture-mesh")
         make = gr.Button("Make mesh", variant="primary", elem_id="make-mesh", min_width=110)
         download = gr.DownloadButton("Download mesh", interactive=False, elem_id="download-mesh", min_width=110)
     made = gr.State()  # what ``save`` needs of the mesh that is shown: scene and settings
@@ -48,46 +61,57 @@ def build(page: Page, tab: str) -> None:
     def show(scene: Scene, arguments: tuple, title: str, request, progress=None):
         """Write the mesh for the viewer and say what it is."""
         mesh = page.studio.mesh(scene, *arguments, progress=progress)
+        surface = page.studio.mesh(scene, *arguments[:3])  # without the texture, whose borders double vertices
         path = page.files.new(visitor(request), f"{scene.title}.glb")
         export_mesh(mesh, path)
-        width, height, depth = mesh.extents
-        closed = "one closed surface" if mesh.is_watertight else "open where it leaves the scene"
+        width, height, depth = surface.extents
+        closed = "one closed surface" if surface.is_watertight else "open where it leaves the scene"
+        size = mesh.metadata.get("texture_size")
+        inside = f" with a texture of {size:,} × {size:,} texels" if size else ""
         text = (
-            f"**{title}**, truncation {scene.truncation:g}: {len(mesh.faces):,} triangles, {len(mesh.vertices):,} "
-            f"vertices, {closed}; {width:.3f} × {height:.3f} × {depth:.3f} world units; "
-            f"{os.path.getsize(path) / 1e6:.1f} MB as GLB."
+            f"**{title}**, truncation {scene.truncation:g}: {len(surface.faces):,} triangles, "
+            f"{len(surface.vertices):,} vertices, {closed}; {width:.3f} × {height:.3f} × {depth:.3f} world units; "
+            f"{os.path.getsize(path) / 1e6:.1f} MB as GLB{inside}."
         )
+        if inside and arguments[2] == TEXTURED_FACES and "faces_before" in surface.metadata:
+            text += f" It had {surface.metadata['faces_before']:,} triangles; a texture allows {TEXTURED_FACES:,}."
+        if inside:
+            text += f" {TEXTURE_FILES}"
         return gr.Model3D(value=path, camera_position=viewer_camera(page, scene)), text
 
-    def arrive(request: gr.Request, query: str, seen: tuple | None):
+    def arrive(request: gr.Request, query: str, seen: tuple | None, made: tuple | None):
         """Turn the viewer as the picture is turned; of another head show a coarse surface, if that costs little."""
         scene = page.read(query)
-        if seen == head_of(scene):
+        if seen == head_of(scene, made is not None and made[1][3]):
             return gr.Model3D(camera_position=viewer_camera(page, scene)), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         locked = gr.DownloadButton(value=None, interactive=False)
-        seconds = page.studio.pace.estimate(page.studio.model(scene), "mesh", PREVIEW_RESOLUTION**2)
+        seconds = page.studio.seconds_to_mesh(page.studio.model(scene), PREVIEW_RESOLUTION)
         if seconds is not None and seconds > SLOW:
             return None, "Press *Make mesh* to see this head's surface.", None, head_of(scene), locked
         with speaking():
             shown, text = show(scene, (PREVIEW_RESOLUTION,), "Coarse surface", request)
         return shown, f"{text}\n\n{HINT}", None, head_of(scene), locked
 
-    def extract(request: gr.Request, size, rounds, limit, *values, progress=PROGRESS):
+    def extract(request: gr.Request, size, rounds, limit, with_texture, *values, progress=PROGRESS):
         """Make the mesh; where that takes long, a coarse one first."""
         with speaking():
-            scene, arguments = page.scene(values), (size, rounds, limit or None)
+            limit = min(limit or TEXTURED_FACES, TEXTURED_FACES) if with_texture else limit or None
+            scene, arguments = page.scene(values), (size, rounds, limit, bool(with_texture))
             if scene is None:
                 raise ValueError("the seed is empty, expected an integer")
             model = page.studio.model(scene)
-            seconds = page.studio.pace.estimate(model, "mesh", size**2) if size in RESOLUTIONS else None
+            textured = limit if with_texture else None
+            seconds = page.studio.seconds_to_mesh(model, size, textured) if size in RESOLUTIONS else None
+            task = "Surface and texture" if with_texture else "Finding the surface"
             if seconds is not None and seconds > SLOW:
                 shown, text = show(scene, (PREVIEW_RESOLUTION,), "Coarse surface", request)
-                yield shown, f"{text}\n\nThe fine one takes {in_words(seconds)}.", None
+                what = "The fine one with its texture" if with_texture else "The fine one"
+                yield shown, f"{text}\n\n{what} takes {in_words(seconds)}.", None, head_of(scene)
             shown, text = show(
                 scene, arguments, f"Seed {scene.seed}" if scene.head is None else "Your head", request,
-                lambda share: progress(share, desc=f"Finding the surface, {in_words(seconds)}"),
+                lambda share: progress(share, desc=f"{task}, {in_words(seconds)}"),
             )  # fmt: skip
-        yield shown, text, (scene, arguments)
+        yield shown, text, (scene, arguments), head_of(scene, bool(with_texture))
 
     def save(what: tuple | None, kind: str, request: gr.Request):
         """Write the mesh that is shown and unlock its download; without one, lock it."""
@@ -96,27 +120,45 @@ def build(page: Page, tab: str) -> None:
         with speaking():
             if kind not in FORMATS:
                 raise ValueError(f"format is {shown(kind)}, expected one of {', '.join(FORMATS)}")
-            scene, arguments = what
-            path = page.files.new(visitor(request), f"{scene.title}.{kind.lower()}")
-            export_mesh(page.studio.mesh(scene, *arguments), path)
+            scene, (*arguments, with_texture) = what
+            ending = f".{kind.lower()}"
+            mesh = page.studio.mesh(scene, *arguments, texture=with_texture and ending in TEXTURE_ENDINGS)
+            is_several = mesh.visual.kind == "texture" and ending == ".obj"
+            path = page.files.new(visitor(request), scene.title + (".zip" if is_several else ending))
+            (write_zip if is_several else export_mesh)(mesh, path)
         return gr.DownloadButton(value=path, interactive=True)
 
     making = make.click(
-        extract, [resolution, smoothing, faces, *page.inputs], [viewer, about, made], show_progress_on=viewer, **HEAVY
+        extract, [resolution, smoothing, faces, texture, *page.inputs], [viewer, about, made, seen],
+        show_progress_on=viewer, **HEAVY,
     )  # fmt: skip
     making.success(save, [made, file_format], download, show_progress="hidden", **QUICK)
-    file_format.change(save, [made, file_format], download, show_progress="hidden", **QUICK)
+    file_format.change(lambda: gr.DownloadButton(interactive=False), None, download, **AT_ONCE).then(
+        save, [made, file_format], download, show_progress="hidden", **HEAVY
+    )  # fmt: skip
     signal = page.signal(tab)
     signal.change(
-        arrive, [signal, seen], [viewer, about, made, seen, download], trigger_mode="always_last",
+        arrive, [signal, seen, made], [viewer, about, made, seen, download], trigger_mode="always_last",
         show_progress="hidden", **QUICK,
     )  # fmt: skip
     render_here.click(from_viewer, viewer, [page.controls["yaw"], page.controls["pitch"]], **AT_ONCE)
 
 
-def head_of(scene: Scene) -> tuple:
-    """Return what of a scene decides its surface."""
-    return scene.model, scene.person, scene.truncation, scene.morph_seed, scene.morph_share
+def head_of(scene: Scene, with_texture: bool = False) -> tuple:
+    """Return what of a scene decides its surface, and its texture where there is one."""
+    shape = scene.model, scene.person, scene.truncation, scene.morph_seed, scene.morph_share, scene.edits
+    return (*shape, scene.texture_seed) if with_texture else shape
+
+
+def write_zip(mesh: trimesh.Trimesh, path: str) -> None:
+    """Write a mesh with a texture as OBJ, its material and its picture in one ZIP; one mesh gives the same bytes."""
+    with tempfile.TemporaryDirectory() as folder, replacing(Path(path)) as temporary:
+        export_mesh(mesh, Path(folder) / f"{Path(path).stem}.obj")
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for part in sorted(Path(folder).iterdir()):
+                entry = zipfile.ZipInfo(part.name)  # of 1980, whatever the time is
+                entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+                archive.writestr(entry, part.read_bytes())
 
 
 def viewer_camera(page: Page, scene: Scene) -> tuple[float, float, float]:
