@@ -1,16 +1,17 @@
 """Edits with names: directions in a model's codes along which a measure of its pictures changes, and no other.
 
 Two networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
-drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the
-direction of each measure along which the others stand still, and one Newton step mends what a straight fit gets wrong.
-The second network, which had no part in that, measures what the edits do (as in InterFaceGAN, arXiv 2005.09635, whose
-conditional directions these are).
+drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the mean
+code of heads that differ in one measure alone. Directions that a linear reader of codes is most sensitive to
+(InterFaceGAN, arXiv 2005.09635) are others: they lead away from all heads. The second network, which had no part in
+that, measures what the edits do.
 
 Shapes: N heads or pictures, M measures, K coordinates.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -22,55 +23,75 @@ from PIL import Image
 from torch import Tensor, nn
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import COMPANION_FILES, checkpoint_contents
+from stylesdf.checkpoint import COMPANION_FILES, WEIGHTS_FILE, checkpoint_contents, file_hash
 from stylesdf.directions import Directions
 from stylesdf.encoder import CodeSpace
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from stylesdf.pictures import to_pil
-from train.data.images import ImageSet
+from train.data.images import ImageSet, to_signed
 from train.data.people.identity import sample_person
 from train.data.people.measures import MEASURES, RARE
+from train.evaluation.features import to_bytes
 from train.evaluation.readers import load_reader
 from train.evaluation.readings import r_squared
 from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import draw_full, latent
-from train.networks.pose_reader import CHUNK, HELD_OUT, PoseReader, check_poses, learn, pose_loss, to_reader_size
+from train.networks.pose_reader import (
+    CHUNK,
+    HELD_OUT,
+    MAX_PITCH,
+    MAX_YAW,
+    PoseReader,
+    check_poses,
+    learn,
+    pose_loss,
+    to_reader_size,
+)
 
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = "directions.json", "directions.png"
+SIZE = 128  # pixels in each direction that are read
+FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
 RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
 FEWEST_PEOPLE = 2000
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1500  # that least squares is done on
-NUM_EDITED = 40  # heads that are edited for the Newton step, and as many others for the report
-RIDGE = 0.01  # of the variance of a coordinate, which is 1
+NUM_EDITED = 40  # heads that are edited for the lengths, and as many others for the report
+MOST_LONGER = 2.0  # than the mean code says, that a step becomes where readings move by less
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
 
 
-class MeasureReader(PoseReader):
-    """Reads measures beside the pose.
+class MeasureReader(nn.Module):
+    """Reads poses and measures off pictures of 128×128 pixels: half as large for the whole head, the face as it is.
 
     Args:
+        known: What both parts begin as.
         num_measures: M.
     """
 
-    def __init__(self, num_measures: int) -> None:
-        super().__init__(is_residual=True)
-        self.measures = nn.Linear(128, num_measures)
+    def __init__(self, known: PoseReader, num_measures: int) -> None:
+        super().__init__()
+        self.whole, self.face = copy.deepcopy(known), copy.deepcopy(known)
+        self.measures = nn.Linear(2 * 128, num_measures)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as ``PoseReader`` does, measures ``(N, M)``."""
-        hidden = self._hidden(pictures)
-        return self.pose(hidden), self.measures(hidden)
+        """Read pictures in [−1, 1], ``(N, 3, 128, 128)``: poses as ``PoseReader`` does, measures ``(N, M)``."""
+        whole, face = self.whole.hidden(to_reader_size(pictures)), self.face.hidden(pictures[(..., *FACE)])
+        return self.whole.pose(whole), self.measures(torch.cat([whole, face], dim=1))
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return measures ``(N, M)`` and (yaw, pitch) in radians ``(N, 2)``."""
-        measures = torch.cat([self.measures(self._hidden(chunk)) for chunk in pictures.split(CHUNK)])
-        return measures, self.angles(pictures)
+        """Return measures ``(N, M)`` and yaw and pitch in degrees ``(N, 2)``."""
+        shares, measures = (torch.cat(parts) for parts in zip(*map(self, pictures.split(CHUNK))))
+        return measures, (shares * shares.new_tensor([MAX_YAW, MAX_PITCH])).rad2deg()
+
+
+def are_numbered(data: ImageSet) -> bool:
+    """Return whether data is as ``measures_of`` needs it."""
+    return data.subject == "people" and len(data) >= FEWEST_PEOPLE
 
 
 def measures_of(data: ImageSet) -> Tensor:
@@ -125,12 +146,12 @@ def learn_directions(
     first = _Editor(model, space, lambda pictures: readers[0].read(pictures)[0][:, chosen])
     coordinates, read = first.heads(range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
     read = read - read.mean(dim=0)
-    squares = coordinates.t() @ coordinates + RIDGE * len(read) * torch.eye(coordinates.shape[1])
-    fit = torch.linalg.solve(squares, coordinates.t() @ read)  # (K, M)
-    steps = torch.linalg.pinv(fit)  # (M, K): each moves one measure by 1, and the others not
+    # the mean code of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
+    steps = torch.linalg.lstsq(read, coordinates).solution  # (M, K)
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
-    changes = first.changes(edited, steps, (-1.0, 1.0), lambda share: report("Newton step", share))
-    steps = torch.linalg.solve((changes[1.0] - changes[-1.0]) / 2.0, steps)
+    changes = first.changes(edited, steps, (-1.0, 1.0), lambda share: report("lengths", share))
+    moved = (changes[1.0] - changes[-1.0]).diagonal() / 2.0
+    steps = steps / moved.clamp(1.0 / MOST_LONGER, MOST_LONGER)[:, None]
     directions = Directions(model.config.latent_size, names)
     directions.vectors.copy_(steps @ space.axes)
     second = _Editor(model, space, lambda pictures: _with_pose(readers[1], pictures, chosen))
@@ -141,18 +162,16 @@ def learn_directions(
 
 def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable) -> tuple:
     """Train a reader on a part of the data; return it and its R² of each measure on the rest."""
-    resolution, numbers = data.thumbnails.shape[-1], torch.arange(len(data))
+    numbers = torch.arange(len(data))
 
     def pictures(index: Tensor) -> Tensor:
-        parts = [to_reader_size(data.thumbnail_batch(part, resolution, 3)) for part in index.split(CHUNK)]
+        parts = [to_bytes(F.adaptive_avg_pool2d(data.image_batch(part), SIZE)) for part in index.split(CHUNK)]
         return torch.cat(parts)
 
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        reader = MeasureReader(truth.shape[1])
-    known = load_reader(SUBJECTS[data.subject]).state_dict()  # what attributes and poses are read from
-    reader.load_state_dict({name: value for name, value in known.items() if name in reader.state_dict()}, strict=False)
+        reader = MeasureReader(load_reader(SUBJECTS[data.subject]), truth.shape[1])
     true, poses = truth[is_known], data.poses[is_known]
 
     def loss(batch: Tensor, index: Tensor) -> Tensor:
@@ -160,13 +179,13 @@ def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, re
         return pose_loss(shares, poses[index]) + F.mse_loss(measures, true[index])
 
     learn(reader, pictures(numbers[is_known]), loss, RECIPE, random, report)
-    read, _ = reader.read(pictures(numbers[~is_known]))
+    read, _ = reader.read(to_signed(pictures(numbers[~is_known])))
     return reader, [r_squared(*pair) for pair in zip(truth[~is_known].t(), read.t())]
 
 
 def _with_pose(reader: MeasureReader, pictures: Tensor, chosen: Tensor) -> Tensor:
     measures, angles = reader.read(pictures)
-    return torch.cat([measures[:, chosen], angles.rad2deg()], dim=1)
+    return torch.cat([measures[:, chosen], angles], dim=1)
 
 
 class _Editor:
@@ -175,7 +194,7 @@ class _Editor:
     Args:
         model: Whose heads.
         space: Of its codes.
-        read: Function of pictures ``(N, 3, 64, 64)`` that returns numbers ``(N, R)``.
+        read: Function of pictures ``(N, 3, 128, 128)`` that returns numbers ``(N, R)``.
     """
 
     def __init__(self, model: Generator, space: CodeSpace, read: Callable[[Tensor], Tensor]) -> None:
@@ -208,7 +227,7 @@ class _Editor:
     def _draw(self, codes: Tensor, report: Callable[[float], None]) -> Tensor:
         pictures = []
         for number, w in enumerate(codes.split(1), start=1):
-            pictures.append(to_reader_size(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0]))
+            pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE))
             report(number / len(codes))
         return self.read(torch.cat(pictures))
 
@@ -247,13 +266,13 @@ def table(summary: dict) -> str:
 @torch.no_grad()
 def strips(model: Generator, directions: Directions, seed: int = 10, psi: float = 0.7) -> Image.Image:
     """Draw one head with each direction at −2, −1, 0, 1 and 2, a row for each, averaged to 128×128 pixels."""
-    size, w = 128, model.mapping(latent(model, seed), psi)
+    w = model.mapping(latent(model, seed), psi)
     amounts = (-2.0, -1.0, 0.0, 1.0, 2.0)
-    sheet = Image.new("RGB", (len(amounts) * size, len(directions.names) * size))
+    sheet = Image.new("RGB", (len(amounts) * SIZE, len(directions.names) * SIZE))
     for row, name in enumerate(directions.names):
         for column, amount in enumerate(amounts):
             picture = draw_full(model, directions.move(w, {name: amount}), FRONT.to(w.device), psi)[0]
-            sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, size)), (column * size, row * size))
+            sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, SIZE)), (column * SIZE, row * SIZE))
     return sheet
 
 
@@ -266,6 +285,7 @@ def write_directions(
         The report.
     """
     directions, summary = learn_directions(model, data, seed, report)
+    summary = {"model": {"sha256": file_hash(folder / WEIGHTS_FILE, "sha256")}, **summary}
     name = COMPANION_FILES["directions"]
     with replacing(folder / name) as path:
         path.write_bytes(checkpoint_contents(model, discriminators={"directions": directions})[name])

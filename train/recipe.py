@@ -26,6 +26,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
 from train.data.images import ImageSet, describe_images, load_images, parse_label
+from train.directions import REPORT_FILE, are_numbered, write_directions
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
@@ -128,7 +129,10 @@ def run_recipe(
 
 
 def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = None) -> Path:
-    """Measure the last run's model and put it together with its card; reports of this very model are kept."""
+    """Measure the last run's model and put it together with its card; reports of this very model are kept.
+
+    A model of drawn people gets directions, too.
+    """
     last, model_folder = out / recipe.runs[-1].name, out / "model"
     model_folder.mkdir(parents=True, exist_ok=True)
     model = PretrainedGenerator.from_pretrained(last / "model")
@@ -152,6 +156,8 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
+    if are_numbered(data) and not _is_of(model_folder / REPORT_FILE, last / "model"):
+        write_directions(model_folder, model, data)
     return model_folder
 
 

@@ -49,7 +49,7 @@ def build(page: Page, may_load: bool = False) -> None:
 
     def view(
         seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0,
-        fov: float | None = None, mode: str = "image", quality: str = "exact", model: str = "",
+        fov: float | None = None, mode: str = "image", quality: str = "exact", edits: str = "", model: str = "",
     ) -> gr.FileData:  # fmt: skip
         """Look at the head of a seed in any way the page can; PNG.
 
@@ -62,12 +62,13 @@ def build(page: Page, may_load: bool = False) -> None:
             fov: Full field of view, degrees, from 4 to 40; null is the model's own.
             mode: image, thumbnail, depth, normals or shape.
             quality: exact, fast or best.
+            edits: What to change about the head, as in age=1.5,smile=-1; a wrong name is answered with all names.
             model: See generate.
         """
         with speaking():
             what = scene(
                 model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch, roll=roll, fov=fov, mode=mode,
-                quality=quality,
+                quality=quality, edits=edits,
             )  # fmt: skip
         return picture(what)
 

@@ -53,14 +53,14 @@ class Known:
 
 @pytest.fixture
 def learned(monkeypatch) -> tuple:
-    """Directions of a tiny model whose pictures are its codes; hats and noses are hard to read."""
-    scores = [0.1 if name in ("hat", "nose_size") else 0.9 for name in MEASURES]
+    """Directions of a tiny model whose pictures are its codes; hats and widths are hard to read."""
+    scores = [0.1 if name in ("hat", "face_width") else 0.9 for name in MEASURES]
     monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Known(), scores))
     monkeypatch.setattr(directions, "NUM_HEADS", 300)
     monkeypatch.setattr(directions, "NUM_EDITED", 5)
 
     def draw_code(model, w, camera, psi):
-        picture = torch.zeros(1, 3, 64, 64)
+        picture = torch.zeros(1, 3, directions.SIZE, directions.SIZE)
         picture[0, 0, 0, :SIZE] = w[0]
         return picture, None
 
@@ -71,7 +71,7 @@ def learned(monkeypatch) -> tuple:
 
 def test_a_direction_moves_its_measure_by_one_and_no_other(learned):
     found, summary = learned
-    names = [name for name in MEASURES if name not in ("hat", "nose_size")]
+    names = [name for name in MEASURES if name not in ("hat", "face_width")]
     assert found.names == summary["matrix"]["names"] == names
     for name in names:
         about = summary[name]

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from stylesdf.checkpoint import load_config
+from stylesdf.checkpoint import file_hash, load_config
 from tests.train import runs
 from train import recipe as runner
 from train.__main__ import main
@@ -56,6 +56,15 @@ def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys)
 def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path, monkeypatch):
     recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
     monkeypatch.setattr(runner, "evaluate", lambda *arguments: REPORT | {"truncation": arguments[-1]})
+    monkeypatch.setattr(runner, "are_numbered", lambda data: name == "people")
+    written = []
+
+    def write_directions(folder, model, data) -> None:
+        written.append(folder)
+        about = {"model": {"sha256": file_hash(folder / "model.safetensors", "sha256")}}
+        (folder / "directions.json").write_text(json.dumps(about))
+
+    monkeypatch.setattr(runner, "write_directions", write_directions)
 
     def start_run(run: Run) -> None:
         done.append(run.name)
@@ -74,6 +83,7 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
     assert len(done) == len(recipe.runs)
+    assert written == [folder] * (name == "people")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -59,7 +59,7 @@ class Reader(PoseReader):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as shares of the range ``(N, 2)``, logits ``(N, K)``."""
-        hidden = self._hidden(pictures)
+        hidden = self.hidden(pictures)
         return self.pose(hidden), {name: head(hidden) for name, head in self.heads.items()}
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class Reader(PoseReader):
     @torch.no_grad()
     def features(self, pictures: Tensor) -> Tensor:
         """Return what pose and attributes are read from, of pictures in [−1, 1] ``(N, 3, 64, 64)``. ``(N, 128)``."""
-        return torch.cat([self._hidden(chunk) for chunk in pictures.split(CHUNK)])
+        return torch.cat([self.hidden(chunk) for chunk in pictures.split(CHUNK)])
 
     @torch.no_grad()
     def classes(self, pictures: Tensor) -> dict[str, Tensor]:

@@ -61,15 +61,16 @@ class PoseReader(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Read pictures in [−1, 1], ``(N, 3, 64, 64)``: poses as shares of ``MAX_YAW`` and ``MAX_PITCH`` ``(N, 2)``."""
-        return self.pose(self._hidden(pictures))
+        return self.pose(self.hidden(pictures))
 
     @torch.no_grad()
     def angles(self, pictures: Tensor) -> Tensor:
         """Return (yaw, pitch) in radians, of pictures in [−1, 1] ``(N, 3, 64, 64)``. ``(N, 2)``."""
-        shares = torch.cat([self.pose(self._hidden(chunk)) for chunk in pictures.split(CHUNK)])
+        shares = torch.cat([self.pose(self.hidden(chunk)) for chunk in pictures.split(CHUNK)])
         return shares * shares.new_tensor([MAX_YAW, MAX_PITCH])
 
-    def _hidden(self, pictures: Tensor) -> Tensor:
+    def hidden(self, pictures: Tensor) -> Tensor:
+        """Return what is read from, of pictures as of ``forward``. ``(N, 128)``."""
         axis = torch.linspace(-1.0, 1.0, RESOLUTION, device=pictures.device)
         rows, columns = torch.meshgrid(axis, axis, indexing="ij")
         places = torch.stack([rows, columns]).expand(pictures.shape[0], -1, -1, -1)
