@@ -1,7 +1,8 @@
-"""Directions with names, along which codes move: ``directions.safetensors`` beside a model.
+"""Directions with names, along which latents move: ``directions.safetensors`` beside a model.
 
 They were learned (``python -m train directions``) from what a network reads in the model's own pictures. One moves what
-its name says and leaves alone what the others say, as far as a straight line can.
+its name says and leaves alone what the others say, as far as a straight line can. Latents move rather than codes, since
+a straight line in the space of codes soon leads away from all heads.
 
 Shapes: B batch, D directions.
 """
@@ -11,27 +12,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from torch import Tensor, nn, zeros
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stylesdf.arguments import check_number
 from stylesdf.config import shown
-from stylesdf.mapping import rectify, unrectify
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 MAX_DIRECTIONS = 64
 MAX_AMOUNT = 10.0
+FIND_STEPS, FIND_LEARNING_RATE = 200, 0.3
+FIND_PRIOR = 1e-3  # of a latent's square, beside a code's
 
 
 class Directions(nn.Module):
-    """Named directions in the space of renderer codes as they are before the mapping's last leaky ReLU.
+    """Named directions in the space of latents.
 
     Args:
-        latent_size: Of a renderer code.
+        latent_size: Of a latent, and of a renderer code.
         names: Of the directions, lower case.
 
     Attributes:
         config: These two by their names, as its file keeps them.
-        vectors: By how much an amount of 1 moves a code. ``(D, latent_size)``.
+        vectors: By how much an amount of 1 moves a latent. ``(D, latent_size)``.
 
     Raises:
         ValueError: Names that are none, too many, or twice the same.
@@ -45,7 +49,7 @@ class Directions(nn.Module):
             if not isinstance(name, str) or not NAME.fullmatch(name) or names.count(name) > 1:
                 raise ValueError(f"a direction is named {shown(name)}, expected one word in lower case, each once")
         self.config = {"latent_size": latent_size, "names": names}
-        self.register_buffer("vectors", zeros(len(names), latent_size))
+        self.register_buffer("vectors", torch.zeros(len(names), latent_size))
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +70,32 @@ class Directions(nn.Module):
                 raise ValueError(f"{name} is {amount:g}, expected an amount within ±{MAX_AMOUNT:g}")
         return amounts
 
-    def move(self, w: Tensor, amounts: Mapping[str, float]) -> Tensor:
-        """Return renderer codes ``(B, latent_size)`` moved by checked amounts."""
+    @torch.no_grad()
+    def move(self, mapping: nn.Module, w: Tensor, amounts: Mapping[str, float]) -> Tensor:
+        """Move codes as their latents move, which keep their length; what no latent gives in a code stays.
+
+        Args:
+            mapping: Renderer mapping.
+            w: Renderer codes. ``(B, latent_size)``.
+            amounts: Checked.
+        """
         shares = w.new_tensor([amounts.get(name, 0.0) for name in self.names])
-        return rectify(unrectify(w) + shares @ self.vectors.to(w))
+        z = find_latents(mapping, w)
+        moved = F.normalize(z + shares @ self.vectors.to(w), dim=1) * z.norm(dim=1, keepdim=True)
+        return w + mapping(moved) - mapping(z)
+
+
+def find_latents(mapping: nn.Module, w: Tensor) -> Tensor:
+    """Return latents whose codes come near to some codes, ``(B, latent_size)`` both; the same for the same codes."""
+    weights = {name: parameter.detach() for name, parameter in mapping.named_parameters()}
+    with torch.inference_mode(False), torch.enable_grad():
+        target = w.detach().clone()
+        z = torch.zeros_like(target, requires_grad=True)
+        optimizer = torch.optim.Adam([z], lr=FIND_LEARNING_RATE, betas=(0.9, 0.99))
+        for step in range(FIND_STEPS):
+            optimizer.param_groups[0]["lr"] = FIND_LEARNING_RATE * (1.0 - step / FIND_STEPS)
+            codes = torch.func.functional_call(mapping, weights, (z,))
+            loss = (codes - target).square().sum() + FIND_PRIOR * z.square().sum()
+            z.grad, = torch.autograd.grad(loss, [z])
+            optimizer.step()
+    return z.detach()

@@ -52,7 +52,7 @@ class EditMixin:
             raise ValueError(f"part is {shown(part)}, expected one of {', '.join(PARTS)}")
         if part == "texture" and head.ws is None:
             raise ValueError("part is 'texture', but a renderer-only model has no decoder to edit")
-        w, ws = self.directions.move(head.w, amounts), head.ws
+        w, ws = self.directions.move(self.renderer_mapping, head.w, amounts), head.ws
         if ws is not None and part != "shape":  # what a head has of another's texture, or of a picture, stays
             ws = ws + self.decoder_codes(w) - self.decoder_codes(head.w)
         edited = self.head_from_codes(head.w if part == "texture" else w, ws)

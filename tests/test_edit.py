@@ -7,14 +7,13 @@ import torch
 from safetensors.torch import save_file
 
 from stylesdf import StyleSDF
-from stylesdf.directions import Directions
-from stylesdf.mapping import unrectify
+from stylesdf.directions import Directions, find_latents
 
 
 @pytest.fixture
 def model(tiny_config) -> StyleSDF:
     torch.manual_seed(3)
-    model = StyleSDF(tiny_config).eval()
+    model = StyleSDF(tiny_config).eval().requires_grad_(False)
     directions = Directions(tiny_config.latent_size, ["age", "smile"])
     directions.vectors.copy_(torch.randn(2, tiny_config.latent_size))
     vars(model)["directions"] = directions
@@ -24,17 +23,31 @@ def model(tiny_config) -> StyleSDF:
 def test_a_code_moves_by_the_amount_and_the_origin_says_so(model):
     head = model.head(3)
     edited = model.edit(head, {"smile": -2, "age": 0.5})
-    moved = unrectify(edited.w) - unrectify(head.w)
-    vectors = model.directions.vectors
-    torch.testing.assert_close(moved[0], 0.5 * vectors[0] - 2.0 * vectors[1], atol=1e-5, rtol=1e-5)
+    z, vectors = find_latents(model.renderer_mapping, head.w), model.directions.vectors
+    there = z + 0.5 * vectors[0] - 2.0 * vectors[1]
+    there = there * (z.norm() / there.norm())  # on the sphere where latents are
+    moved = model.renderer_mapping(there) - model.renderer_mapping(z)
+    torch.testing.assert_close(edited.w - head.w, moved, atol=1e-5, rtol=1e-5)
     moved = edited.ws - head.ws
     torch.testing.assert_close(moved, model.decoder_codes(edited.w) - model.decoder_codes(head.w), atol=1e-5, rtol=1e-5)
     assert edited.origin == {
         "seed": 3, "truncation": 0.7, "edits": [{"amounts": {"age": 0.5, "smile": -2.0}, "part": "both"}]
     }  # fmt: skip
-    back = model.edit(edited, {"smile": 2, "age": -0.5})
-    torch.testing.assert_close(back.w, head.w, atol=1e-5, rtol=1e-5)
-    assert len(back.origin["edits"]) == 2
+    torch.testing.assert_close(model.edit(head, {}).w, head.w)
+    assert len(model.edit(edited, {"smile": 2, "age": -0.5}).origin["edits"]) == 2
+
+
+def test_latents_are_found_for_codes_and_the_same_every_time(model):
+    z = model.latents([3, 4, 5])
+    w = model.renderer_mapping(z)
+    found = find_latents(model.renderer_mapping, w)
+    assert not found.requires_grad and all(p.grad is None for p in model.parameters())
+    distance = (model.renderer_mapping(found) - w).norm() / w.norm()
+    assert distance < 0.05 and found.equal(find_latents(model.renderer_mapping, w))
+    alone = find_latents(model.renderer_mapping, w[:1])
+    torch.testing.assert_close(alone, found[:1], atol=1e-3, rtol=1e-3)
+    with torch.inference_mode():
+        torch.testing.assert_close(find_latents(model.renderer_mapping, w + 0.0), found)
 
 
 def test_parts_move_the_field_or_the_decoder(model):

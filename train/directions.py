@@ -1,12 +1,12 @@
-"""Edits with names: directions in a model's codes along which a measure of its pictures changes, and no other.
+"""Edits with names: directions among a model's latents along which a measure of its pictures changes, and no other.
 
 Two networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
 drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the mean
-code of heads that differ in one measure alone. Directions that a linear reader of codes is most sensitive to
-(InterFaceGAN, arXiv 2005.09635) are others: they lead away from all heads. The second network, which had no part in
-that, measures what the edits do.
+latent of heads that differ in one measure alone. Directions that a linear reader is most sensitive to (InterFaceGAN,
+arXiv 2005.09635) are others: they lead away from all heads. The second network, which had no part in that, measures
+what the edits do.
 
-Shapes: N heads or pictures, M measures, K coordinates.
+Shapes: N heads or pictures, M measures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from torch import Tensor, nn
 
 from stylesdf.camera import Camera
 from stylesdf.checkpoint import COMPANION_FILES, WEIGHTS_FILE, checkpoint_contents, file_hash
-from stylesdf.directions import Directions
-from stylesdf.encoder import CodeSpace
+from stylesdf.directions import Directions, find_latents
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from stylesdf.pictures import to_pil
@@ -56,9 +55,9 @@ FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
 RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
 FEWEST_PEOPLE = 2000
 FRONT = Camera.from_angles(0.0, 0.0)
-NUM_HEADS = 1500  # that least squares is done on
-NUM_EDITED = 40  # heads that are edited for the lengths, and as many others for the report
-MOST_LONGER = 2.0  # than the mean code says, that a step becomes where readings move by less
+NUM_HEADS = 1200  # that least squares is done on
+NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
+MOST_LONGER = 2.0  # than the mean latent says, that a step becomes where readings move by less
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
@@ -142,21 +141,20 @@ def learn_directions(
     chosen = torch.tensor([name in names for name in MEASURES])
     for name in MEASURES.keys() - set(names):
         log.info("%s is read too badly off unseen pictures to have a direction", name)
-    space = CodeSpace.measure(model.renderer_mapping, model.config.latent_size)
-    first = _Editor(model, space, lambda pictures: readers[0].read(pictures)[0][:, chosen])
-    coordinates, read = first.heads(range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
-    read = read - read.mean(dim=0)
-    # the mean code of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
-    steps = torch.linalg.lstsq(read, coordinates).solution  # (M, K)
-    edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
-    changes = first.changes(edited, steps, (-1.0, 1.0), lambda share: report("lengths", share))
-    moved = (changes[1.0] - changes[-1.0]).diagonal() / 2.0
-    steps = steps / moved.clamp(1.0 / MOST_LONGER, MOST_LONGER)[:, None]
+    first = _Editor(model, lambda pictures: readers[0].read(pictures)[0][:, chosen])
+    codes = first.codes(range(seed, seed + NUM_HEADS))
+    read = first.draw(codes, lambda share: report("heads", share))
+    # the mean latent of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
+    latents = find_latents(model.renderer_mapping, codes).cpu()
     directions = Directions(model.config.latent_size, names)
-    directions.vectors.copy_(steps @ space.axes)
-    second = _Editor(model, space, lambda pictures: _with_pose(readers[1], pictures, chosen))
+    directions.vectors.copy_(torch.linalg.lstsq(read - read.mean(dim=0), latents - latents.mean(dim=0)).solution)
+    edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
+    changes = first.changes(edited, directions, (-1.0, 1.0), lambda share: report("lengths", share))
+    moved = (changes[1.0] - changes[-1.0]).diagonal() / 2.0
+    directions.vectors.div_(moved.clamp(1.0 / MOST_LONGER, MOST_LONGER)[:, None])
+    second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
-    changes = second.changes(others, steps, AMOUNTS, lambda share: report("what the edits do", share))
+    changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
     return directions, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
 
 
@@ -193,38 +191,34 @@ class _Editor:
 
     Args:
         model: Whose heads.
-        space: Of its codes.
         read: Function of pictures ``(N, 3, 128, 128)`` that returns numbers ``(N, R)``.
     """
 
-    def __init__(self, model: Generator, space: CodeSpace, read: Callable[[Tensor], Tensor]) -> None:
-        self.model, self.space, self.read = model, space, read
+    def __init__(self, model: Generator, read: Callable[[Tensor], Tensor]) -> None:
+        self.model, self.read = model, read
 
     @torch.no_grad()
-    def heads(self, seeds: range, report: Callable[[float], None]) -> tuple[Tensor, Tensor]:
-        """Return coordinates ``(N, K)`` and readings ``(N, R)`` of seeds at ψ 1."""
-        codes = torch.cat([self.model.mapping(latent(self.model, seed), 1.0) for seed in seeds])
-        return self.space.coordinates(codes).cpu(), self._draw(codes, report)
+    def codes(self, seeds: range) -> Tensor:
+        """Return the codes of seeds at ψ 1. ``(N, latent_size)``."""
+        return torch.cat([self.model.mapping(latent(self.model, seed), 1.0) for seed in seeds])
 
-    @torch.no_grad()
     def changes(
-        self, seeds: range, steps: Tensor, amounts: tuple[float, ...], report: Callable[[float], None]
+        self, seeds: range, directions: Directions, amounts: tuple[float, ...], report: Callable[[float], None]
     ) -> dict[float, Tensor]:
-        """Return by how much readings change in the mean when heads take steps ``(M, K)``, by amount. ``(M, R)``."""
-        codes = torch.cat([self.model.mapping(latent(self.model, seed), 1.0) for seed in seeds])
-        directions = Directions(self.model.config.latent_size, [f"step_{number}" for number in range(len(steps))])
-        directions.vectors.copy_(steps @ self.space.axes)
-        before, changes, rounds = self._draw(codes, lambda share: None).mean(dim=0), {}, len(steps) * len(amounts)
+        """Return by how much readings change in the mean along each direction, by amount. ``(M, R)`` each."""
+        codes, names = self.codes(seeds), directions.names
+        before, changes, rounds = self.draw(codes, lambda share: None).mean(dim=0), {}, len(names) * len(amounts)
         for amount in amounts:
             rows = []
-            for name in directions.names:
-                done = len(changes) * len(steps) + len(rows)
-                moved = directions.move(codes, {name: amount})
-                rows.append(self._draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0) - before)
+            for name in names:
+                done = len(changes) * len(names) + len(rows)
+                moved = directions.move(self.model.renderer_mapping, codes, {name: amount})
+                rows.append(self.draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0) - before)
             changes[amount] = torch.stack(rows)
         return changes
 
-    def _draw(self, codes: Tensor, report: Callable[[float], None]) -> Tensor:
+    def draw(self, codes: Tensor, report: Callable[[float], None]) -> Tensor:
+        """Draw codes ``(N, latent_size)`` and return what is read. ``(N, R)``."""
         pictures = []
         for number, w in enumerate(codes.split(1), start=1):
             pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE))
@@ -271,7 +265,8 @@ def strips(model: Generator, directions: Directions, seed: int = 10, psi: float 
     sheet = Image.new("RGB", (len(amounts) * SIZE, len(directions.names) * SIZE))
     for row, name in enumerate(directions.names):
         for column, amount in enumerate(amounts):
-            picture = draw_full(model, directions.move(w, {name: amount}), FRONT.to(w.device), psi)[0]
+            moved = directions.move(model.renderer_mapping, w, {name: amount})
+            picture, _ = draw_full(model, moved, FRONT.to(w.device), psi)
             sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, SIZE)), (column * SIZE, row * SIZE))
     return sheet
 
