@@ -63,7 +63,7 @@ def test_an_encoder_s_file_says_how_it_is_built(tmp_path):
     read = load_encoder(path, 7)
     assert read.config == {"latent_size": 7, "resolution": 16}
     assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in read.state_dict().items())
-    with pytest.raises(ValueError, match="reads codes of 7, expected 8"):
+    with pytest.raises(ValueError, match="is one for codes of 7, expected 8"):
         load_encoder(path, 8)
     for config, sentence in (
         ({"resolution": 16}, "expected latent_size and resolution"),
@@ -74,7 +74,7 @@ def test_an_encoder_s_file_says_how_it_is_built(tmp_path):
         with pytest.raises(ValueError, match=sentence):
             load_encoder(path, 7)
     path.write_bytes(b"no tensors")
-    with pytest.raises(ValueError, match="is not an encoder's file"):
+    with pytest.raises(ValueError, match="is not a network's file"):
         load_encoder(path, 7)
 
 
