@@ -59,6 +59,7 @@ NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
 MOST_LONGER = 2.0  # than the mean latent says, that a step becomes where readings move by less
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
+LEAST_MOVED = 0.35  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
 
@@ -127,7 +128,7 @@ def learn_directions(
         per amount, ``pose_deg``, the mean turn at an amount of 1; and the whole ``matrix`` of changes.
 
     Raises:
-        ValueError: The data is of no use, see ``measures_of``.
+        ValueError: The data is of no use, see ``measures_of``; or no direction works.
     """
     check_poses(data)
     truth = measures_of(data)
@@ -155,7 +156,23 @@ def learn_directions(
     second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
-    return directions, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
+    works = slopes_of(changes).diagonal() >= LEAST_MOVED
+    for name in (name for name, is_kept in zip(names, works) if not is_kept):
+        log.info("%s hardly moves in this model's pictures, and gets no direction", name)
+    names = [name for name, is_kept in zip(names, works) if is_kept]
+    if not names:
+        raise ValueError("no direction moves what it should in the model's pictures, none is written")
+    kept = Directions(model.config.latent_size, names)
+    kept.vectors.copy_(directions.vectors[works])
+    columns = torch.cat([works, torch.ones(2, dtype=torch.bool)])
+    changes = {amount: change[works][:, columns] for amount, change in changes.items()}
+    return kept, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
+
+
+def slopes_of(changes: Mapping[float, Tensor]) -> Tensor:
+    """Return by how much measures change per amount, from readings of the measures, yaw and pitch. ``(M, M)``."""
+    lowest, highest = min(changes), max(changes)
+    return (changes[highest] - changes[lowest])[:, :-2] / (highest - lowest)
 
 
 def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable) -> tuple:
@@ -228,15 +245,13 @@ class _Editor:
 
 def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[float]) -> dict:
     """Say in numbers what edits do, from readings of the measures, yaw and pitch in degrees."""
-    count, ordered = len(names), sorted(changes)
-    lowest, highest = ordered[0], ordered[-1]
-    slopes = (changes[highest] - changes[lowest])[:, :count] / (highest - lowest)
+    ordered, slopes = sorted(changes), slopes_of(changes)
     result = {"matrix": {"names": names, "rows": [[round(value, 3) for value in row] for row in slopes.tolist()]}}
     for number, name in enumerate(names):
         curve = [changes[amount][number, number].item() for amount in ordered]
         curve.insert(sum(amount < 0 for amount in ordered), 0.0)
         others = [abs(value) for other, value in enumerate(slopes[number].tolist()) if other != number]
-        turned = changes[1.0][number, count:].norm().item()
+        turned = changes[1.0][number, -2:].norm().item()
         result[name] = {
             "r2": round(scores[number], 3),
             "slope": round(slopes[number, number].item(), 3),

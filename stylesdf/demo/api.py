@@ -62,7 +62,7 @@ def build(page: Page, may_load: bool = False) -> None:
             fov: Full field of view, degrees, from 4 to 40; null is the model's own.
             mode: image, thumbnail, depth, normals or shape.
             quality: exact, fast or best.
-            edits: What to change about the head, as in age=1.5,smile=-1; a wrong name is answered with all names.
+            edits: What to change about the head, as in age=1.5,beard=1; a wrong name is answered with all names.
             model: See generate.
         """
         with speaking():
