@@ -87,9 +87,9 @@ class Directions(nn.Module):
 
 def find_latents(mapping: nn.Module, w: Tensor) -> Tensor:
     """Return latents whose codes come near to some codes, ``(B, latent_size)`` both; the same for the same codes."""
-    weights = {name: parameter.detach() for name, parameter in mapping.named_parameters()}
+    weights = {name: parameter.detach().float() for name, parameter in mapping.named_parameters()}
     with torch.inference_mode(False), torch.enable_grad():
-        target = w.detach().clone()
+        target = w.detach().float().clone()
         z = torch.zeros_like(target, requires_grad=True)
         optimizer = torch.optim.Adam([z], lr=FIND_LEARNING_RATE, betas=(0.9, 0.99))
         for step in range(FIND_STEPS):
@@ -98,4 +98,4 @@ def find_latents(mapping: nn.Module, w: Tensor) -> Tensor:
             loss = (codes - target).square().sum() + FIND_PRIOR * z.square().sum()
             z.grad, = torch.autograd.grad(loss, [z])
             optimizer.step()
-    return z.detach()
+    return z.detach().to(w)

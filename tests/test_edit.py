@@ -37,6 +37,17 @@ def test_a_code_moves_by_the_amount_and_the_origin_says_so(model):
     assert len(model.edit(edited, {"smile": 2, "age": -0.5}).origin["edits"]) == 2
 
 
+def test_a_model_in_half_precision_is_edited_like_the_other(model):
+    head = model.head(3)
+    edited = model.edit(head, {"age": 1}).w
+    half = StyleSDF(model.config).eval()
+    half.load_state_dict(model.state_dict())
+    vars(half)["directions"] = model.directions
+    half.to(torch.bfloat16)
+    again = half.edit(half.head(3), {"age": 1}).w
+    assert again.dtype == torch.bfloat16 and (again.float() - edited).norm() < 0.5 * (head.w - edited).norm()
+
+
 def test_latents_are_found_for_codes_and_the_same_every_time(model):
     z = model.latents([3, 4, 5])
     w = model.renderer_mapping(z)
