@@ -14,7 +14,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from stylesdf import Camera, StyleSDF  # noqa: E402
+from stylesdf import Camera, Shot, StyleSDF  # noqa: E402
 from stylesdf.camera import focal_length  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.raster import project, rasterize  # noqa: E402
@@ -69,6 +69,14 @@ def draw_truncation(model: StyleSDF) -> Image.Image:
     return sheet([[model.generate([seed], truncation=psi).images[0] for psi in steps] for seed in SEEDS[:2]])
 
 
+def draw_edits(model: StyleSDF) -> Image.Image:
+    """Four identities turned a little, as they are and with edits."""
+    edits = ({}, {"beard": 2}, {"glasses": 2}, {"hair_lightness": 2}, {"hair_length": -2}, {"hat": 1.5})
+    edits += ({"skin_tone": 1.5, "age": 2},)
+    heads = [model.head(seed, TRUNCATION) for seed in SEEDS]
+    return sheet([[model.edit(head, each).view(Shot(yaw=0.25)).image for each in edits] for head in heads])
+
+
 def draw_people(_model: StyleSDF) -> Image.Image:
     """The first 24 pictures of the data set of people, which no model drew."""
     from train.data.people.render import Head, render_rgba
@@ -82,6 +90,7 @@ def draw_people(_model: StyleSDF) -> Image.Image:
 
 PICTURES = {
     "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
+    "edits": draw_edits,
 }  # fmt: skip
 
 
