@@ -78,6 +78,9 @@ class Directions(nn.Module):
             mapping: Renderer mapping.
             w: Renderer codes. ``(B, latent_size)``.
             amounts: Checked.
+
+        Returns:
+            Renderer codes. ``(B, latent_size)``.
         """
         shares = w.new_tensor([amounts.get(name, 0.0) for name in self.names])
         z = find_latents(mapping, w)

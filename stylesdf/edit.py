@@ -1,4 +1,4 @@
-"""Edits with names: heads that differ from others by an amount of age, of a smile or of a beard."""
+"""Edits with names: heads that differ from others by an amount of age or of a beard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stylesdf.config import shown
-from stylesdf.head import Head
+from stylesdf.head import Head, check_heads
 from stylesdf.torch_state import ordinary_torch
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ class EditMixin:
             The head; ``origin`` says what it was made of and by which ``edits``.
 
         Raises:
-            ValueError: The model has no directions, or an unknown name, amount or part.
+            ValueError: The model has no directions, a head of another, or an unknown name, amount or part.
         """
+        check_heads([head], self.config)
         amounts = check_edits(self, amounts)
         if part not in PARTS:
             raise ValueError(f"part is {shown(part)}, expected one of {', '.join(PARTS)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -292,6 +292,13 @@ def read_head(path: str | os.PathLike) -> tuple[Tensor, Tensor | None, dict]:
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a head that was saved ({type(error).__name__})") from error
     return w, codes.get("ws"), provenance
+
+
+def check_heads(heads: Iterable[Head], config: StyleSDFConfig) -> None:
+    """Raise ValueError where one is not a head of a model with this config."""
+    for i, head in enumerate(heads):
+        if not isinstance(head, Head) or head.config != config:
+            raise ValueError(f"heads[{i}] is not a head of this model, expected one of model.head")
 
 
 def has_bfloat16(device: torch.device) -> bool:

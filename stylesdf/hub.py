@@ -157,7 +157,7 @@ class HubMixin:
         variant: str | None = None,
         max_shard_size: int | str | None = None,
     ) -> None:
-        """Write ``config.json``, ``model.safetensors`` (float32), what goes with the model and a missing ``README.md``.
+        """Write ``config.json``, ``model.safetensors`` (float32), inverter and directions, and a missing ``README.md``.
 
         Args:
             folder: Created where absent.

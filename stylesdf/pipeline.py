@@ -18,7 +18,7 @@ from torch import Tensor
 from stylesdf.arguments import check_num_frames, check_number, check_per_seed, check_seed, check_seeds, check_truncation
 from stylesdf.edit import EditMixin
 from stylesdf.fast.decoder import condition_decoder
-from stylesdf.head import FRONT, Head, View, read_head
+from stylesdf.head import FRONT, Head, View, check_heads, read_head
 from stylesdf.hub import HubMixin
 from stylesdf.inversion import InversionMixin
 from stylesdf.live.export import export_live as write_live_page
@@ -135,7 +135,7 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
             ValueError: A share that is not a finite number, or a head of another model.
         """
         share = check_number("share", share)
-        _check_heads(self, (first, second))
+        check_heads((first, second), self.config)
         ws = None if first.ws is None else torch.lerp(first.ws, second.ws, share)
         blend = self.head_from_codes(torch.lerp(first.w, second.w, share), ws)
         return dataclasses.replace(blend, origin={"parents": [first.origin, second.origin], "share": share})
@@ -171,7 +171,7 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
         heads = list(heads)
         if len(heads) < 2:
             raise ValueError(f"heads are {len(heads)}, expected at least two")
-        _check_heads(self, heads)
+        check_heads(heads, self.config)
         num_frames = check_num_frames(num_frames, len(heads))
         shots = shot.round(num_frames, path, yaw_range, pitch_range)
 
@@ -292,9 +292,3 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
         model = {"model": str(name or "unnamed"), "commit": commit or "", "version": __version__}
         origin = origin or {"seed": None, "truncation": None}
         return Head(w, ws, self.field.condition(w), decoder, self.renderer, origin, model)
-
-
-def _check_heads(model: StyleSDF, heads: Iterable[Head]) -> None:
-    for i, head in enumerate(heads):
-        if not isinstance(head, Head) or head.config != model.config:
-            raise ValueError(f"heads[{i}] is not a head of this model, expected one of model.head")

@@ -1,5 +1,6 @@
 """Edits with names: codes move along directions, what a head is made of says so, the file travels with the model."""
 
+import dataclasses
 import json
 
 import pytest
@@ -85,6 +86,12 @@ def test_parts_move_the_field_or_the_decoder(model):
 def test_what_cannot_be_is_refused(model, amounts, part, sentence):
     with pytest.raises(ValueError, match=sentence):
         model.edit(model.head(3), amounts, part)
+
+
+def test_a_head_of_another_model_is_refused(model, tiny_config):
+    other = StyleSDF(dataclasses.replace(tiny_config, latent_size=8)).eval()
+    with pytest.raises(ValueError, match="is not a head of this model"):
+        model.edit(other.head(3), {"age": 1})
 
 
 def test_a_model_without_directions_says_so(tiny_config):

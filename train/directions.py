@@ -89,8 +89,8 @@ class MeasureReader(nn.Module):
         return measures, (shares * shares.new_tensor([MAX_YAW, MAX_PITCH])).rad2deg()
 
 
-def are_numbered(data: ImageSet) -> bool:
-    """Return whether data is as ``measures_of`` needs it."""
+def has_measures(data: ImageSet) -> bool:
+    """Return whether the data has what ``measures_of`` needs."""
     return data.subject == "people" and len(data) >= FEWEST_PEOPLE
 
 
@@ -156,7 +156,7 @@ def learn_directions(
     second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
-    works = slopes_of(changes).diagonal() >= LEAST_MOVED
+    works = _slopes(changes).diagonal() >= LEAST_MOVED
     for name in (name for name, is_kept in zip(names, works) if not is_kept):
         log.info("%s hardly moves in this model's pictures, and gets no direction", name)
     names = [name for name, is_kept in zip(names, works) if is_kept]
@@ -169,7 +169,7 @@ def learn_directions(
     return kept, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
 
 
-def slopes_of(changes: Mapping[float, Tensor]) -> Tensor:
+def _slopes(changes: Mapping[float, Tensor]) -> Tensor:
     """Return by how much measures change per amount, from readings of the measures, yaw and pitch. ``(M, M)``."""
     lowest, highest = min(changes), max(changes)
     return (changes[highest] - changes[lowest])[:, :-2] / (highest - lowest)
@@ -245,7 +245,7 @@ class _Editor:
 
 def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[float]) -> dict:
     """Say in numbers what edits do, from readings of the measures, yaw and pitch in degrees."""
-    ordered, slopes = sorted(changes), slopes_of(changes)
+    ordered, slopes = sorted(changes), _slopes(changes)
     result = {"matrix": {"names": names, "rows": [[round(value, 3) for value in row] for row in slopes.tolist()]}}
     for number, name in enumerate(names):
         curve = [changes[amount][number, number].item() for amount in ordered]

@@ -26,7 +26,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
 from train.data.images import ImageSet, describe_images, load_images, parse_label
-from train.directions import REPORT_FILE, are_numbered, write_directions
+from train.directions import REPORT_FILE, has_measures, write_directions
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
@@ -156,7 +156,7 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
-    if are_numbered(data) and not _is_of(model_folder / REPORT_FILE, last / "model"):
+    if has_measures(data) and not _is_of(model_folder / REPORT_FILE, last / "model"):
         write_directions(model_folder, model, data)
     return model_folder
 

@@ -15,8 +15,8 @@ HINT = (
     "look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
 )
 COLLECT = (
-    "(names, ...amounts) => names.split(',').map((name, i) => amounts[i] ? `${name}=${amounts[i]}` : '')"
-    ".filter(Boolean).join(',')"
+    "(names, ...amounts) => names.split(',').map((name, i) => [name, Math.round(100 * amounts[i]) / 100])"
+    ".filter(([, amount]) => amount).map((edit) => edit.join('=')).join(',')"
 )
 NONE = "This model has no edits: `python -m train directions` makes them for a model of people."
 
