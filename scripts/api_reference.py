@@ -206,7 +206,8 @@ def _option_lines(command: argparse.ArgumentParser) -> dict[str, str]:
             continue
         name, is_plain = _name(action), any(action.default is no for no in (None, False, argparse.SUPPRESS))
         values = list(map(str, action.choices or ())) or ([] if is_plain else [str(action.default)])
-        assert is_plain or values[0] == str(action.default)
+        assert is_plain or str(action.default) in values
+        values.sort(key=lambda value: value != str(action.default))
         lines[name] = f"- `{' '.join([name, '|'.join(values)]).rstrip()}`: {action.help}."
     return lines
 

@@ -210,7 +210,7 @@ def _parser() -> _Parser:
     paths = "around the frontal view, to and fro, or swinging to both sides while it rises and sinks"
     video.add_argument("--path", choices=PATHS, default=PATHS[0], help=paths)
     _add_film(video)
-    _add_style(video)
+    _add_style(video, quality="best")
 
     morph = command(
         "morph",
@@ -225,7 +225,7 @@ def _parser() -> _Parser:
     still = "move the camera meanwhile, around yaw and pitch; None keeps it still"
     morph.add_argument("--path", choices=PATHS, help=still)
     _add_film(morph)
-    _add_style(morph)
+    _add_style(morph, quality="best")
 
     export = command(
         "export",
@@ -316,12 +316,12 @@ def _add_fov(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fov-deg", type=_typed(_fov_deg), help="full field of view, degrees; None is the model's")
 
 
-def _add_style(parser: argparse.ArgumentParser) -> None:
+def _add_style(parser: argparse.ArgumentParser, quality: str = QUALITIES[0]) -> None:
     _add_fov(parser)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
     parser.add_argument("--texture-seed", type=_typed(parse_seed), help="take the texture from another seed")
-    speed = "exact as trained, fast near the surface only, best with four times the samples"
-    parser.add_argument("--quality", choices=QUALITIES, default=QUALITIES[0], help=speed)
+    speed = "exact as trained, fast near the surface only, best with more rays, for films"
+    parser.add_argument("--quality", choices=QUALITIES, default=quality, help=speed)
 
 
 def _typed(read):

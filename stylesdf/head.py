@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylesdf import mesh as meshes
+from stylesdf.antialias import render_antialiased
 from stylesdf.arguments import check_integer
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 HEAD_ENDINGS = (".safetensors",)
 MAX_HEAD_BYTES = 1 << 20
 HEAD_KEY = "stylesdf_head"  # of a head file's metadata
-BEST_OVERSAMPLING = 4  # samples per ray of "best", over those of the training
 FRONT = Shot()
 
 
@@ -182,8 +182,8 @@ class Head:
         """Return the same head, seen through ``torch.compile``: for many views of one head, mostly on a GPU.
 
         The first view of each quality compiles, for seconds to minutes; other heads of the model share that. Pictures
-        differ by rounding. What is not compiled: slices, meshes, normals and the grid of ``"fast"``. It needs a C++
-        compiler on a CPU and Triton on a GPU; a ZeroGPU Space, which forks for every call, cannot use it.
+        differ by rounding. What is not compiled: slices, meshes, normals and the grid of ``"fast"`` and ``"best"``. It
+        needs a C++ compiler on a CPU and Triton on a GPU; a ZeroGPU Space, which forks for every call, cannot use it.
 
         Args:
             backend: Of ``torch.compile``.
@@ -208,10 +208,10 @@ class Head:
 
     def _render(self, shot: Shot, with_features: bool) -> RenderOutput:
         camera = self._here(shot.camera)
-        if shot.quality == "fast":
-            return render_guided(self.renderer, self.field, self.guide, camera, with_features=with_features)
-        num_samples = self.config.num_samples * (BEST_OVERSAMPLING if shot.quality == "best" else 1)
-        return self.renderer(self.field, camera, num_samples=num_samples, with_features=with_features)
+        if shot.quality == "exact":
+            return self.renderer(self.field, camera, with_features=with_features)
+        render = render_guided if shot.quality == "fast" else render_antialiased
+        return render(self.renderer, self.field, self.guide, camera, with_features=with_features)
 
 
 class View:

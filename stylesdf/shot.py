@@ -23,8 +23,8 @@ class Shot:
         fov_deg: Full field of view in degrees, between 0 and 120; None is the model's.
         quality: ``"exact"`` renders as trained. ``"fast"`` spends samples near the surface only, where a coarse grid,
             measured once per head, says it can be, and decodes in bfloat16 where the processor has it; a model whose
-            density is too soft to have a surface is rendered as trained. ``"best"`` takes four times the samples of
-            the training.
+            density is too soft to have a surface is rendered as trained. ``"best"`` takes more rays than pixels, near
+            the surface too, so that films flicker less, and decodes in float32.
         noise_mode: The decoder's noise: ``"const"`` (the stored one), ``"random"`` (drawn anew every time) or
             ``"none"``.
 

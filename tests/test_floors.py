@@ -40,6 +40,7 @@ FLOORS = {
     "stylesdf.fast.decoder": 1.5,
     "stylesdf.fast.field": 1.5,
     "stylesdf.fast.surface": 1.5,
+    "stylesdf.antialias": 2,
     "stylesdf.checkpoint": 2,
     "stylesdf.model": 2,
     "stylesdf.torchfile": 2,

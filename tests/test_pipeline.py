@@ -312,10 +312,13 @@ def test_a_head_is_computed_once_for_all_views(model, monkeypatch):
 
 
 def test_qualities_differ_and_are_checked(model):
-    exact, fast, best = (model.head(3).view(Shot(quality=quality)) for quality in ("exact", "fast", "best"))
-    assert best.rendering.sdf.shape[-1] == 4 * exact.rendering.sdf.shape[-1] == 48
+    head = model.head(3)
+    exact, fast, best = (head.view(Shot(quality=quality)) for quality in ("exact", "fast", "best"))
+    assert best.rendering.sdf.shape[-1] > fast.rendering.sdf.shape[-1] >= exact.rendering.sdf.shape[-1]
     assert len({pixels(view.image) for view in (exact, fast, best)}) == 3
-    difference = np.asarray(fast.image, dtype=float) - np.asarray(best.image, dtype=float)
+    with torch.no_grad():
+        finer = to_pil(head.decoder(head.renderer(head.field, Shot().camera, num_samples=48).features))
+    difference = np.asarray(fast.image, dtype=float) - np.asarray(finer, dtype=float)
     assert np.sqrt(np.square(difference).mean()) < 4
     for call in (lambda: Shot(quality="good"), lambda: model.generate(3, quality="good")):
         with pytest.raises(ValueError, match="quality is 'good', expected one of exact, fast, best"):

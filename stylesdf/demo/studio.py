@@ -251,7 +251,7 @@ class Studio:
         """Draw the frames of a film that loops, one by one; arguments are checked at once.
 
         Args:
-            scene: Where it starts; its mode does not matter.
+            scene: Where it starts; its mode does not matter, and films are best where pictures are exact.
             kind: One of ``FILM_KINDS``.
             num_frames: From 2 to 120.
             with_shape: Draw the bare surface beside the picture.
@@ -263,6 +263,8 @@ class Studio:
             raise ValueError(f"frames are {shown(num_frames)}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
         model = on_device(self.model(scene))
         head = self.heads.head(model, scene)
+        if scene.quality == "exact":  # what is drawn best takes no longer, and flickers less
+            scene = replace(scene, quality="best")
         if kind == "morph":
             if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:
                 raise ValueError(f"there are {len(morph_seeds)} seeds to morph to, expected 1 to {MAX_MORPH_SEEDS}")
