@@ -42,7 +42,7 @@ class LiveStage {
   }
 
   draws(scene) {
-    return this.canDraw && this.name === scene.model && !scene.head && !scene.edits && !this.isLost
+    return this.canDraw && this.name === scene.model && !scene.head && !this.isLost
   }
 
   // Take over a model; resolves to whether this browser draws it fast enough.
@@ -69,11 +69,11 @@ class LiveStage {
   }
 
   setHead(scene) {
-    const { seed, truncation: psi, texture_seed: texture, morph_seed: to, morph_share: share } = scene
-    const head = JSON.stringify([seed, psi, texture, to, share])
+    const { seed, truncation: psi, texture_seed: texture, morph_seed: to, morph_share: share, edits: edit } = scene
+    const head = JSON.stringify([seed, psi, texture, to, share, edit])
     if (this.head === head) return
     const size = this.cost > 0 && this.cost < GUIDE.cost ? GUIDE.fine : GUIDE.quick
-    this.renderer.setHead(this.model.head({ seed, psi, texture, to, share }), size)
+    this.renderer.setHead(this.model.head({ seed, psi, texture, to, share, edit }), size)
     this.head = head
   }
 

@@ -65,27 +65,22 @@ class Decoder {
       }
     }
     const format = this.header.dtype === 'float16' ? gl.RGBA16F : gl.RGBA32F
-    const texture = this.renderer.texture(gl.TEXTURE_2D, format, gl.NEAREST, width, height)
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.FLOAT, data)
-    return texture
+    return this.renderer.fill(this.renderer.texture(gl.TEXTURE_2D, format, gl.NEAREST, width, height), width, height, data)
   }
 
   noise(n) {
     const { gl } = this, { size } = this.layers[n]
     const texture = this.renderer.texture(gl.TEXTURE_2D, gl.R32F, gl.NEAREST, size, size)
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, size, size, gl.RED, gl.FLOAT, this.model.tensors[`decoder.${n}.noise`])
-    return texture
+    return this.renderer.fill(texture, size, size, this.model.tensors[`decoder.${n}.noise`], gl.RED)
   }
 
   // Take over a head, as Model.decoderHead made it.
   setHead({ field, data, width, height }) {
     const { gl, renderer } = this
     if (!this.maps) this.prepare()
-    gl.bindTexture(gl.TEXTURE_2D, this.field)
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, field.width, field.height, gl.RGBA, gl.FLOAT, field.data)
+    renderer.fill(this.field, field.width, field.height, field.data)
     this.styles ??= renderer.texture(gl.TEXTURE_2D, gl.RGBA32F, gl.NEAREST, width, height)
-    gl.bindTexture(gl.TEXTURE_2D, this.styles)
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.FLOAT, data)
+    renderer.fill(this.styles, width, height, data)
   }
 
   // Draw into some layers of a map.
@@ -130,8 +125,8 @@ class Decoder {
   // Features, for some rows and `outputs` blocks at a time; counts: evaluations instead, see volume.glsl.
   * volume(view, rows = this.resolution, counts = false) {
     const { gl, renderer, header, features } = this, { blocks } = features, { outputs } = renderer
-    const values = { ...renderer.field(), weights: this.field, radius: header.scene_radius, camera: view.camera,
-      focal: view.focal, size: this.resolution, samples: this.samples, beta: this.beta, isLaplace: this.is_laplace,
+    const values = { ...renderer.field(), weights: this.field, camera: view.camera, focal: view.focal,
+      size: this.resolution, samples: this.samples, beta: this.beta, isLaplace: this.is_laplace,
       isCulled: this.is_culled, isOpaque: this.is_opaque, counts }
     for (let start = 0; start < blocks; start += outputs) {
       const layers = Array.from({ length: Math.min(outputs, blocks - start) }, (_, i) => start + i)

@@ -32,6 +32,7 @@ from stylesdf.renderer import points_per_chunk
 HTML_ENDINGS = (".html", ".htm")
 WEIGHTS = ("float16", "float32")
 MAX_WIDTH, MAX_DEPTH, MAX_LATENT = 128, 6, 512  # more is too slow for a page
+MIN_LATENT = 16  # torch draws fewer random numbers in another way
 MAX_CHANNELS, MAX_IMAGE = 128, 512  # of a decoder in a page
 MAX_NUMBERS = 1_080_000  # of a page with a decoder: 3 MB in float16
 SILENT = 1e-4  # noise that changes activations by less is left out
@@ -96,6 +97,8 @@ def check_model(model: Generator) -> None:
     for name, most in (("field_width", MAX_WIDTH), ("field_depth", MAX_DEPTH), ("latent_size", MAX_LATENT)):
         if getattr(config, name) > most:
             raise ValueError(f"{name} is {getattr(config, name)}, expected at most {most} for a live page")
+    if config.latent_size < MIN_LATENT:
+        raise ValueError(f"latent_size is {config.latent_size}, expected at least {MIN_LATENT} for a live page")
 
 
 def pack(model: Generator, weights: str = "float16", fov_deg: float | None = None) -> tuple[dict, bytes]:
@@ -116,6 +119,8 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
     config = model.config
     width = -(-config.field_width // 4) * 4
     tensors = _tensors(model, width)
+    if model.directions is not None:
+        tensors["directions"] = model.directions.vectors
     decoder, plain = None, ""
     if config.has_decoder:
         decoder, more = _pack_decoder(model)
@@ -146,6 +151,7 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
         "background": [round(value, 6) for value in background],
         "slope": bounds.slope,
         "guide_error": bounds.guide_error,
+        "directions": [] if model.directions is None else model.directions.names,
         "decoder": decoder,
         "plain": plain,
     }

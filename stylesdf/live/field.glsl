@@ -5,15 +5,14 @@
 //   row FIRST + axis               texel b: layer 0, the column of x, y or z
 //   row HEADS                      texel i: what hidden unit i gives to the distance and to red, green and blue
 //   row BIASES                     texel 0: their biases
-precision highp float;
-precision highp int;
-precision highp sampler2D;
-precision highp sampler3D;
 
 uniform sampler2D weights;
 uniform int blocks; // BLOCKS once more: loops up to a uniform are not unrolled, which some compilers take minutes for
 uniform sampler3D guide; // distances on a grid, as guide.glsl makes them
-uniform float guideExtent, guideSize, guideError;
+uniform float guideSize, guideError;
+uniform float radius; // of the scene's ball, and half of the guide's side
+uniform mat4x3 camera; // right, up, back, origin
+uniform float focal, size; // in units of the picture's size; pixels per side
 
 const int OFFSETS = DEPTH * BLOCKS, FIRST = OFFSETS + DEPTH + 1, HEADS = FIRST + 3, BIASES = HEADS + 1;
 
@@ -67,5 +66,5 @@ vec3 colourHere() { // after distanceAt; in 0 .. 1
 }
 
 float guess(vec3 point) { // the guide's distance
-  return textureLod(guide, point / guideExtent * (guideSize - 1.0) / guideSize * 0.5 + 0.5, 0.0).r;
+  return textureLod(guide, point / radius * (guideSize - 1.0) / guideSize * 0.5 + 0.5, 0.0).r;
 }

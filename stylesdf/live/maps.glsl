@@ -1,10 +1,6 @@
 // The decoder's maps. Pixels lie two by two: texel (X, Y) of layer 4 b + 2 y + x holds channels 4 b .. 4 b + 3 of the
 // pixel in column 2 X - 2 + x and row 2 Y - 2 + y, from the top. One texel of zeros frames each map. A draw makes one
 // block of four channels, a fragment its four pixels: what it reads serves all four.
-precision highp float;
-precision highp int;
-precision highp sampler2D;
-precision highp sampler2DArray;
 
 uniform sampler2DArray inputs;
 uniform sampler2D head; // of layer n, four channels a texel: row 3 n styles of inputs, 3 n + 1 scales and 3 n + 2 biases

@@ -2,12 +2,12 @@
 // The generator's numbers for one head: mapping networks, truncation, the field's layers folded, the decoder's styles.
 
 const SLOPE = 0.2 // of the leaky ReLU
+const FIND = { steps: 200, rate: 0.3, prior: 1e-3 } // as Python's find_latents
 
-// Half precision to single.
+// Finite half precision to single
 function halfToFloat(half) {
   const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023
   if (exponent === 0) return sign * fraction * 2 ** -24
-  if (exponent === 31) return fraction ? NaN : sign * Infinity
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
 }
 
@@ -31,6 +31,15 @@ function linear(weight, bias, x) {
     y[row] = sum
   }
   return y
+}
+
+// x = Wᵀ y
+function transposed(weight, y, size) {
+  const x = new Float32Array(size)
+  for (let row = 0; row < y.length; row++) {
+    for (let i = 0, at = row * size; i < size; i++) x[i] += weight[at + i] * y[row]
+  }
+  return x
 }
 
 function rectify(x) {
@@ -58,15 +67,17 @@ class Model {
       this.tensors[name] = numbers.subarray(start, start += size)
     }
     this.codes = new Map()
+    this.latents = new WeakMap()
   }
 
   // w of a seed, truncated; the last few are kept
   code(seed, psi) {
-    const key = `${seed} ${psi}`
-    if (!this.codes.has(key)) {
-      if (this.codes.size > 64) this.codes.clear()
-      this.codes.set(key, this.mapping(randn(seed, this.header.latent_size), psi))
-    }
+    return this.kept(`${seed} ${psi}`, () => this.mapping(randn(seed, this.header.latent_size), psi))
+  }
+
+  kept(key, make) {
+    if (this.codes.size > 64) this.codes.clear()
+    if (!this.codes.has(key)) this.codes.set(key, make())
     return this.codes.get(key)
   }
 
@@ -75,6 +86,44 @@ class Model {
     let w = z
     for (let i = 0; i < this.header.mapping_layers; i++) w = rectify(this.layer(`mapping.${i}`, w))
     return lerp(this.tensors.w_avg, w, psi)
+  }
+
+  // A latent whose code is near to w, by Adam
+  latent(w) {
+    if (this.latents.has(w)) return this.latents.get(w)
+    const layers = [...Array(this.header.mapping_layers).keys()].map((i) => `mapping.${i}`), size = w.length
+    const [z, mean, square] = [0, 0, 0].map(() => new Float64Array(size))
+    for (let step = 0; step < FIND.steps; step++) {
+      const outs = []
+      for (const layer of layers) outs.push(rectify(this.layer(layer, outs.at(-1) ?? z)))
+      let slope = outs.at(-1).map((value, i) => 2 * (value - w[i]))
+      for (const layer of layers.toReversed()) {
+        const out = outs.pop(), behind = slope.map((value, i) => (out[i] < 0 ? SLOPE * value : value))
+        slope = transposed(this.tensors[`${layer}.weight`], behind, size)
+      }
+      for (let i = 0; i < size; i++) {
+        const value = slope[i] + 2 * FIND.prior * z[i]
+        mean[i] += 0.1 * (value - mean[i])
+        square[i] += 0.01 * (value ** 2 - square[i])
+        const deviation = Math.sqrt(square[i] / (1 - 0.99 ** (step + 1))) + 1e-8
+        z[i] -= FIND.rate * (1 - step / FIND.steps) * mean[i] / (1 - 0.9 ** (step + 1)) / deviation
+      }
+    }
+    this.latents.set(w, z)
+    return z
+  }
+
+  // A code that moves with its latent, whose length stays; edits: [name, amount], ...
+  edited(w, edits) {
+    if (!edits.length) return w
+    const z = this.latent(w), moved = z.slice(), { directions } = this.tensors
+    for (const [name, amount] of edits) {
+      const start = z.length * this.header.directions.indexOf(name)
+      for (let i = 0; i < z.length; i++) moved[i] += amount * directions[start + i]
+    }
+    const scale = Math.hypot(...z) / Math.hypot(...moved)
+    const [before, after] = [z, moved.map((value) => scale * value)].map((latent) => this.mapping(latent, 1))
+    return w.map((value, i) => value + after[i] - before[i])
   }
 
   layer(name, x) {
@@ -121,15 +170,16 @@ class Model {
     return { data, width, height }
   }
 
-  // The texels of a head: { seed, psi, texture, to, share } as a scene has them.
+  // The texels of a head: { seed, psi, texture, to, share, edit } as a scene has them.
   head(scene) {
-    const w = this.blended(scene), { texture, psi } = scene
+    const w = this.edited(this.blended(scene), readEdits(scene.edit)), { texture, psi } = scene
     return this.fold(w, texture === null ? w : this.code(texture, psi))
   }
 
   blended({ seed, psi, to, share }) {
     const w = this.code(seed, psi)
-    return to !== null && share > 0 ? lerp(w, this.code(to, psi), share) : w
+    if (to === null || share === 0) return w
+    return this.kept(`${seed} ${psi} ${to} ${share}`, () => lerp(w, this.code(to, psi), share))
   }
 
   // What the decoder needs of a head: the texels of its field, whose colours stay its own, and for every layer of the
@@ -137,9 +187,12 @@ class Model {
   // The first layer has the head's style, the others that of the texture's seed, as in Python.
   decoderHead(scene) {
     const { layers } = this.header.decoder, { seed, psi, texture, to, share } = scene
-    const own = this.style(this.code(seed, psi), psi)
-    const first = to !== null && share > 0 ? lerp(own, this.style(this.code(to, psi), psi), share) : own
-    const later = texture === null ? first : this.style(this.code(texture, psi), psi)
+    const styleOf = (number) => this.style(this.code(number, psi), psi), own = styleOf(seed)
+    const w = this.blended(scene), edited = this.edited(w, readEdits(scene.edit))
+    const [before, after] = [w, edited].map((code) => this.style(code, 1))
+    const change = (style) => style.map((value, i) => value + after[i] - before[i])
+    const first = change(to !== null && share > 0 ? lerp(own, styleOf(to), share) : own)
+    const later = texture === null ? first : change(styleOf(texture))
     const width = Math.max(...layers.map(({ inputs, outputs }) => Math.ceil(Math.max(inputs, outputs) / 4)))
     const data = new Float32Array(4 * width * 3 * layers.length)
     layers.forEach(({ kind, inputs, outputs }, n) => {
@@ -154,7 +207,7 @@ class Model {
         data[at + 8 * width + out] = gain * bias[out]
       }
     })
-    return { field: this.fold(this.blended(scene)), data, width, height: 3 * layers.length }
+    return { field: this.fold(edited), data, width, height: 3 * layers.length }
   }
 
   // Sums of squares over the taps of one of the decoder's kernels, for every output and input

@@ -1,8 +1,6 @@
 // Unit normals in world axes at the places that trace.glsl found: the field's gradient, by one sweep back through the
 // layers: M1' (cos a1 * ... Mn' (cos an * sdf head)).
 uniform sampler2D places;
-uniform mat4x3 camera;
-uniform float focal, size;
 
 out vec4 normal;
 

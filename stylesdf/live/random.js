@@ -33,10 +33,9 @@ class Twister {
   }
 }
 
-// torch.randn(size, generator=torch.Generator().manual_seed(seed))
+// torch.randn(size, generator=torch.Generator().manual_seed(seed)), size from 16 on
 function randn(seed, size) {
   const twister = new Twister(seed), values = new Float32Array(size)
-  if (size < 16) return fewNormals(twister, values)
   for (let start = 0; start + 16 <= size; start += 16) sixteenNormals(twister, values, start)
   if (size % 16) {
     for (let i = 0; i < size % 16; i++) twister.bits() // torch draws for the incomplete block, then draws again:
@@ -45,7 +44,7 @@ function randn(seed, size) {
   return values
 }
 
-// From 16 numbers on: blocks of 16 uniform numbers of 24 bits; Box-Muller pairs the first eight with the last eight.
+// Blocks of 16 uniform numbers of 24 bits; Box-Muller pairs the first eight with the last eight.
 function sixteenNormals(twister, values, start) {
   const round = Math.fround, uniform = Array.from({ length: 16 }, () => (twister.bits() & 0xffffff) / 2 ** 24)
   for (let i = 0; i < 8; i++) {
@@ -54,16 +53,4 @@ function sixteenNormals(twister, values, start) {
     values[start + i] = radius * round(Math.cos(angle))
     values[start + i + 8] = radius * round(Math.sin(angle))
   }
-}
-
-// Fewer than 16: pair by pair in double precision, from uniform numbers of 53 bits, the high ones first.
-function fewNormals(twister, values) {
-  const uniform = () => ((twister.bits() & 0x1fffff) * 2 ** 32 + twister.bits()) / 2 ** 53
-  for (let i = 0; i < values.length; i += 2) {
-    const angle = 2 * Math.PI * uniform()
-    const radius = Math.sqrt(-2 * Math.log1p(-uniform()))
-    values[i] = radius * Math.cos(angle)
-    if (i + 1 < values.length) values[i + 1] = radius * Math.sin(angle)
-  }
-  return values
 }

@@ -4,6 +4,7 @@
 const EVALUATIONS = 12 // of the field along one ray, at most
 const PAPER = [244 / 255, 246 / 255, 249 / 255] // behind what is not a picture
 
+const PRECISIONS = ['float', 'int', 'sampler2D', 'sampler3D', 'sampler2DArray'].map((kind) => `precision highp ${kind};\n`).join('')
 const VERTICES = `#version 300 es
 void main() { // one triangle over everything
   gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0);
@@ -21,16 +22,13 @@ class Renderer {
     if (!gl.isContextLost() && !gl.getExtension('EXT_color_buffer_float')) {
       throw new Error('This graphics card cannot draw into floating point numbers, which the head needs.')
     }
-    this.canvas = canvas
-    this.gl = gl
-    this.header = header
-    this.shaders = shaders
+    Object.assign(this, { canvas, gl, header, shaders })
     this.samplers = { [gl.SAMPLER_2D]: gl.TEXTURE_2D, [gl.SAMPLER_3D]: gl.TEXTURE_3D,
       [gl.SAMPLER_2D_ARRAY]: gl.TEXTURE_2D_ARRAY }
     this.restore()
   }
 
-  // Make everything that lives on the graphics card; also after it was lost.
+  // Make what lives on the graphics card; also after it was lost.
   restore() {
     const { gl, header } = this
     gl.getExtension('EXT_color_buffer_float')
@@ -61,15 +59,20 @@ class Renderer {
     return texture
   }
 
+  fill(texture, width, height, data, format = this.gl.RGBA) {
+    const { gl } = this
+    gl.bindTexture(gl.TEXTURE_2D, texture)
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, format, gl.FLOAT, data)
+    return texture
+  }
+
   // A program by its shader's name, compiled when it is first needed.
   program(name) {
     if (this.programs[name]) return this.programs[name]
     const { gl, header } = this, program = gl.createProgram()
-    const sizes = { BLOCKS: header.field_width / 4, DEPTH: header.field_depth,
-      OUTPUTS: this.outputs }
-    const defines = Object.entries(sizes).map(([size, value]) => `#define ${size} ${value}\n`).join('')
-    const [file, more] = name.split(' '), define = more ? `#define ${more}\n` : '' // a name may end in a definition
-    const text = `#version 300 es\n${defines}${define}${this.shaders[PRELUDES[file]] || ''}\n${this.shaders[file]}`
+    const [file, more = 'WHOLE'] = name.split(' ') // a name may end in a definition
+    const text = `#version 300 es\n${PRECISIONS}#define BLOCKS ${header.field_width / 4}\n#define DEPTH ${header.field_depth}
+#define OUTPUTS ${this.outputs}\n#define ${more}\n${this.shaders[PRELUDES[file]] || ''}\n${this.shaders[file]}`
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, text]]) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, source)
@@ -101,46 +104,39 @@ class Renderer {
         gl.bindTexture(this.samplers[type], value)
         gl.uniform1i(place, unit++)
       } else if (type === gl.FLOAT_MAT4x3) gl.uniformMatrix4x3fv(place, false, value)
-      else if (type === gl.FLOAT_VEC4) gl.uniform4fv(place, value)
-      else if (type === gl.FLOAT_VEC3) gl.uniform3fv(place, value)
-      else if (type === gl.FLOAT_VEC2) gl.uniform2fv(place, value)
-      else if (type === gl.INT_VEC2) gl.uniform2iv(place, value)
-      else if (type === gl.FLOAT) gl.uniform1f(place, value)
-      else gl.uniform1i(place, value) // integers and booleans
+      else if (value.length) gl[`uniform${value.length}${type === gl.INT_VEC2 ? 'i' : 'f'}v`](place, value)
+      else gl[type === gl.FLOAT ? 'uniform1f' : 'uniform1i'](place, value) // integers and booleans
     }
     gl.drawArrays(gl.TRIANGLES, 0, 3)
   }
 
   // Take over a head, as Model.head made it, and measure its guide on a grid of that many samples per side.
   setHead({ data, width, height }, guideSize) {
-    const { gl } = this
-    gl.bindTexture(gl.TEXTURE_2D, this.weights)
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.FLOAT, data)
+    this.fill(this.weights, width, height, data)
     this.job = null
     this.guide = this.measureGuide(guideSize, this.measureGuide(guideSize / 2, null))
   }
 
   field() {
-    const { guide, header } = this, values = { weights: this.weights, blocks: header.field_width / 4 }
-    if (!guide) return values
-    return { ...values, guide: guide.texture, guideExtent: header.scene_radius, guideSize: guide.size, guideError: guide.error }
+    const { guide, header } = this
+    return { weights: this.weights, blocks: header.field_width / 4, radius: header.scene_radius,
+      ...guide && { guide: guide.texture, guideSize: guide.size, guideError: guide.error } }
   }
 
   measureGuide(size, coarse) {
-    const { gl, header } = this, extent = header.scene_radius, spacing = 2 * extent / (size - 1)
-    const known = this.guides[size], guide = known || {
+    const { gl, header } = this, spacing = 2 * header.scene_radius / (size - 1)
+    const guide = this.guides[size] ??= {
       size, error: header.guide_error * spacing ** 2, frame: gl.createFramebuffer(),
       texture: this.texture(gl.TEXTURE_3D, gl.R16F, gl.LINEAR, size, size, size),
     }
-    this.guides[size] = guide
     gl.bindFramebuffer(gl.FRAMEBUFFER, guide.frame)
     gl.viewport(0, 0, size, size)
     gl.disable(gl.SCISSOR_TEST)
     for (let slice = 0; slice < size; slice++) {
       gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, guide.texture, 0, slice)
       this.run('guide', {
-        ...this.field(), coarse: coarse && coarse.texture, hasCoarse: coarse ? 1 : 0, size, slice, extent,
-        radius: extent, coarseSize: coarse ? coarse.size : 2, reach: coarse ? 2.2 * spacing + coarse.error : 0,
+        ...this.field(), coarse: coarse && coarse.texture, hasCoarse: coarse ? 1 : 0, size, slice,
+        coarseSize: coarse ? coarse.size : 2, reach: coarse ? 2.2 * spacing + coarse.error : 0,
       })
     }
     return guide
@@ -152,12 +148,12 @@ class Renderer {
     const maps = [gl.RGBA32F, gl.RGBA8, gl.RGBA16F].map((format) =>
       this.texture(gl.TEXTURE_2D, format, gl.NEAREST, size, size))
     const [places, colours, normals] = maps
-    gl.bindFramebuffer(gl.FRAMEBUFFER, frame)
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, places, 0)
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT1, gl.TEXTURE_2D, colours, 0)
-    gl.drawBuffers([gl.COLOR_ATTACHMENT0, gl.COLOR_ATTACHMENT1])
-    gl.bindFramebuffer(gl.FRAMEBUFFER, normalFrame)
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, normals, 0)
+    for (const [holder, ...held] of [[frame, places, colours], [normalFrame, normals]]) {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, holder)
+      const at = held.map((_, i) => gl.COLOR_ATTACHMENT0 + i)
+      held.forEach((map, i) => gl.framebufferTexture2D(gl.FRAMEBUFFER, at[i], gl.TEXTURE_2D, map, 0))
+      gl.drawBuffers(at)
+    }
     const release = () => {
       maps.forEach((map) => gl.deleteTexture(map))
       gl.deleteFramebuffer(frame)
@@ -170,7 +166,7 @@ class Renderer {
   begin(size, view, withNormals) {
     const back = this.targets[1]
     if (!back || back.size !== size) {
-      if (back) back.release()
+      back?.release()
       this.targets[1] = this.target(size)
     }
     this.job = { size, view, withNormals, row: 0 }
@@ -201,7 +197,7 @@ class Renderer {
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame)
     const common = { ...this.field(), camera: view.camera, focal: view.focal, size }
     this.run('trace', {
-      ...common, slope: header.slope, radius: header.scene_radius, cut: view.cut, evaluations: EVALUATIONS,
+      ...common, slope: header.slope, cut: view.cut, evaluations: EVALUATIONS,
     })
     if (job.withNormals) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, target.normalFrame)

@@ -6,11 +6,11 @@ const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180]
   around: [-180, 180], above: [-90, 90] }
 const SEEDS = ['seed', 'texture', 'to'] // texture: whose colours it has; to: whom it is blended with; null: nobody
 const CHOICES = { mode: ['image', 'normals', 'depth', 'shape'], cut: ['none', 'front', 'side', 'top'] }
-const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', share: 'morph_share' } // in Python
+const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', share: 'morph_share', edit: 'edits' } // in Python
 
 // Angles in degrees; around and above: where the light is, as in Python's pictures.
 function firstScene(header) {
-  return { seed: 0, psi: 0.7, texture: null, to: null, share: 0, yaw: 0, pitch: 0, roll: 0, fov: header.fov_deg,
+  return { seed: 0, psi: 0.7, texture: null, to: null, share: 0, edit: '', yaw: 0, pitch: 0, roll: 0, fov: header.fov_deg,
     mode: 'image', cut: 'none', cutAt: 0, around: -33, above: 33 }
 }
 
@@ -18,8 +18,21 @@ const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high)
 const tidy = (value, digits = 2) => Number(value.toFixed(digits))
 const wrap = (yaw) => yaw - 360 * Math.round(yaw / 360) // degrees, -180 .. 180
 
+// Amounts by which heads differ in what has a name, from text: age=1.5,beard=1
+function readEdits(text) {
+  return text ? text.split(',').map((part) => part.split('=')).map(([name, amount]) => [name, Number(amount)]) : []
+}
+
+function writeEdits(edits) {
+  return edits.filter(([, amount]) => amount).map((edit) => edit.join('=')).join(',')
+}
+
 // One value from text; undefined where the text is no such value.
-function readField(name, text) {
+function readField(name, text, { directions } = {}) {
+  if (name === 'edit') {
+    const isFine = ([name, amount]) => directions.includes(name) && Math.abs(amount) <= 10
+    return readEdits(text).every(isFine) ? writeEdits(readEdits(text)) : undefined
+  }
   if (name in CHOICES) return CHOICES[name].includes(text) ? text : undefined
   if (SEEDS.includes(name)) return /^[0-9]{1,10}$/.test(text) && Number(text) <= MAX_SEED ? Number(text) : undefined
   const value = /^[-+.0-9e]{1,30}$/i.test(text) ? Number(text) : NaN
@@ -32,7 +45,7 @@ function readFragment(fragment, header) {
   const scene = firstScene(header), complaints = []
   for (const [name, text] of new URLSearchParams(fragment.replace(/^#/, ''))) {
     if (!(name in scene)) continue // not ours
-    const value = readField(name, text)
+    const value = readField(name, text, header)
     if (value === undefined) complaints.push(`The link's ${name} is "${text.slice(0, 40)}", which this page cannot read.`)
     else scene[name] = value
   }
@@ -49,17 +62,17 @@ function writeFragment(scene, header) {
   return '#' + changes(scene, header).map(([name, value]) => `${name}=${value}`).join('&')
 }
 
-function titleOf({ seed, texture, to, share }) {
+function titleOf({ seed, texture, to, share, edit }) {
   let title = `head-${seed}`
   if (texture !== null) title += `-textured-${texture}`
   if (to !== null && share > 0) title += `-to-${to}-${Math.round(100 * share)}`
+  if (edit) title += '-edited'
   return title
 }
 
 // Text fields for a PNG: the scene for machines (the Gradio page reads it), and its parts for people.
 function metadataOf(scene, header) {
-  const known = ['seed', 'psi', 'texture', 'to', 'share', 'yaw', 'pitch', 'roll', 'fov', 'mode']
-  const fields = changes(scene, header).filter(([name]) => known.includes(name))
+  const fields = changes(scene, header).filter(([name]) => !['cut', 'cutAt', 'around', 'above'].includes(name))
   const values = Object.fromEntries(fields.map(([name, value]) => [LONG[name] || name, value]))
   const ascii = (text) => text.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return {
@@ -71,14 +84,15 @@ function metadataOf(scene, header) {
 // Python that makes the same view. A page without decoder draws the volume renderer's thumbnail, whose colours are those
 // of the field's last layer.
 function pythonOf(scene, header) {
-  const { seed, psi, texture, to, share, mode } = scene
-  const [name, revision] = header.name.split('@'), quoted = (text) => JSON.stringify(text)
+  const { seed, psi, texture, to, share, edit, mode } = scene
+  const [name, revision] = header.name.split('@'), quoted = JSON.stringify
   const from = quoted(name) + (revision ? `, revision=${quoted(revision)}` : '')
   const imports = [], lines = [`model = StyleSDF.from_pretrained(${from})`]
   const style = texture !== null && header.decoder ? `, texture_seed=${texture}` : ''
   const head = (number, more) => `model.head(${number}, truncation=${psi}${more})`
   lines.push(`head = ${head(seed, style)}`)
   if (to !== null && share > 0) lines.push(`head = model.blend(head, ${head(to, style)}, ${share})`)
+  if (edit) lines.push(`head = model.edit(head, {${readEdits(edit).map(([name, amount]) => `"${name}": ${amount}`).join(', ')}})`)
   if (texture !== null && !style) {
     imports.unshift('import dataclasses')
     lines.push(`colours = model.field.view_layer.fold(${head(texture, '')}.w)`)

@@ -1,7 +1,4 @@
 // What was found becomes a picture, pixel by pixel.
-precision highp float;
-precision highp int;
-precision highp sampler2D;
 
 uniform sampler2D places, colours, normals;
 uniform int mode; // 0 picture, 1 normals, 2 depth, 3 clay

@@ -3,10 +3,6 @@
 // may be zero. There Newton's method with the guide's slope finds the root; between a place outside and one inside it
 // is bracketed, which catches rims thinner than the guide resolves.
 uniform float slope; // bound on the distance's gradient, measured by the exporter
-uniform float radius; // of the scene's ball
-uniform mat4x3 camera; // right, up, back, origin
-uniform float focal; // in units of the picture's size
-uniform float size; // pixels per side
 uniform int evaluations; // of the field, at most
 uniform vec4 cut; // what lies beyond the plane cut.xyz . p = cut.w is cut away; no plane where cut.xyz is zero
 
@@ -18,7 +14,7 @@ const int STEPS = 120;
 const float TOLERANCE = 1e-4; // world units; half a pixel of 1024
 const float FAR = 1e9;
 
-// Distance in colour, blue inside, as if drawn by contour lines.
+// Distance as contour lines, blue inside
 vec3 contours(float value, float pixel) {
   float depth = clamp(-value / (0.5 * radius), 0.0, 1.0);
   vec3 paper = mix(vec3(0.97, 0.96, 0.93), vec3(0.11, 0.30, 0.54), sqrt(depth));
@@ -53,7 +49,7 @@ void main() {
     if (near >= far) return;
   }
 
-  float spacing = 2.0 * guideExtent / (guideSize - 1.0), stride = 0.35 * spacing;
+  float spacing = 2.0 * radius / (guideSize - 1.0), stride = 0.35 * spacing;
   float t = near, value = 0.0, rate = -1.0; // where the field was evaluated last, and its slope along the ray
   float low = near, lowValue = FAR, high = FAR, highValue = 0.0; // a place outside, a place inside
   float count = 0.0, kind = NOTHING;

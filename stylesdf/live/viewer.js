@@ -2,11 +2,11 @@
 // The page: controls, hands and keys change the scene; a loop draws it, at a size that the graphics card can follow.
 
 const MOVING_MS = 30 // what one frame may take while something moves
-const BAND_MS = 45 // what a part of a sharper drawing may take, so that a hand is never kept waiting
+const BAND_MS = 45 // what a part of a sharper drawing may take: a hand must not wait
 const STILL_MS = 6000 // what the sharpest drawing may take
-const REST_MS = 150 // without a change, until sharper drawings begin
+const REST_MS = 150 // of rest, until sharper drawings begin
 const SMALLEST = 64, LARGEST = 1024 // pixels per side
-const FAST = 1500 // nanoseconds per pixel; a card that needs less makes a fine guide in no time
+const FAST = 1500 // nanoseconds per pixel; below it, a fine guide costs nothing
 const GUIDES = { first: 16, moving: 24, still: 32, fast: 48 } // samples per side
 const DEGREES_PER_WIDTH = 150, KEY_STEP = 5, ZOOM_STEP = 1.1, TURN_SPEED = 24, SPIN_DECAY = 4, MORPH_SECONDS = 4
 
@@ -42,8 +42,7 @@ class Viewer {
     this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false // of what the scene asks for now
     this.decoder = this.header.decoder && new Decoder(renderer, model)
     this.changed = this.before = performance.now()
-    LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg)];
-    [byId('fov').min, byId('fov').max] = LIMITS.fov
+    LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg)]
     const { scene, complaints } = readFragment(location.hash, this.header)
     this.scene = scene
     this.notice(complaints.join(' '))
@@ -71,7 +70,7 @@ class Viewer {
     const old = this.scene
     this.scene = { ...old, ...change }
     const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
-    if (differs('seed', 'psi', 'texture', 'to', 'share')) this.needs.head = true
+    if (differs('seed', 'psi', 'texture', 'to', 'share', 'edit')) this.needs.head = true
     if (differs('yaw', 'pitch', 'roll', 'fov', 'cut', 'cutAt')) this.needs.view = true
     if (differs('mode')) {
       this.isSharp = false
@@ -122,16 +121,17 @@ class Viewer {
     this.set({ seed: clamp(this.scene.seed + seeds, [0, MAX_SEED]) })
   }
 
-  // Controls, address and code say what the scene is.
+  // Controls, address and code follow
   tell() {
-    const { scene, header } = this
-    for (const name of ['seed', 'psi', 'texture', 'to', 'share', 'fov', 'cut', 'cutAt', 'around', 'above']) {
-      const input = byId(name), text = scene[name] === null ? '' : `${scene[name]}`
+    const { scene, header } = this, values = { ...scene }, amounts = Object.fromEntries(readEdits(scene.edit))
+    for (const name of header.directions) values[`edit-${name}`] = amounts[name] ?? 0
+    for (const input of document.querySelectorAll('select, input[id]')) {
+      const name = input.id, text = values[name] === null ? '' : `${values[name]}`
       if (input.value !== text && !(document.activeElement === input && input.type === 'number')) input.value = text
     }
     for (const output of document.querySelectorAll('output')) {
       const name = output.htmlFor.value, unit = ['fov', 'around', 'above'].includes(name) ? '°' : ''
-      output.textContent = `${scene[name]}${unit}`
+      output.textContent = `${values[name]}${unit}`
     }
     document.querySelector(`#mode input[value=${scene.mode}]`).checked = true
     byId('light').hidden = scene.mode !== 'shape'
@@ -155,21 +155,38 @@ class Viewer {
     byId(id).setAttribute('aria-pressed', isPressed)
   }
 
-  bindControls() {
-    const onInput = (name, read) => byId(name).addEventListener('input', () => {
-      const value = read(byId(name).value)
-      if (value !== undefined) this.set({ [name]: value })
-    })
-    for (const name of ['psi', 'share', 'fov', 'cut', 'cutAt', 'around', 'above', 'seed']) {
-      onInput(name, (text) => readField(name, text))
+  // Sliders, also for what the model's directions change
+  addSliders() {
+    const { directions } = this.header, box = byId('edits')
+    box.hidden = !directions.length
+    box.innerHTML += directions.map((name) =>
+      `<label data-slider="edit-${name}" data-step="0.1">${name.replaceAll('_', ' ')}</label>`).join('')
+    for (const label of document.querySelectorAll('[data-slider]')) {
+      const { slider: name, step } = label.dataset, [min, max] = LIMITS[name] || [-3, 3]
+      label.htmlFor = name
+      label.innerHTML += ` <output for="${name}"></output>
+        <input id="${name}" type="range" min="${min}" max="${max}" step="${step}">`
     }
-    for (const name of ['texture', 'to']) onInput(name, (text) => (text === '' ? null : readField(name, text)))
-    byId('to').addEventListener('input', () => {
-      if (this.scene.to === null) this.play(false)
-      else if (this.scene.share === 0) this.set({ share: 0.5 })
-    })
+  }
+
+  // Take over what a control says.
+  input(name, text) {
+    if (name.startsWith('edit-')) {
+      const edit = this.header.directions.map((each) => [each, Number(byId(`edit-${each}`).value)])
+      return this.set({ edit: writeEdits(edit) })
+    }
+    const value = text === '' && name !== 'seed' ? null : readField(name, text)
+    if (value === undefined) return
+    this.set({ [name]: value })
+    if (name !== 'to') return
+    if (value === null) this.play(false)
+    else if (this.scene.share === 0) this.set({ share: 0.5 })
+  }
+
+  bindControls() {
+    this.addSliders()
+    byId('panel').addEventListener('input', ({ target: { id, name, value } }) => this.input(name || id, value))
     for (const name of ['seed', 'texture', 'to']) byId(name).addEventListener('blur', () => this.tell())
-    byId('mode').addEventListener('input', (event) => this.set({ mode: event.target.value }))
     byId('panel').addEventListener('submit', (event) => event.preventDefault())
     const onClick = (id, act) => byId(id).addEventListener('click', act)
     onClick('previous', () => this.step(-1))
@@ -381,7 +398,7 @@ class Viewer {
     })
   }
 
-  // Do something with the decoder, or go on without one.
+  // Use the decoder, or go on without
   tryDecoder(act) {
     try {
       return act()

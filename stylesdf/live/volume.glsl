@@ -1,10 +1,6 @@
 // Features of every pixel, as Python's volume renderer integrates them: the same samples along the ray, the same
 // density. Samples are left out that the guide, give or take its error, knows to be empty, and those that weigh nothing.
 // A draw makes OUTPUTS blocks of four features. Rows are counted from the top, behind a frame of two texels.
-uniform float radius; // of the scene's ball
-uniform mat4x3 camera; // right, up, back, origin
-uniform float focal; // in units of the picture's size
-uniform float size; // pixels per side
 uniform int samples; // per ray
 uniform float beta; // sharpness of the density, world units
 uniform bool isLaplace; // the density's law, else logistic
@@ -15,6 +11,7 @@ uniform bool counts; // instead of the first block: evaluations of the distance 
 
 layout(location = 0) out vec4 features[OUTPUTS];
 
+#define TAKE(b) features[b] = sum[b];
 const float EMPTY = 10.0; // in beta: so far outside there is no density
 const float NOTHING = 3e-4; // weights below
 
@@ -53,13 +50,8 @@ void main() {
     }
   }
   features[0] = counts ? tally : sum[0];
-  features[1] = sum[1];
-  features[2] = sum[2];
-  features[3] = sum[3];
+  TAKE(1) TAKE(2) TAKE(3)
 #if OUTPUTS == 8
-  features[4] = sum[4];
-  features[5] = sum[5];
-  features[6] = sum[6];
-  features[7] = sum[7];
+  TAKE(4) TAKE(5) TAKE(6) TAKE(7)
 #endif
 }

@@ -55,6 +55,7 @@ class Parts(html.parser.HTMLParser):
         ({"field_width": 132}, "field_width is 132, expected at most 128"),
         ({"field_depth": 7}, "field_depth is 7, expected at most 6"),
         ({"latent_size": 1024}, "latent_size is 1024, expected at most 512"),
+        ({"latent_size": 15}, "latent_size is 15, expected at least 16"),
     ],
 )
 def test_models_that_a_page_cannot_draw_are_refused(tiny_toy_config, tmp_path, change, sentence):

@@ -308,6 +308,28 @@ def test_pictures_and_code_go_home(visit, tmp_path):
     assert "model.head(21, truncation=0.7)" in code and "yaw=math.radians(-5)" in code
 
 
+def test_sliders_edit_the_head(visit):
+    page = visit.page
+    assert page.locator("#edits input").count() == 2  # as many as the model has directions
+    page.fill("#edit-age", "1.5")
+    page.fill("#edit-smile", "-0.5")
+    page.wait_for_selector("canvas[data-drawn='#seed=0&edit=age=1.5,smile=-0.5']")
+    assert page.inner_text("label[for=edit-age]").split() == ["age", "1.5"]
+    assert 'head = model.edit(head, {"age": 1.5, "smile": -0.5})' in page.inner_text("#code")
+    page.fill("#edit-smile", "0")
+    visit.wait_for("scene.edit === 'age=1.5'")
+    page.evaluate("location.hash = '#seed=4&edit=smile%3D2,beard%3D1'")
+    visit.wait_for("scene.seed === 4 && scene.edit === ''")
+    assert "The link's edit is \"smile=2,beard=1\"" in page.inner_text("#status")
+    page.evaluate("location.hash = '#seed=4&edit=smile%3D2'")
+    visit.wait_for("scene.edit === 'smile=2'")
+    assert page.input_value("#edit-age") == "0" and page.input_value("#edit-smile") == "2"
+    page.click("#wall-button")  # of heads as they are
+    page.focus("#wall")
+    page.keyboard.press("Enter")
+    visit.wait_for("scene.edit === ''")
+
+
 def test_a_lost_card_comes_back(visit):
     page = visit.page
     page.evaluate("window.extension = liveHeads.renderer.gl.getExtension('WEBGL_lose_context')")

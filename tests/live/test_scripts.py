@@ -11,13 +11,16 @@ import torch
 from PIL import Image
 
 from stylesdf import StyleSDF
+from stylesdf.arguments import parse_edits
 from stylesdf.demo.scene import Scene
+from stylesdf.directions import Directions
 from stylesdf.live.export import FieldBounds, pack
 from stylesdf.mesh import field_normals
 from tests.live.node import run_script
 
 HEADER = {
     "name": "you/heads@v2", "commit": "abc", "version": "0.1.0", "fov_deg": 12, "model_fov_deg": 12,
+    "directions": ["age", "beard"],
 }  # fmt: skip
 
 
@@ -36,7 +39,7 @@ def test_a_thousand_seeds_give_the_latents_of_torch(tmp_path):
 
 
 def test_latents_of_any_size(tmp_path):
-    sizes = [*range(1, 40), 64, 100, 512, 700]
+    sizes = [*range(16, 40), 64, 100, 512, 700]
     found = run_script("return given.map((size) => Array.from(randn(7, size)))", tmp_path, sizes)
     for size, values in zip(sizes, found):
         np.testing.assert_allclose(values, draw(7, size), atol=1e-6, err_msg=str(size))
@@ -120,6 +123,25 @@ def test_codes_and_folded_layers_are_those_of_pytorch(model, weights, psi, tmp_p
     assert worst <= 1e-5
 
 
+def test_edited_codes_are_those_of_python(bundled, tmp_path):
+    model = StyleSDF.from_pretrained(bundled)
+    header, data = pack(model, "float32")
+    code = """
+      const model = new Model(given.header, Uint8Array.from(Buffer.from(given.data, 'base64')))
+      return given.scenes.map((scene) => Array.from(model.edited(model.blended(scene), readEdits(scene.edit))))
+    """
+    seeds = [{"seed": 0, "psi": 0.7, "to": None, "share": 0}, {"seed": 3, "psi": 1, "to": 5, "share": 0.4}]
+    scenes = [{**scene, "edit": edit} for scene in seeds for edit in ("", "age=2", "hat=1,glasses=-1.5")]
+    given = {"header": header, "data": base64.b64encode(data).decode(), "scenes": scenes}
+    assert header["directions"] == model.directions.names
+    for scene, found in zip(scenes, run_script(code, tmp_path, given)):
+        head = model.head(scene["seed"], scene["psi"])
+        if scene["to"] is not None:
+            head = model.blend(head, model.head(scene["to"], scene["psi"]), scene["share"])
+        expected = model.edit(head, parse_edits(scene["edit"])).w[0] if scene["edit"] else head.w[0]
+        assert (torch.tensor(found) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def test_damaged_weights_are_refused(tiny_toy_config, tmp_path):
     model = StyleSDF(tiny_toy_config)
     header, data = pack(model)
@@ -140,6 +162,7 @@ SCENES = [
     {"seed": 3, "psi": 0.5, "yaw": 20.5, "pitch": -7},
     {"seed": 3, "to": 5, "share": 0.25, "roll": 10, "fov": 9.5, "mode": "depth"},
     {"seed": 1, "texture": 4, "yaw": -30},
+    {"seed": 2, "to": 6, "share": 0.5, "edit": "age=1.5,beard=-1"},
     {"seed": 1, "cut": "side", "cutAt": 0.1, "mode": "shape", "around": 40, "above": -5},
 ]
 
@@ -159,28 +182,32 @@ def test_fragments_bring_scenes_back(tmp_path):
 
 def test_bad_fragments_are_told_and_left_out(tmp_path):
     text = "#seed=<img src=x onerror=alert(1)>&psi=7&yaw=725&mode=xray&share=NaN&model=you/heads&pitch=&fov=1e999&to=-1"
+    text += "&edit=hat=1"
     code = "return readFragment(given.text, given.header)"
     found = run_script(code, tmp_path, {"text": text, "header": HEADER})
     scene, complaints = found["scene"], found["complaints"]
     assert (scene["seed"], scene["psi"], scene["yaw"], scene["mode"], scene["to"]) == (0, 1, 5, "image", None)
     told = [complaint.split('"')[0] for complaint in complaints]
-    assert told == [f"The link's {name} is " for name in ("seed", "mode", "share", "pitch", "fov", "to")]
+    assert told == [f"The link's {name} is " for name in ("seed", "mode", "share", "pitch", "fov", "to", "edit")]
 
 
 def test_links_of_the_page_are_links_of_the_viewer(tmp_path):
-    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, -25.5, 8.0, 2.0, 10.0, "shape")
+    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, -25.5, 8.0, 2.0, 10.0, "shape", edits="beard=2,age=-0.25")
     code = "return readFragment(given.text, given.header)"
     found = run_script(code, tmp_path, {"text": scene.query(), "header": HEADER})
     assert found["complaints"] == []
-    names = ("seed", "psi", "texture", "to", "share", "yaw", "pitch", "roll", "fov", "mode")
-    assert [found["scene"][name] for name in names] == [21, 0.9, 4, 5, 0.3, -25.5, 8, 2, 10, "shape"]
+    names = ("seed", "psi", "texture", "to", "share", "yaw", "pitch", "roll", "fov", "mode", "edit")
+    assert [found["scene"][name] for name in names] == [
+        21, 0.9, 4, 5, 0.3, -25.5, 8, 2, 10, "shape", "beard=2,age=-0.25"
+    ]  # fmt: skip
 
 
 def test_a_picture_remembers_its_scene(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (3, 2), (10, 200, 30)).save(buffer, format="PNG")
     code = """
-      const scene = { ...firstScene(given.header), seed: 21, psi: 0.9, to: 5, share: 0.3, yaw: -25.5, mode: 'normals' }
+      const scene = { ...firstScene(given.header), seed: 21, psi: 0.9, to: 5, share: 0.3, yaw: -25.5, mode: 'normals',
+        edit: 'age=1.5' }
       const blob = withText(Uint8Array.from(Buffer.from(given.png, 'base64')), metadataOf(scene, given.header))
       return Buffer.from(await blob.arrayBuffer()).toString('base64')
     """
@@ -193,7 +220,7 @@ def test_a_picture_remembers_its_scene(tmp_path):
     assert image.getpixel((0, 0)) == (10, 200, 30)
     assert (image.text["seed"], image.text["truncation"], image.text["model"]) == ("21", "0.9", "köpfe/名")
     assert Scene.from_picture(path) == Scene(
-        "köpfe/名", 21, 0.9, morph_seed=5, morph_share=0.3, yaw=-25.5, mode="normals"
+        "köpfe/名", 21, 0.9, morph_seed=5, morph_share=0.3, yaw=-25.5, mode="normals", edits="age=1.5"
     )
 
 
@@ -210,6 +237,7 @@ def test_the_code_makes_the_same_head(published_toy, tmp_path, monkeypatch):
             if scene["to"] is not None:
                 other = published_toy.mapping(published_toy.latents([scene["to"]]), scene["psi"])
                 w = torch.lerp(w, other, scene["share"])
+            w = published_toy.directions.move(published_toy.renderer_mapping, w, parse_edits(scene.get("edit", "")))
             colours = w
             if scene["texture"] is not None:
                 colours = published_toy.mapping(published_toy.latents([scene["texture"]]), scene["psi"])
@@ -228,5 +256,8 @@ def test_the_code_makes_the_same_head(published_toy, tmp_path, monkeypatch):
 def published_toy(tiny_toy_config, tmp_path) -> StyleSDF:
     model = StyleSDF(tiny_toy_config).eval()
     model.update_means(100)
+    directions = Directions(tiny_toy_config.latent_size, ["age", "beard"])
+    directions.vectors.normal_(std=0.3)
+    vars(model)["directions"] = directions
     model.save_pretrained(tmp_path / "model")
     return model
