@@ -39,7 +39,7 @@ L1_WEIGHT = 0.1
 SMALLEST_SCALE = 32  # pixels that pictures are averaged down to, for the loss of their large parts
 MIRROR_WEIGHT = 0.3  # of the mirrored picture
 BETAS = 0.9, 0.95
-CODE_RATE = 0.03  # of the decoder's codes
+CODE_RATE = 0.1  # of the decoder's codes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Phase:
 
 COARSE = Phase(40, 16, 0.045, (0.1, 0.025), False, 1.0)  # only without an inverter
 MIDDLE = Phase(40, 32, 0.018, (0.06, 0.01), False, 2.0)
-FINE = Phase(60, None, 0.0, (0.04, 0.003), True, 4.0)
+FINE = Phase(100, None, 0.0, (0.06, 0.004), True, 4.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,8 @@ class InversionMixin:
 
         The model draws what comes nearest to them among its own heads: a photo becomes a likeness in its style. The
         head should fill the picture as it fills the model's, upright, before the model's background; beyond the central
-        square nothing is looked at. With the inverter beside the model it takes about ten seconds on two cores, without
-        it some more; the same pictures give the same head.
+        square nothing is looked at. With the inverter beside the model it takes about fifteen seconds on two cores,
+        without it some more; the same pictures give the same head.
 
         Args:
             images: One picture or several of the same head, each a file or a PIL image.

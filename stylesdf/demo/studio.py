@@ -56,7 +56,7 @@ MAX_TILES = 240
 QUICK_PATIENCE = 1.0  # seconds that a quick picture waits for its turn; the hand has moved on by then
 QUICK_JPEG = 85
 PLANE_SEEDS = 600
-PICTURES_TO_FIND = 100  # that could be drawn while a head is found
+PICTURES_TO_FIND = 140  # that could be drawn while a head is found
 
 
 @dataclass(frozen=True)
