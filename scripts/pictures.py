@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from stylesdf import Camera, Shot, StyleSDF  # noqa: E402
 from stylesdf.camera import focal_length  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
+from stylesdf.inversion import read_pictures  # noqa: E402
 from stylesdf.raster import project, rasterize  # noqa: E402
 
 PAPER = 255  # background and gaps
@@ -77,6 +78,16 @@ def draw_edits(model: StyleSDF) -> Image.Image:
     return sheet([[model.edit(head, each).view(Shot(yaw=0.25)).image for each in edits] for head in heads])
 
 
+def draw_likeness(model: StyleSDF) -> Image.Image:
+    """A photograph (NASA, in the public domain, of scikit-image), what is looked at, and the head from three sides."""
+    from skimage.data import astronaut
+
+    photo = Image.fromarray(astronaut())
+    found = model.invert(photo, photo=True)
+    views = [found.head.view(shot).image for shot in (found.shots[0], Shot(yaw=0.4, pitch=0.1), Shot(yaw=-0.4))]
+    return sheet([[photo, read_pictures(model, photo, photo=True)[0], *views]], MESH_TILE)
+
+
 def draw_people(_model: StyleSDF) -> Image.Image:
     """The first 24 pictures of the data set of people, which no model drew."""
     from train.data.people.render import Head, render_rgba
@@ -90,7 +101,7 @@ def draw_people(_model: StyleSDF) -> Image.Image:
 
 PICTURES = {
     "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
-    "edits": draw_edits,
+    "edits": draw_edits, "likeness": draw_likeness,
 }  # fmt: skip
 
 

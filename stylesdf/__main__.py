@@ -166,6 +166,8 @@ def _parser() -> _Parser:
     invert.add_argument("photos", type=Path, nargs="+", metavar="PICTURE", help=photos)
     sides = "let the mirrored picture count as one from the other side, where the head is symmetric"
     invert.add_argument("--mirror", action="store_true", help=sides)
+    likeness = "they are photos of people: cut them around the face, take the background away, find a likeness"
+    invert.add_argument("--photo", action="store_true", help=likeness)
     names = "NAME.safetensors, the head, and NAME.png, each picture beside what the model draws"
     invert.add_argument("--out", type=Path, metavar="NAME", required=True, help=names)
 
@@ -419,7 +421,7 @@ def _invert(args: argparse.Namespace) -> None:
     for path in (saved, sheet):
         _check_file(path, (path.suffix,))
     model = _load(args)
-    pictures = read_pictures(model, args.photos)
+    pictures = read_pictures(model, args.photos, args.photo)
     first, is_told = None, False
     with _progress_bar("search") as bar:
 
@@ -433,7 +435,7 @@ def _invert(args: argparse.Namespace) -> None:
                 print(f"stylesdf: it takes about {seconds:.0f} s", file=sys.stderr)
             bar(share)
 
-        found = model.invert(pictures, mirror=args.mirror, on_step=show)
+        found = model.invert(args.photos, mirror=args.mirror, photo=args.photo, on_step=show)
     size = model.config.image_resolution
     both = Image.new("RGB", (2 * size, len(pictures) * size))
     for row, (photo, picture, shot, psnr) in enumerate(zip(args.photos, pictures, found.shots, found.psnr)):

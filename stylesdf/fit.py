@@ -35,6 +35,7 @@ START_SPREAD = 0.7  # of their coordinates
 START_YAWS = -1.2, 0.0, 1.2  # at which each is looked at, in units of the pose prior
 START_RESOLUTION = 16
 PRIOR_WEIGHT = 6e-4  # of the coordinates' mean square
+LIKENESS_WEIGHT, FRONT_WEIGHT = 0.05, 0.2  # of a likeness: of coordinates and, in units of the pose prior, of angles
 L1_WEIGHT = 0.1
 SMALLEST_SCALE = 32  # pixels that pictures are averaged down to, for the loss of their large parts
 MIRROR_WEIGHT = 0.3  # of the mirrored picture
@@ -114,6 +115,7 @@ def fit_pictures(
     inverter: Encoder | None = None,
     mirror: bool = False,
     refine: bool = True,
+    likeness: bool = False,
     on_step: OnStep | None = None,
 ) -> Fit:
     """Find the head in its pictures; the same pictures give the same head.
@@ -124,13 +126,15 @@ def fit_pictures(
         inverter: Reads the start; None tries random codes.
         mirror: Let each picture, mirrored, be one from the other side, with a smaller weight.
         refine: Take steps; else what is returned is the start.
+        likeness: Stay near heads that the model often makes, seen from ahead, and leave the decoder's codes alone: for
+            pictures of heads that it does not know.
         on_step: Called after every step; where it returns False no further step is taken.
     """
     pictures = [picture.to(model.w_avg) for picture in pictures]
     with torch.no_grad():
         space = _space(model, inverter)
         start = _read(inverter, pictures) if inverter is not None else _search(model, space, pictures)
-    search = _Search(model, space, pictures, *start, mirror)
+    search = _Search(model, space, pictures, *start, mirror, likeness)
     if refine:
         phases = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]
         total, done = sum(each.steps * each.cost for each in phases), 0.0
@@ -206,7 +210,7 @@ class _Search:
         pictures: As of ``fit_pictures``.
         coordinates: Where to start, ``(1, K)``.
         angles: Where to start, ``(N, 2)``.
-        mirror: As of ``fit_pictures``.
+        mirror, likeness: As of ``fit_pictures``.
     """
 
     def __init__(
@@ -217,8 +221,9 @@ class _Search:
         coordinates: Tensor,
         angles: Tensor,
         mirror: bool,
+        likeness: bool,
     ) -> None:
-        self.model, self.space, self.pictures = model, space, pictures
+        self.model, self.space, self.pictures, self.likeness = model, space, pictures, likeness
         self.coordinates = coordinates.detach().clone().requires_grad_()
         self.angles = angles.detach().clone().requires_grad_()
         config = model.config
@@ -235,7 +240,7 @@ class _Search:
         """Take the steps of a phase; after each, yield what was drawn of the first picture, ``(1, 3, H, W)``."""
         is_decoded = phase.is_decoded and self.model.config.has_decoder
         moving = [(self.coordinates, phase.rates[0]), (self.angles, phase.rates[1])]
-        moving += [(self.shift, CODE_RATE)] if is_decoded else []
+        moving += [(self.shift, CODE_RATE)] if is_decoded and not self.likeness else []
         leaves = [leaf for leaf, _ in moving]
         optimizer = torch.optim.Adam([{"params": [leaf], "lr": rate} for leaf, rate in moving], betas=BETAS)
         renderer = softened(self.model.renderer, phase.softness)
@@ -259,7 +264,11 @@ class _Search:
         field, angles = model.field.condition(w), _within(self.angles)
         with torch.no_grad():
             guide = SurfaceGuide.measure(field, model.config)
-        loss, first = PRIOR_WEIGHT * self.coordinates.square().mean(), None
+        weight, first = LIKENESS_WEIGHT if self.likeness else PRIOR_WEIGHT, None
+        loss = weight * self.coordinates.square().mean()
+        if self.likeness:
+            usual = angles.new_tensor([model.config.pose_yaw, model.config.pose_pitch])
+            loss = loss + FRONT_WEIGHT * (angles / usual).square().mean()
         for picture, index, signs, weight in self.views:
             drawn = self._draw(renderer, field, guide, signs * angles[index], resolution, is_decoded)
             drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from stylesdf.fit import OnStep, fit_pictures
 from stylesdf.head import Head
 from stylesdf.model import Generator
+from stylesdf.photo import Frame, cut_photo
 from stylesdf.pixels import LeftOut, decode_picture
 from stylesdf.shot import Shot
 from stylesdf.torch_state import ordinary_torch
@@ -54,14 +56,15 @@ class InversionMixin:
         images: Picture | Sequence[Picture],
         mirror: bool = False,
         refine: bool = True,
+        photo: bool = False,
         on_step: OnStep | None = None,
     ) -> Inversion:
         """Find the head that pictures show, and from where each sees it.
 
-        The model draws what comes nearest to them among its own heads: a photo becomes a likeness in its style. The
-        head should fill the picture as it fills the model's, upright, before the model's background; beyond the central
-        square nothing is looked at. With the inverter beside the model it takes about fifteen seconds on two cores,
-        without it some more; the same pictures give the same head.
+        The model draws what comes nearest to them among its own heads. The head should fill the picture as it fills the
+        model's, upright, before the model's background; beyond the central square nothing is looked at. With the
+        inverter beside the model it takes about fifteen seconds on two cores, without it some more; the same pictures
+        give the same head.
 
         Args:
             images: One picture or several of the same head, each a file or a PIL image.
@@ -69,20 +72,34 @@ class InversionMixin:
                 to use: one picture, from the side, of a head that is symmetric. What it does not show comes out better
                 then, the picture itself and its pose a little worse.
             refine: Compare and move; False returns what the inverter reads.
+            photo: They are photographs of people: each is cut around its face, its background is taken away, and what
+                is looked for is a likeness in the model's own style, seen from ahead.
             on_step: Called after every step with a ``Progress``: ``share`` of the work, ``psnr`` and ``image`` as it is
                 drawn now. Where it returns False the search ends there, with what was found.
 
         Raises:
-            ValueError: None or too many pictures, or one that is no picture, is damaged, too large or too small.
+            ValueError: None or too many pictures, or one that is no picture, is damaged, too large or too small; a
+                photo in which not one face is found, or a model in whose own pictures none are.
         """
-        pictures = read_pictures(self, images)
-        fit = fit_pictures(self, [as_tensor(each) for each in pictures], self.inverter, mirror, refine, on_step)
+        pictures = [as_tensor(each) for each in read_pictures(self, images, photo)]
+        fit = fit_pictures(self, pictures, self.inverter, mirror, refine, photo, on_step)
         origin = {"seed": None, "truncation": None, "pictures": len(pictures)}
         head = replace(self.head_from_codes(fit.w, fit.ws), origin=origin)
         return Inversion(head, tuple(Shot(yaw, pitch) for yaw, pitch in fit.angles.tolist()), fit.psnr)
 
 
-def read_pictures(model: Generator, images: Picture | Sequence[Picture]) -> list[Image.Image]:
+    @cached_property
+    @ordinary_torch()
+    def photo_frame(self: Generator) -> Frame:
+        """How this model's heads lie in its pictures, measured once.
+
+        Raises:
+            ValueError: No faces are found in them.
+        """
+        return Frame.measure(self)
+
+
+def read_pictures(model: Generator, images: Picture | Sequence[Picture], photo: bool = False) -> list[Image.Image]:
     """Read pictures and bring them to what a model draws: upright, sRGB, their central square, R×R.
 
     What is transparent shows the model's own background.
@@ -90,14 +107,20 @@ def read_pictures(model: Generator, images: Picture | Sequence[Picture]) -> list
     Args:
         model: Whose size and background are meant.
         images: One or several files or PIL images.
+        photo: As of ``invert``.
 
     Raises:
-        ValueError: None or too many of them, or one that is no picture, is damaged, too large or too small.
+        ValueError: None or too many of them, or one that is no picture, is damaged, too large or too small; a photo in
+            which not one face is found, or a model in whose own pictures none are.
     """
     images = list(images) if isinstance(images, (list, tuple)) else [images]
     if not 1 <= len(images) <= MAX_PICTURES:
         raise ValueError(f"there are {len(images)} pictures, expected from 1 to {MAX_PICTURES}")
-    return [_square(open_picture(image, number), model) for number, image in enumerate(images)]
+    pictures = [open_picture(image, number) for number, image in enumerate(images)]
+    if photo:
+        size, names = model.config.image_resolution, [_name(image, number) for number, image in enumerate(images)]
+        pictures = [cut_photo(each, model.photo_frame, size, name) for each, name in zip(pictures, names)]
+    return [_square(picture, model) for picture in pictures]
 
 
 def cut(
@@ -143,14 +166,14 @@ def open_picture(image: Picture, number: int = 0) -> Image.Image:
         ValueError: It is no picture, is damaged, too large or too small.
     """
     if isinstance(image, Image.Image):
-        name = f"picture {number}"
+        name = _name(image, number)
         has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
         try:
             picture = image.convert("RGBA" if has_alpha else "RGB")
         except (OSError, SyntaxError, ValueError) as error:  # its file is read only now
             raise ValueError(f"{name} cannot be read: {error}") from None
     elif isinstance(image, (str, os.PathLike)):
-        name = Path(image).name
+        name = _name(image, number)
         picture = _decode_file(Path(image))
     else:
         raise ValueError(f"picture {number} is of type {type(image).__name__}, expected a file or a PIL image")
@@ -158,6 +181,10 @@ def open_picture(image: Picture, number: int = 0) -> Image.Image:
         size = f"{picture.width}×{picture.height}"
         raise ValueError(f"{name} has {size} pixels, expected at least {SMALLEST_SIDE} in each direction")
     return picture
+
+
+def _name(image: Picture, number: int) -> str:
+    return f"picture {number}" if isinstance(image, Image.Image) else Path(image).name
 
 
 def _decode_file(path: Path) -> Image.Image:

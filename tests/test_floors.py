@@ -51,6 +51,7 @@ FLOORS = {
     "stylesdf.live": 3,
     "stylesdf.live.export": 3,
     "stylesdf.mesh": 3,
+    "stylesdf.photo": 3,
     "stylesdf.head": 3.5,
     "stylesdf.edit": 3.7,
     "stylesdf.inversion": 3.7,

@@ -223,7 +223,10 @@ def test_what_cannot_be_inverted_is_one_line(folder, out, capsys):
     Path("notes.txt").write_text("no picture")
     for name, message in (("notes.txt", "cannot be read as a picture"), ("absent.png", "is not a file")):
         assert message in fails(capsys, "invert", "--model", folder, name, "--out", "mine")
-    assert sorted(os.listdir(".")) == ["notes.txt"]
+    Image.new("RGB", (64, 64)).save("nobody.png")
+    command = ("invert", "--model", str(folder), "--photo", "nobody.png", "--out", "mine")
+    assert "in the pictures of this model no faces are found" in fails(capsys, *command)
+    assert sorted(os.listdir(".")) == ["nobody.png", "notes.txt"]
 
 
 def test_convert_passes_the_overrides_on(out, capsys):

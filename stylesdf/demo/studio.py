@@ -287,12 +287,12 @@ class Studio:
         found = self.pace.estimate(model, "find", 1.0)
         return self.pace.estimate(model, "image", PICTURES_TO_FIND) if found is None else found
 
-    def find(self, model: StyleSDF, picture: Image.Image) -> Iterator[Progress | Inversion]:
+    def find(self, model: StyleSDF, picture: Image.Image, photo: bool = False) -> Iterator[Progress | Inversion]:
         """Look for the head that a picture shows among those of a model.
 
         Args:
             model: One that the page has.
-            picture: As ``StyleSDF.invert`` takes it.
+            picture, photo: As ``StyleSDF.invert`` takes them.
 
         Returns:
             What was drawn, step by step, and last what was found. Where it is closed before, the search ends.
@@ -307,7 +307,7 @@ class Studio:
         def work() -> None:
             try:
                 with self.pace.measuring(model, "find", 1.0):
-                    found = model.invert(picture, on_step=on_step)
+                    found = model.invert(picture, photo=photo, on_step=on_step)
                 steps.put(found)
             except Exception as error:  # told by who waits for it
                 steps.put(error)

@@ -25,8 +25,9 @@ LIKENESS = 18.0  # decibels; below it the head has little to do with the picture
 TOLD_EVERY = 0.4  # seconds
 PICTURE, FOUND = "picture.png", "The head that is found"
 TEXT = (
-    "A drawing or a photo of one head becomes the nearest head that this model can make. Cut it so that the head fills "
-    "the square, upright; a plain background helps. The picture is removed when you leave."
+    "A drawing of a head becomes the nearest head that this model can make. Cut it so that the head fills the square, "
+    "upright; a plain background helps. In a photograph the face is found, the background is taken away, and a "
+    "likeness in the model's own style is looked for. The picture is removed when you leave."
 )
 CUTS = (
     ("Zoom", 0.5, 6.0, 1.0, 0.05), ("Right", -1.0, 1.0, 0.0, 0.01), ("Down", -1.0, 1.0, 0.0, 0.01),
@@ -44,6 +45,7 @@ def build(page: Page) -> None:
             gr.Slider(low, high, value, step=step, label=name, min_width=220, elem_id=f"cut-{name.lower()}")
             for name, low, high, value, step in CUTS
         ]
+    is_photo = gr.Checkbox(False, label="It is a photograph of somebody", elem_id="is-photo")
     with gr.Row():
         square, likeness = (gr.HTML(elem_id=name, min_width=120) for name in ("looked-at", "likeness"))
     with gr.Row(equal_height=True):
@@ -55,12 +57,15 @@ def build(page: Page) -> None:
     def model_of(query: str) -> StyleSDF:
         return page.studio.model(Scene(page.read(query).model))
 
-    def framed(model: StyleSDF, values, request: gr.Request) -> Image.Image:
+    def framed(values, request: gr.Request) -> Image.Image:
         path = page.files.held(visitor(request), PICTURE)
         if not path.is_file():
             raise ValueError("there is no picture, drop one first")
         with Image.open(path) as picture:
-            return read_pictures(model, cut(picture, *values))[0]
+            return cut(picture, *values)
+
+    def looked_at(model: StyleSDF, picture: Image.Image, photo: bool) -> str:
+        return figure(read_pictures(model, picture, photo)[0], "What is looked at")
 
     def take(path: str, query: str, request: gr.Request):
         """Read a picture that was dropped, and remove its file; then the field is ready for another."""
@@ -70,29 +75,29 @@ def build(page: Page) -> None:
             picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
             picture.save(page.files.held(visitor(request), PICTURE))
             model = model_of(query)
-            shown = framed(model, cuts, request)
+            shown = looked_at(model, framed(cuts, request), False)
         except (ValueError, OSError, MemoryError) as error:
             warn(f"This picture cannot be used: {sentence(error)}")
-            return None, *[gr.skip()] * (4 + len(frame))
+            return None, *[gr.skip()] * (5 + len(frame))
         finally:
             Path(path).unlink(missing_ok=True)
         told = f"Finding the head takes {in_words(page.studio.seconds_to_find(model))} here."
         # the sliders' change, which shows the square, does not come where they are at their defaults already
-        return None, figure(shown, "What is looked at"), "", told, gr.Button(interactive=True), *cuts
+        return None, shown, "", told, gr.Button(interactive=True), False, *cuts
 
-    def show(query: str, request: gr.Request, *values):
+    def show(query: str, request: gr.Request, photo: bool, *values):
         """Draw the square that is cut out."""
         with speaking():
-            return figure(framed(model_of(query), values, request), "What is looked at")
+            return looked_at(model_of(query), framed(values, request), photo)
 
-    def look_for(request: gr.Request, query: str, *values):
+    def look_for(request: gr.Request, query: str, photo: bool, *values):
         """Find the head and show how it comes; at the end the page shows it, from where the picture does."""
         stay, busy = [gr.skip()] * len(page.setters), gr.Button(interactive=True)
         with speaking("No head was found", OSError, MemoryError):
             before = page.read(query)
             model = model_of(query)
-            picture, told, start = framed(model, values, request), 0.0, time.monotonic()
-            for step in page.studio.find(model, picture):
+            picture, told, start = framed(values, request), 0.0, time.monotonic()
+            for step in page.studio.find(model, picture, photo):
                 if isinstance(step, Inversion):
                     break
                 if time.monotonic() - told > TOLD_EVERY:
@@ -105,21 +110,22 @@ def build(page: Page) -> None:
             step.head.save(path)
             drawn = figure(step.head.view(shot).image, FOUND)
         text = f"Found in {time.monotonic() - start:.0f} s, {psnr:.1f} dB. Turn it, mix it, film it or save its mesh."
-        if psnr < LIKENESS:
+        if psnr < LIKENESS and not photo:
             text += " It is no likeness: the picture may be cut amiss, or the model has no such head."
         yaw, pitch = _within(shot.yaw, MAX_YAW), _within(shot.pitch, MAX_PITCH)
         scene = Scene(before.model, before.seed, head=found, yaw=yaw, pitch=pitch, quality=before.quality)
         saved = gr.DownloadButton(value=path, interactive=True)
         yield drawn, text, saved, gr.Button(interactive=False), *page.settings(scene, before)
 
-    taken = [dropped, square, likeness, status, find, *frame]
+    taken = [dropped, square, likeness, status, find, is_photo, *frame]
+    how = [page.query, is_photo, *frame]
     dropped.upload(take, [dropped, page.query], taken, show_progress_on=square, **QUICK)
     gr.on(
-        [each.input for each in frame], show, [page.query, *frame], square,
+        [each.input for each in (is_photo, *frame)], show, how, square,
         trigger_mode="always_last", show_progress="hidden", **QUICK,
     )  # fmt: skip
     finding = find.click(
-        look_for, [page.query, *frame], [likeness, status, download, stop, *page.setters],
+        look_for, how, [likeness, status, download, stop, *page.setters],
         show_progress="hidden", **HEAVY,
     )  # fmt: skip
     stop.click(
