@@ -31,7 +31,6 @@ UNWRAPPED_AT_SIZE = 100.0  # the thresholds of xatlas are absolute: in world uni
 CHART_PADDING = 3  # texels around a chart
 # where the pictures are taken from, in half widths of the yaw and the pitch that the model was trained with
 VIEWS = ((0, 0), (-0.5, 0), (0.5, 0), (-1, 0), (1, 0), (-0.6, 0.8), (0.6, 0.8), (-0.6, -0.8), (0.6, -0.8))
-GAUSSIAN_WIDTH = 1.75  # standard deviations in half a width: ±30° for a yaw of 0.3, and 92 % of the training's views
 # a picture counts from so many pixels of the feature map away from a rim on, where the decoder mixes in what is behind
 RIM, CLEAR_OF_RIM = 0.75, 2.5
 RIM_JUMP = 6.0  # of depth from pixel to pixel, in pixels: a slope of more than 80°
@@ -87,8 +86,8 @@ def bake_texture(
 
 def shots(config: StyleSDFConfig) -> list[Shot]:
     """Return the shots that a texture is baked from."""
-    width = GAUSSIAN_WIDTH if config.pose_distribution == "gaussian" else 1.0
-    yaw, pitch = min(width * config.pose_yaw, math.pi), min(width * config.pose_pitch, 1.4)
+    yaw, pitch = config.known_angles
+    yaw, pitch = min(yaw, math.pi), min(pitch, 1.4)
     return [Shot(aside * yaw, up * pitch) for aside, up in VIEWS]
 
 

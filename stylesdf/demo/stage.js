@@ -1,6 +1,7 @@
 // The picture that turns under the pointer. Gradio provides element, props, server, trigger and watch. While the hand
 // moves, the browser draws (live.js), or the server where the browser cannot; when it rests, the server.
 // Drag: yaw and pitch. Wheel or two fingers: field of view. Double click: back to the front. Keys: see onKey.
+const SELDOM = 1, NEVER = 1.5 // in units of the angles that the model's training saw often
 const DEGREES_PER_WIDTH = 120, KEY_STEP = 5, ZOOM_STEP = 1.1, SETTLE_MS = 220
 const stage = element.querySelector('.stage')
 const picture = element.querySelector('.stage-picture')
@@ -40,8 +41,11 @@ async function locate(model) {
 }
 
 function tell() {
-  const isFront = !camera.yaw && !camera.pitch && camera.fov === props.value.fov
-  pose.textContent = isFront ? 'drag to turn' : `yaw ${camera.yaw.toFixed(0)}°  pitch ${camera.pitch.toFixed(0)}°  fov ${camera.fov.toFixed(1)}°`
+  const { yaw, pitch, fov } = camera, { known } = props.value
+  const beyond = Math.hypot(yaw / known[0], pitch / known[1]) // how far it knows heads
+  const warning = beyond > NEVER ? ', a guess: not seen in training' : beyond > SELDOM ? ', seldom seen in training' : ''
+  const told = `yaw ${yaw.toFixed(0)}°  pitch ${pitch.toFixed(0)}°  fov ${fov.toFixed(1)}°${warning}`
+  pose.textContent = !yaw && !pitch && fov === props.value.fov ? 'drag to turn' : told
 }
 
 function turn(change) {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 
+from stylesdf.config import StyleSDFConfig
 from stylesdf.demo.live import viewer_script
 from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_YAW, MIN_FOV, Scene
 
@@ -39,17 +41,18 @@ def stage(quick: Callable[[dict], dict], weights: Callable[[str], dict]) -> gr.H
     )  # fmt: skip
 
 
-def stage_value(scene: Scene, picture: str, fov: float) -> dict:
+def stage_value(scene: Scene, picture: str, config: StyleSDFConfig) -> dict:
     """Return what the component shows.
 
     Args:
         scene: What is seen.
         picture: A data URL.
-        fov: The model's own field of view, degrees.
+        config: The model's, whose field of view and range of poses are told.
     """
     whose = f"seed {scene.seed}" if scene.head is None else "your picture"
     alt = f"Head of {whose}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
     fields = {name: getattr(scene, name) for name in scene.__dataclass_fields__}
     return {
-        "scene": fields, "picture": picture, "fov": fov, "limits": LIMITS, "alt": alt, "query": scene.query(),
+        "scene": fields, "picture": picture, "fov": config.fov_deg, "limits": LIMITS, "alt": alt,
+        "query": scene.query(), "known": [math.degrees(angle) for angle in config.known_angles],
     }  # fmt: skip

@@ -102,6 +102,14 @@ def test_edits_change_the_head_and_are_in_its_link(chromium, address):
         assert each.complaints == []
 
 
+def test_it_is_said_how_far_a_view_is_known(chromium, address):
+    for yaw, words in ((20, "yaw 20°"), (40, "seldom seen in training"), (60, "a guess: not seen in training")):
+        visit = Visit(chromium, address, f"?yaw={yaw}")
+        text = visit.page.inner_text(".stage-pose")
+        assert words in text and ("training" in words) == ("training" in text)
+        visit.context.close()
+
+
 def test_edits_that_the_model_does_not_know_are_one_sentence(chromium, address):
     visit = Visit(chromium, address, "?edit=beard%3D1", prepare=None)
     visit.page.wait_for_selector("text=there is no direction 'beard', expected one of age, smile")

@@ -119,7 +119,7 @@ def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
     def draw(scene: Scene, request: gr.Request) -> list:
         look = page.studio.look(scene)
         path = look.save(page.files.new(visitor(request), f"{scene.title}.png"))
-        value = stage_value(scene, data_url(Path(path).read_bytes()), look.model.config.fov_deg)
+        value = stage_value(scene, data_url(Path(path).read_bytes()), look.model.config)
         return [value, path, look.scene.query(), look.scene.python()]
 
     def follow(request: gr.Request, drawn: str, goal: str, *values):
