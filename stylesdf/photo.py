@@ -22,7 +22,7 @@ from stylesdf.model import Generator
 from stylesdf.pictures import to_numpy, to_pil
 
 LARGEST = 512  # pixels of the longer side, in which faces are looked for
-SMALLEST_SHARE = 8  # of the shorter side in a face's
+SMALLEST_SHARE, SMALLEST_FACE = 8, 24  # of the shorter side in a face's; pixels that the cascade looks at
 NUM_HEADS, TRUNCATION = 12, 0.8  # of the model, that are measured
 LEAST_FOUND = 6  # of these, in which a face must be found
 SAME_FACE = 0.5  # of a box's side, between the centres of boxes of one face
@@ -79,12 +79,14 @@ def find_faces(picture: Image.Image) -> list[tuple[float, float, float]]:
     """
     small = _opaque(picture)
     small.thumbnail((LARGEST, LARGEST))
-    pixels, side = np.asarray(small), min(small.size)
-    boxes = []
+    pixels, side, boxes = np.asarray(small), min(small.size), []
+    if side < SMALLEST_FACE:
+        return []
     for is_mirrored in (False, True):
         seen = np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels
         for box in _detector().detect_multi_scale(
-            seen, scale_factor=1.05, step_ratio=1, min_size=(side // SMALLEST_SHARE,) * 2, max_size=(side, side)
+            seen, scale_factor=1.05, step_ratio=1, min_size=(max(SMALLEST_FACE, side // SMALLEST_SHARE),) * 2,
+            max_size=(side, side),
         ):
             x = box["c"] + box["width"] / 2
             x = small.width - x if is_mirrored else x

@@ -42,6 +42,11 @@ def test_the_face_is_where_it_was_pasted(head, photo):
     assert mirrored == pytest.approx(400 - x, abs=1e-6) and rest == pytest.approx([y, side])
 
 
+@pytest.mark.parametrize("size", [(32, 32), (400, 32), (4096, 32), (33, 200)])
+def test_there_is_no_face_in_a_strip(size):
+    assert find_faces(Image.new("RGB", size, "gray")) == []
+
+
 def test_what_is_cut_is_the_head_alone(people, head, photo):
     square = cut_photo(photo, people.photo_frame, 256)
     assert square.size == (256, 256) and square.mode == "RGBA"

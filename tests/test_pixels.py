@@ -174,7 +174,9 @@ def test_colours_are_what_their_profile_means():
 
 
 @pytest.mark.parametrize(
-    "profile, word", [(SRGB, ""), (b"rubbish" * 30, "cannot be read"), (LINEAR_GREY, "GRAY colours")]
+    "profile, word",
+    [(SRGB, ""), (b"rubbish" * 30, "cannot be read"), (LINEAR_GREY, "GRAY colours")],
+    ids=["sRGB", "rubbish", "grey"],  # not the bytes, which hold the time
 )
 def test_a_profile_of_srgb_or_of_no_use_changes_nothing(profile, word):
     plain = decode_picture(encode(photo(), "png"), "a")[0]
