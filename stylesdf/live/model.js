@@ -97,7 +97,7 @@ class Model {
       const outs = []
       for (const layer of layers) outs.push(rectify(this.layer(layer, outs.at(-1) ?? z)))
       let slope = outs.at(-1).map((value, i) => 2 * (value - w[i]))
-      for (const layer of layers.toReversed()) {
+      for (const layer of [...layers].reverse()) {
         const out = outs.pop(), behind = slope.map((value, i) => (out[i] < 0 ? SLOPE * value : value))
         slope = transposed(this.tensors[`${layer}.weight`], behind, size)
       }
