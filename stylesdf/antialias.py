@@ -67,4 +67,3 @@ def sharpen(maps: Tensor, amount: float) -> Tensor:
     kernel = torch.outer(kernel, kernel).expand(maps.shape[1], 1, 3, 3)
     blurred = F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), kernel, groups=maps.shape[1])
     return maps + amount * (maps - blurred)
-

@@ -35,7 +35,7 @@ START_SPREAD = 0.7  # of their coordinates
 START_YAWS = -1.2, 0.0, 1.2  # at which each is looked at, in units of the pose prior
 START_RESOLUTION = 16
 PRIOR_WEIGHT = 6e-4  # of the coordinates' mean square
-LIKENESS_WEIGHT, FRONT_WEIGHT = 0.05, 0.2  # of a likeness: of coordinates and, in units of the pose prior, of angles
+LIKENESS_WEIGHT = 0.2  # the same for a likeness, and that of its angles in units of the pose prior
 L1_WEIGHT = 0.1
 SMALLEST_SCALE = 32  # pixels that pictures are averaged down to, for the loss of their large parts
 MIRROR_WEIGHT = 0.3  # of the mirrored picture
@@ -268,7 +268,7 @@ class _Search:
         loss = weight * self.coordinates.square().mean()
         if self.likeness:
             usual = angles.new_tensor([model.config.pose_yaw, model.config.pose_pitch])
-            loss = loss + FRONT_WEIGHT * (angles / usual).square().mean()
+            loss = loss + weight * (angles / usual).square().mean()
         for picture, index, signs, weight in self.views:
             drawn = self._draw(renderer, field, guide, signs * angles[index], resolution, is_decoded)
             drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)

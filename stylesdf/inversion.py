@@ -29,6 +29,7 @@ Picture = str | os.PathLike | Image.Image
 MAX_PICTURES = 16
 MAX_PICTURE_BYTES = 1 << 27
 SMALLEST_SIDE = 32  # pixels
+PHOTO_HEADS, PHOTO_TRUNCATION = 12, 0.8  # of the model's own, that say how a photo is cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,7 @@ class InversionMixin:
         Raises:
             ValueError: No faces are found in them.
         """
-        return Frame.measure(self)
+        return Frame.measure([self.head(seed, PHOTO_TRUNCATION).view() for seed in range(PHOTO_HEADS)])
 
 
 def read_pictures(model: Generator, images: Picture | Sequence[Picture], photo: bool = False) -> list[Image.Image]:

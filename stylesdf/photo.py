@@ -10,21 +10,17 @@ Shapes: R image, H W thumbnail.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from PIL import Image
 
-from stylesdf.camera import Camera
-from stylesdf.model import Generator
-from stylesdf.pictures import to_numpy, to_pil
+from stylesdf.head import View
 
 LARGEST = 512  # pixels of the longer side, in which faces are looked for
 SMALLEST_SHARE, SMALLEST_FACE = 8, 24  # of the shorter side in a face's; pixels that the cascade looks at
-NUM_HEADS, TRUNCATION = 12, 0.8  # of the model, that are measured
-LEAST_FOUND = 6  # of these, in which a face must be found
 SAME_FACE = 0.5  # of a box's side, between the centres of boxes of one face
 COUNTED = 0.75  # of the largest box of a face: others that are as large count for where it is
 WALK_RESOLUTION, WALK_BETA = 128, 600.0  # pixels per side; how much a difference of colour keeps the walk away
@@ -47,23 +43,19 @@ class Frame:
     around: np.ndarray
 
     @classmethod
-    @torch.no_grad()
-    def measure(cls, model: Generator) -> Frame:
-        """Look at a few heads of a model, always the same ones, from the front.
+    def measure(cls, views: Sequence[View]) -> Frame:
+        """Look at a few heads of a model.
+
+        Args:
+            views: From the front, one of each.
 
         Raises:
-            ValueError: Faces are found in too few of them.
+            ValueError: Faces are found in less than half of them.
         """
-        latents = torch.randn(NUM_HEADS, model.config.latent_size, generator=torch.Generator().manual_seed(0))
-        faces, solid = [], []
-        for w in model.mapping(latents.to(model.w_avg), TRUNCATION).split(1):
-            seen = model.render(w, Camera.from_angles(0.0, 0.0), with_features=model.config.has_decoder)
-            picture = model.synthesis(seen.features, model.decoder_codes(w)) if model.config.has_decoder else None
-            image = to_pil(seen.thumbnail if picture is None else picture)
-            faces += [np.divide(face, image.width) for face in find_faces(image)[:1]]
-            solid.append(to_numpy(seen.background[0, 0]) < 0.5)
-        if len(faces) < LEAST_FOUND:
+        faces = [np.divide(face, view.image.width) for view in views for face in find_faces(view.image)[:1]]
+        if 2 * len(faces) < len(views):
             raise ValueError("in the pictures of this model no faces are found, expected photos cut by hand")
+        solid = [view.background < 0.5 for view in views]
         return cls(tuple(np.median(faces, axis=0).tolist()), np.all(solid, axis=0), ~np.any(solid, axis=0))
 
 
