@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint and test: makes .venv on the first run, finds or installs a Chromium for the page's test, then runs ruff and
-# pytest. Arguments go to pytest: bash scripts/test.sh tests/test_volume.py -k spike
+# pytest, all tests in two processes. Arguments go to pytest: bash scripts/test.sh tests/test_volume.py -k spike
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
@@ -25,5 +25,6 @@ if ! find_chromium; then
 fi
 
 export GRADIO_ANALYTICS_ENABLED=False OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+[ $# -gt 0 ] || set -- --numprocesses 2 --dist loadfile
 .venv/bin/python -m ruff check .
 exec .venv/bin/python -m pytest ${selection[@]+"${selection[@]}"} "$@"

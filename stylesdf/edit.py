@@ -38,7 +38,7 @@ class EditMixin:
             head: Of this model: of a seed, a blend, a picture, or edited already.
             amounts: By how much, by the names of ``model.directions``, each within ±10 and best within ±2. 1 is a
                 standard deviation among the heads of the data; of what most lack, such as glasses, half of what there
-                can be.
+                can be; of numbered factors, what a standard deviation of all latents changes.
             part: ``"shape"`` moves the field alone, ``"texture"`` what the decoder draws on it.
 
         Returns:

@@ -75,7 +75,7 @@ TRAIN_FLOORS = (
     {"data"},
     {"config", "networks", "terms"},
     {"evaluation"},
-    {"directions", "recipes", "run"},
+    {"directions", "factors", "recipes", "run"},
     {"game", "listing", "presets"},
     {"arguments", "stages"},
     {"build"},

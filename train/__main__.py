@@ -161,20 +161,24 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _directions(args: argparse.Namespace) -> int:
+    from train import directions, factors
     from train.data.images import load_images
-    from train.directions import table, write_directions
     from train.pretrained import PretrainedGenerator
 
     if not args.model.is_dir():
         raise ValueError(f"{args.model} is not a folder, expected a checkpoint, which gets the directions")
     keep_large_blocks()
     model = PretrainedGenerator.from_pretrained(args.model).eval()
-    sizes = model.config.image_resolution, model.config.render_resolution
-    data = load_images(args.data, *sizes, fov_deg=model.config.fov_deg, cache_dir=args.cache_dir)
     report = command.Progress()
-    summary = write_directions(args.model, model, data, args.seed, report)
+    if args.factors is not None:
+        found, summary = factors.find_factors(model, args.factors, args.seed, report)
+    else:
+        sizes = model.config.image_resolution, model.config.render_resolution
+        data = load_images(args.data, *sizes, fov_deg=model.config.fov_deg, cache_dir=args.cache_dir)
+        found, summary = directions.learn_directions(model, data, args.seed, report)
     report.end()
-    print(table(summary), end="")
+    directions.write_directions(args.model, model, found, summary)
+    print((directions if args.factors is None else factors).table(summary), end="")
     return 0
 
 

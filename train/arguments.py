@@ -62,8 +62,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     measure = commands.add_parser("evaluate", help="measure a model", description="Measure a model.")
     command.add_arguments(measure)
     directions = commands.add_parser("directions", help="edits with names, into a model's folder")
-    directions.add_argument("model", type=Path, metavar="MODEL", help="checkpoint folder of a model of people")
+    directions.add_argument("model", type=Path, metavar="MODEL", help="checkpoint folder")
     directions.add_argument("--data", default="people", help="people as they are drawn on the spot (default: people)")
+    factors = "numbered edits of any model instead, without data: so many of shape, and of texture"
+    directions.add_argument("--factors", type=int, metavar="N", help=factors)
     directions.add_argument("--seed", type=int, default=0, help="of networks and heads (default: %(default)s)")
     directions.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE")
     export = commands.add_parser("export", help="write the model of a run's saved state")

@@ -50,6 +50,7 @@ from train.networks.pose_reader import (
 
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = "directions.json", "directions.png"
+POSE = ("yaw", "pitch")  # read in degrees
 SIZE = 128  # pixels in each direction that are read
 FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
 RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
@@ -57,7 +58,8 @@ FEWEST_PEOPLE = 2000
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
-MOST_LONGER = 2.0  # than the mean latent says, that a step becomes where readings move by less
+MOST_LONGER = 2.0  # than the mean latent says, that a direction becomes
+DAMPING = 0.05  # of the correction that makes each direction move its own reading by 1 and no other
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 LEAST_MOVED = 0.35  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
@@ -142,17 +144,16 @@ def learn_directions(
     chosen = torch.tensor([name in names for name in MEASURES])
     for name in MEASURES.keys() - set(names):
         log.info("%s is read too badly off unseen pictures to have a direction", name)
-    first = _Editor(model, lambda pictures: readers[0].read(pictures)[0][:, chosen])
+    first = _Editor(model, lambda pictures: _with_pose(readers[0], pictures, chosen))
     codes = first.codes(range(seed, seed + NUM_HEADS))
     read = first.draw(codes, lambda share: report("heads", share))
     # the mean latent of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
     latents = find_latents(model.renderer_mapping, codes).cpu()
-    directions = Directions(model.config.latent_size, names)
+    directions = Directions(model.config.latent_size, [*names, *POSE])
     directions.vectors.copy_(torch.linalg.lstsq(read - read.mean(dim=0), latents - latents.mean(dim=0)).solution)
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
-    changes = first.changes(edited, directions, (-1.0, 1.0), lambda share: report("lengths", share))
-    moved = (changes[1.0] - changes[-1.0]).diagonal() / 2.0
-    directions.vectors.div_(moved.clamp(1.0 / MOST_LONGER, MOST_LONGER)[:, None])
+    changes = first.changes(edited, directions, (-1.0, 1.0), lambda share: report("corrections", share))
+    directions = _corrected(directions, (changes[1.0] - changes[-1.0]) / 2.0, names)
     second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
@@ -167,6 +168,23 @@ def learn_directions(
     columns = torch.cat([works, torch.ones(2, dtype=torch.bool)])
     changes = {amount: change[works][:, columns] for amount, change in changes.items()}
     return kept, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
+
+
+def _corrected(directions: Directions, moved: Tensor, names: list[str]) -> Directions:
+    """Combine directions so that each moves its own reading by 1 and no other, as far as a damped Newton step goes.
+
+    Args:
+        directions: R of them.
+        moved: By how much an amount of 1 of each moves each reading. ``(R, R)``.
+        names: Of those to be kept, the first ones.
+    """
+    damping = DAMPING * torch.eye(len(moved))
+    shares = torch.linalg.solve(moved @ moved.t() + damping, moved.t() + damping, left=False)
+    vectors = (shares @ directions.vectors)[: len(names)]
+    longest = MOST_LONGER * directions.vectors.norm(dim=1)[: len(names)]
+    corrected = Directions(directions.vectors.shape[1], names)
+    corrected.vectors.copy_(vectors * (longest / vectors.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)[:, None])
+    return corrected
 
 
 def _slopes(changes: Mapping[float, Tensor]) -> Tensor:
@@ -286,21 +304,13 @@ def strips(model: Generator, directions: Directions, seed: int = 10, psi: float 
     return sheet
 
 
-def write_directions(
-    folder: Path, model: Generator, data: ImageSet, seed: int = 0, report: Report = lambda part, share: None
-) -> dict:
-    """Learn a model's directions and write them, their report and a picture of them into its folder.
-
-    Returns:
-        The report.
-    """
-    directions, summary = learn_directions(model, data, seed, report)
-    summary = {"model": {"sha256": file_hash(folder / WEIGHTS_FILE, "sha256")}, **summary}
+def write_directions(folder: Path, model: Generator, directions: Directions, summary: dict) -> None:
+    """Write a model's directions, a report of them and a picture into its folder."""
+    about = {"sha256": file_hash(folder / WEIGHTS_FILE, "sha256")}
     name = COMPANION_FILES["directions"]
     with replacing(folder / name) as path:
         path.write_bytes(checkpoint_contents(model, discriminators={"directions": directions})[name])
     with replacing(folder / REPORT_FILE) as path:
-        path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({"model": about, **summary}, indent=1) + "\n", encoding="utf-8")
     with replacing(folder / STRIPS_FILE) as path:
         strips(model, directions).save(path, optimize=True)
-    return summary

@@ -26,11 +26,12 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.build import build_stage
 from train.data.images import ImageSet, describe_images, load_images, parse_label
-from train.directions import REPORT_FILE, has_measures, write_directions
+from train.directions import REPORT_FILE, has_measures, learn_directions, write_directions
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
+from train.factors import find_factors
 from train.pretrained import PretrainedGenerator
 from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
@@ -46,6 +47,7 @@ from train.run.state import saved_steps, step_of
 log = logging.getLogger(__name__)
 TRUNCATIONS = {0.7: "metrics.json", 1.0: "metrics-1.json"}  # reports of the finished model
 MOBILENET_METRIC = "mobilenet-frechet"
+NUM_FACTORS = 5  # of shape and of texture, where edits have no names
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
@@ -131,7 +133,7 @@ def run_recipe(
 def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = None) -> Path:
     """Measure the last run's model and put it together with its card; reports of this very model are kept.
 
-    A model of drawn people gets directions, too.
+    It gets directions, too: with names where the data has measures, with numbers elsewhere.
     """
     last, model_folder = out / recipe.runs[-1].name, out / "model"
     model_folder.mkdir(parents=True, exist_ok=True)
@@ -156,9 +158,18 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
-    if has_measures(data) and not _is_of(model_folder / REPORT_FILE, last / "model"):
-        write_directions(model_folder, model, data)
+    if not _is_of(model_folder / REPORT_FILE, last / "model"):
+        _add_directions(model_folder, model, data)
     return model_folder
+
+
+def _add_directions(folder: Path, model: Generator, data: ImageSet) -> None:
+    try:
+        found = learn_directions(model, data) if has_measures(data) else find_factors(model, NUM_FACTORS)
+    except ValueError as error:  # a model that cannot be edited is a model
+        log.warning("the model gets no edits: %s", error)
+    else:
+        write_directions(folder, model, *found)
 
 
 def _is_of(report: Path, model: Path) -> bool:

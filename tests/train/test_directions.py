@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from stylesdf import StyleSDF
-from stylesdf.directions import NAME
+from stylesdf.directions import NAME, Directions
 from stylesdf.model import Generator
 from tests.train import runs
 from train import directions
@@ -85,13 +85,26 @@ def test_a_direction_moves_its_measure_by_one_and_no_other(learned):
     assert len(directions.table(summary).splitlines()) == 2 + len(names)
 
 
+def test_a_correction_leaves_each_reading_to_its_own_direction():
+    random = torch.Generator().manual_seed(0)
+    moved = 0.6 * torch.eye(5) + 0.1 * torch.randn(5, 5, generator=random)
+    before = Directions(SIZE, ["one", "two", "three", "yaw", "pitch"])
+    before.vectors.copy_(torch.randn(5, SIZE, generator=random))
+    after = directions._corrected(before, moved, ["one", "two", "three"])
+    assert after.names == ["one", "two", "three"]
+    shares = after.vectors @ torch.linalg.pinv(before.vectors)  # of the former ones
+    moves, target = shares @ moved, torch.eye(5)[:3]
+    assert (moves - target).abs().max() < 0.2 and (moves - target).norm() < 0.5 * (moved[:3] - target).norm()
+    weak = directions._corrected(before, 0.01 * torch.eye(5), ["one"])
+    assert weak.vectors.norm() <= directions.MOST_LONGER * before.vectors[0].norm() + 1e-4
+
+
 def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, tmp_path):
-    monkeypatch.setattr(directions, "learn_directions", lambda *arguments: learned)
     monkeypatch.setattr(directions, "strips", lambda model, found: Image.new("RGB", (4, 4)))
     model = StyleSDF(runs.MODEL).eval()
     model.save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    directions.write_directions(tmp_path, model, people())
+    directions.write_directions(tmp_path, model, *learned)
     assert json.loads((tmp_path / "directions.json").read_text())["age"]["slope"] == pytest.approx(1.0, abs=0.2)
     assert (tmp_path / "model.safetensors").read_bytes() == before and (tmp_path / "directions.png").is_file()
     assert StyleSDF.from_pretrained(tmp_path).directions.vectors.equal(learned[0].vectors)

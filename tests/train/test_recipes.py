@@ -8,6 +8,7 @@ import torch
 
 from stylesdf.checkpoint import file_hash, load_config
 from tests.train import runs
+from train import factors
 from train import recipe as runner
 from train.__main__ import main
 from train.config import PolishConfig
@@ -57,13 +58,15 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
     monkeypatch.setattr(runner, "evaluate", lambda *arguments: REPORT | {"truncation": arguments[-1]})
     monkeypatch.setattr(runner, "has_measures", lambda data: name == "people")
-    written = []
+    kinds, written = {"learn_directions": "named", "find_factors": "numbered"}, []
 
-    def write_directions(folder, model, data) -> None:
-        written.append(folder)
+    def write_directions(folder, model, found, summary) -> None:
+        written.append((folder, found))
         about = {"model": {"sha256": file_hash(folder / "model.safetensors", "sha256")}}
-        (folder / "directions.json").write_text(json.dumps(about))
+        (folder / "directions.json").write_text(json.dumps(about | summary))
 
+    for function, kind in kinds.items():
+        monkeypatch.setattr(runner, function, lambda model, given, kind=kind: (kind, {}))
     monkeypatch.setattr(runner, "write_directions", write_directions)
 
     def start_run(run: Run) -> None:
@@ -83,8 +86,14 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
     assert len(done) == len(recipe.runs)
-    assert written == [folder] * (name == "people")
+    assert written == [(folder, "named" if name == "people" else "numbered")]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_model_that_cannot_be_edited_is_finished_too(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(runner, "find_factors", lambda model, count: factors.find_factors(model, 9))
+    runner._add_directions(tmp_path, None, runs.tiny_data())
+    assert "the model gets no edits: 9 factors of each kind" in caplog.text and not list(tmp_path.iterdir())
 
 
 REPORT = {

@@ -60,7 +60,6 @@ def decode_all(source: Source, folder: Path, storage: Storage) -> None:
     """
     partial = folder.with_name(f".partial-{folder.name}")
     try:
-        partial.mkdir(exist_ok=True)
         done = _complete_groups(partial, storage)
         written = sum(path.stat().st_size for path in partial.iterdir() if path.name != JOURNAL)
         storage.check_space(source.name, folder.parent, written)
@@ -108,7 +107,8 @@ def _complete_groups(partial: Path, storage: Storage) -> list[dict]:
             os.truncate(partial / name, size)
     else:
         head, groups = storage.settings(), []
-        shutil.rmtree(partial)
+        if partial.exists():
+            shutil.rmtree(partial)
         partial.mkdir()
         for name in sizes:
             (partial / name).touch()

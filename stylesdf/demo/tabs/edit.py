@@ -11,14 +11,14 @@ from stylesdf.demo.scene import Scene
 MOST = 16  # sliders
 LIMIT = 3.0  # either way
 HINT = (
-    "Each slider changes one thing about the head that is seen, in standard deviations among heads; beyond 2 it may "
-    "look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
+    "Each slider changes one thing about the head that is seen, in about one standard deviation among heads; beyond 2 "
+    "it may look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
 )
 COLLECT = (
     "(names, ...amounts) => names.split(',').map((name, i) => [name, Math.round(100 * amounts[i]) / 100])"
     ".filter(([, amount]) => amount).map((edit) => edit.join('=')).join(',')"
 )
-NONE = "This model has no edits: `python -m train directions` makes them for a model of people."
+NONE = "This model has no edits: `python -m train directions MODEL --factors 5` makes some for any model."
 
 
 def build(page: Page, tab: str) -> None:
