@@ -78,6 +78,14 @@ def draw_edits(model: StyleSDF) -> Image.Image:
     return sheet([[model.edit(head, each).view(Shot(yaw=0.25)).image for each in edits] for head in heads])
 
 
+def draw_light(model: StyleSDF) -> Image.Image:
+    """Two identities in the light that the model draws, then lit from the right, the left, above and below."""
+    places = ((-90, 0), (90, 0), (0, 85), (0, -60))
+    lights = (None, *(tuple(np.radians(place)) for place in places))
+    heads = [model.head(seed, TRUNCATION) for seed in SEEDS[:2]]
+    return sheet([[head.view(Shot(yaw=0.25, light=light)).image for light in lights] for head in heads])
+
+
 def draw_likeness(model: StyleSDF) -> Image.Image:
     """A photograph (NASA, in the public domain, of scikit-image), what is looked at, and the head from three sides."""
     from skimage.data import astronaut
@@ -101,7 +109,7 @@ def draw_people(_model: StyleSDF) -> Image.Image:
 
 PICTURES = {
     "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
-    "edits": draw_edits, "likeness": draw_likeness,
+    "edits": draw_edits, "light": draw_light, "likeness": draw_likeness,
 }  # fmt: skip
 
 

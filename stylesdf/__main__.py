@@ -322,6 +322,8 @@ def _add_style(parser: argparse.ArgumentParser, quality: str = QUALITIES[0]) -> 
     _add_fov(parser)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
     parser.add_argument("--texture-seed", type=_typed(parse_seed), help="take the texture from another seed")
+    light = "move the picture's light: degrees around and above the head, as in --light-deg=-80,10"
+    parser.add_argument("--light-deg", type=_typed(_light_deg), metavar="AROUND,ABOVE", help=light)
     speed = "exact as trained, fast near the surface only, best with more rays, for films"
     parser.add_argument("--quality", choices=QUALITIES, default=quality, help=speed)
 
@@ -364,6 +366,14 @@ def _fov_deg(text: str) -> float:
     return _real(text, "a number of degrees between 0 and 120", lambda value: 0 < value < 120)
 
 
+def _light_deg(text: str) -> tuple[float, float]:
+    try:
+        around, above = (_real(angle, "a number") for angle in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is not two angles in degrees, expected as in -80,10") from None
+    return math.radians(around), math.radians(above)
+
+
 def _millimetres(text: str) -> float:
     expected = f"a number of millimetres above 0 and at most {MAX_SIZE_MM:,}"
     return _real(text, expected, lambda value: 0 < value <= MAX_SIZE_MM)
@@ -402,6 +412,7 @@ def _generate(args: argparse.Namespace) -> None:
             head = _head(args, model, seed)
             view = head.view(_shot(args))
             about = {**head.provenance, "yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
+            about |= {"light": args.light_deg} if args.light_deg else {}
             pictures = {"": view.image}
             if args.save_all:
                 near, far = model.config.near, model.config.far
@@ -562,7 +573,8 @@ def _head(args: argparse.Namespace, model: StyleSDF, seed: int | None) -> Head:
 
 def _shot(args: argparse.Namespace) -> Shot:
     yaw, pitch = getattr(args, "yaw", 0.0), getattr(args, "pitch", 0.0)
-    return Shot(yaw, pitch, fov_deg=args.fov_deg, quality=args.quality, noise_mode=args.noise_mode)
+    style = {name: getattr(args, name) for name in ("fov_deg", "quality", "noise_mode")}
+    return Shot(yaw, pitch, **style, light=args.light_deg)
 
 
 def _check_folder(path: Path) -> None:

@@ -1,9 +1,9 @@
 """Directions with names, along which latents move: ``directions.safetensors`` beside a model.
 
-``python -m train directions`` learns them from what a network reads in the model's own pictures: one moves what its name
-says and leaves alone what the others say, as far as a straight line can. With ``--factors`` they are numbered: what
-changes shapes most, and textures. Latents move rather than codes, since a straight line in the space of codes soon leads
-away from all heads.
+``python -m train directions`` learns them from what a network reads in the model's own pictures: one moves what its
+name says and leaves alone what the others say, as far as a straight line can. With ``--factors`` they are numbered:
+what changes shapes most, and textures. Latents move rather than codes, since a straight line in the space of codes soon
+leads away from all heads.
 
 Shapes: B batch, D directions.
 """

@@ -29,7 +29,7 @@ from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
 from stylesdf.outputs import RenderOutput
-from stylesdf.pictures import to_numpy, to_pil
+from stylesdf.pictures import relit, to_numpy, to_pil
 from stylesdf.renderer import VolumeRenderer
 from stylesdf.shot import Shot
 from stylesdf.slice import SdfSlice, slice_field
@@ -85,10 +85,10 @@ class Head:
         """Look at it.
 
         Args:
-            shot: Camera, quality and noise.
+            shot: Camera, quality, noise and light.
         """
         decoder = self.fast_decoder if shot.quality == "fast" else self.decoder
-        return View(self, self._render(shot, with_features=decoder is not None), decoder, shot.noise_mode)
+        return View(self, self._render(shot, with_features=decoder is not None), decoder, shot)
 
     @ordinary_torch()
     def thumbnail(self, shot: Shot = FRONT) -> Image.Image:
@@ -221,24 +221,24 @@ class View:
         head: Who is seen; an attribute too, as the next.
         rendering: The volume rendering as tensors, of batch size 1.
         decoder: Makes the image; None in a renderer-only model.
-        noise_mode: The decoder's noise.
+        shot: How it is looked at; an attribute too.
     """
 
-    def __init__(
-        self, head: Head, rendering: RenderOutput, decoder: ConditionedDecoder | None, noise_mode: str
-    ) -> None:
+    def __init__(self, head: Head, rendering: RenderOutput, decoder: ConditionedDecoder | None, shot: Shot) -> None:
         self.head = head
         self.rendering = rendering
+        self.shot = shot
         self._decoder = decoder
-        self._noise_mode = noise_mode
 
     @cached_property
     @ordinary_torch()
     def image(self) -> Image.Image:
-        """The picture, R×R; in a renderer-only model the thumbnail stands in."""
+        """The picture, R×R, in the shot's light; in a renderer-only model the thumbnail stands in."""
         if self._decoder is None:
-            return self.thumbnail
-        return to_pil(self._decoder(self.rendering.features, self._noise_mode))
+            image = self.thumbnail
+        else:
+            image = to_pil(self._decoder(self.rendering.features, self.shot.noise_mode))
+        return image if self.shot.light is None else relit(image, self.normals, self.background, self.shot.light)
 
     @cached_property
     def thumbnail(self) -> Image.Image:

@@ -5,6 +5,8 @@ Shapes: H W thumbnail.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
@@ -16,6 +18,9 @@ PAPER = np.array([244.0, 246.0, 249.0])  # where there is no surface
 CLAY = np.array([236.0, 228.0, 216.0])
 KEY_LIGHT = np.array([-0.45, 0.55, 0.70]) / np.linalg.norm([-0.45, 0.55, 0.70])
 FILL_LIGHT = np.array([0.8, 0.1, 0.6]) / np.linalg.norm([0.8, 0.1, 0.6])
+FILL_TURN, FILL_ABOVE = math.radians(86.0), math.radians(6.0)  # where the fill light is, seen from a key light
+AMBIENT, WRAP = 0.35, 0.4  # of the soft light that relights pictures: its least share, and how far it reaches round
+GAMMA = 2.2  # of pictures
 SIZE = 256  # pixels of the enlarged maps
 
 
@@ -56,15 +61,52 @@ def normals_picture(normals: np.ndarray, background: np.ndarray) -> Image.Image:
     return _on_paper((normals * 0.5 + 0.5) * 255.0, np.where((normals == 0.0).all(axis=-1), 1.0, background))
 
 
-def shape_picture(normals: np.ndarray, background: np.ndarray) -> Image.Image:
+def shape_picture(
+    normals: np.ndarray, background: np.ndarray, light: tuple[float, float] | None = None
+) -> Image.Image:
     """Light the bare surface, as if of clay: a key light from the upper left, a fill light from the right.
 
     Args:
         normals: Unit normals, zero where there is no surface. ``(H, W, 3)``.
         background: Share of the pixel that is no surface, in [0, 1]. ``(H, W)``.
+        light: Where the key light is instead, as in ``Shot.light``; the fill light moves with it.
     """
-    light = 0.25 + 0.65 * np.clip(normals @ KEY_LIGHT, 0.0, None) + 0.2 * np.clip(normals @ FILL_LIGHT, 0.0, None)
-    return _on_paper(light[..., None] * CLAY, np.where((normals == 0.0).all(axis=-1), 1.0, background))
+    key, fill = KEY_LIGHT, FILL_LIGHT
+    if light is not None:
+        key, fill = direction_of(*light), direction_of(light[0] + FILL_TURN, FILL_ABOVE)
+    shade = 0.25 + 0.65 * np.clip(normals @ key, 0.0, None) + 0.2 * np.clip(normals @ fill, 0.0, None)
+    return _on_paper(shade[..., None] * CLAY, np.where((normals == 0.0).all(axis=-1), 1.0, background))
+
+
+def direction_of(around: float, above: float) -> np.ndarray:
+    """Return the unit vector towards a light, world axes, from its angles in radians. ``(3,)``."""
+    return np.array([math.sin(around) * math.cos(above), math.sin(above), math.cos(around) * math.cos(above)])
+
+
+def relit(
+    picture: Image.Image, normals: np.ndarray, background: np.ndarray, light: tuple[float, float]
+) -> Image.Image:
+    """Move the light of a picture: multiply it by what a soft light from there gives, over that of ``KEY_LIGHT``.
+
+    Args:
+        picture: Colour, of any size; its background stays.
+        normals: Unit normals of the same view, zero where there is no surface. ``(H, W, 3)``.
+        background: Share of the pixel that is no surface, in [0, 1]. ``(H, W)``.
+        light: As in ``Shot.light``.
+    """
+
+    def soft(towards: np.ndarray) -> np.ndarray:
+        return AMBIENT + (1.0 - AMBIENT) * np.clip((normals @ towards + WRAP) / (1.0 + WRAP), 0.0, None)
+
+    ratio = (soft(direction_of(*light)) / soft(KEY_LIGHT)) ** (1.0 / GAMMA)
+    share = np.clip(1.0 - 2.0 * _enlarged(background, picture.size), 0.0, 1.0)  # a rim would be a bright line
+    factor = 1.0 + share * (_enlarged(ratio, picture.size) - 1.0)
+    levels = np.asarray(picture, dtype=np.float32) * factor[..., None]
+    return Image.fromarray(np.clip(levels, 0.0, 255.0).round().astype(np.uint8))
+
+
+def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
 
 
 def _on_paper(colours: np.ndarray, background: np.ndarray) -> Image.Image:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from stylesdf.arguments import check_num_frames, check_number
 from stylesdf.camera import Camera, orbit_angles
+from stylesdf.config import shown
 from stylesdf.decoder import check_noise_mode
 from stylesdf.torch_state import ordinary_torch
 
@@ -27,6 +28,9 @@ class Shot:
             the surface too, so that films flicker less, and decodes in float32.
         noise_mode: The decoder's noise: ``"const"`` (the stored one), ``"random"`` (drawn anew every time) or
             ``"none"``.
+        light: Where the picture's light comes from, angles around and above the head in radians: (0, 0) is the front,
+            (π/2, 0) its left (+x). The picture is multiplied by what that changes on the surface, without shadows that
+            one part casts on another. None leaves the light as the model draws it, which counts as (−0.57, 0.58).
 
     Raises:
         ValueError: A value out of its range.
@@ -38,6 +42,7 @@ class Shot:
     fov_deg: float | None = None
     quality: str = "exact"
     noise_mode: str = "const"
+    light: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("yaw", "pitch", "roll"):
@@ -45,6 +50,11 @@ class Shot:
         if self.quality not in QUALITIES:
             raise ValueError(f"quality is {self.quality!r}, expected one of {', '.join(QUALITIES)}")
         check_noise_mode(self.noise_mode)
+        if self.light is not None:
+            if not isinstance(self.light, (tuple, list)) or len(self.light) != 2:
+                raise ValueError(f"light is {shown(self.light)}, expected two angles in radians, or None")
+            angles = tuple(check_number(f"light[{i}]", angle) for i, angle in enumerate(self.light))
+            object.__setattr__(self, "light", angles)
         self.camera  # noqa: B018 - it refuses a pitch and a field of view that are out of range
 
     @property

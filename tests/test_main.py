@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -169,6 +170,14 @@ def test_quality_reaches_the_pictures(folder, out):
     with Image.open("p/seed0003.png") as picture:
         expected = StyleSDF.from_pretrained(folder).generate([3], quality="best").images[0]
         assert picture.tobytes() == expected.tobytes() and picture.text["quality"] == "best"
+
+
+def test_the_light_reaches_the_pictures(folder, out):
+    main(["generate", "--model", str(folder), "--seeds", "3", "--light-deg=-80,10", "--out", "p"])
+    with Image.open("p/seed0003.png") as picture:
+        light = math.radians(-80), math.radians(10)
+        expected = StyleSDF.from_pretrained(folder).head(3).view(Shot(light=light)).image
+        assert picture.tobytes() == expected.tobytes() and picture.text["light"] == str(light)
 
 
 def test_mesh_can_be_smoothed_and_thinned_out(folder, out, capsys):
@@ -357,6 +366,7 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["mesh", "--seed", "3", "--size", "0", "--out", "a.stl"], "'0' is not a number of millimetres above 0"),
         (["mesh", "--seed", "3", "--size", "-1e-05", "--out", "a.stl"], "'-1e-05' is not a number of millimetres"),
         (["mesh", "--seed", "3", "--up", "x", "--out", "a.stl"], "invalid choice: 'x'"),
+        (["video", "--seed", "3", "--light-deg", "80", "--out", "a.gif"], "'80' is not two angles in degrees"),
         (["info", "/no/such/folder"], "'/no/such/folder' is neither a folder nor"),
         (["paint"], "invalid choice: 'paint'"),
         ([], "required"),

@@ -336,6 +336,22 @@ def test_a_rolled_view_is_the_same_head_on_its_side(model):
             Shot(**options)
 
 
+def test_light_moves_on_the_surface_alone(model):
+    head, side = model.head(3), (math.pi / 2, 0.0)
+    plain, lit, other = (head.view(Shot(0.2, light=light)) for light in (None, side, (-math.pi / 2, 0.0)))
+    before, left, right = (np.asarray(view.image, dtype=float).mean(axis=-1) for view in (plain, lit, other))
+    columns = np.arange(before.shape[1]) - before.shape[1] / 2
+    # the head's left (+x) lies on the right of a picture from the front
+    assert ((left - right) * columns).sum() > 0 and np.abs(left - right).max() > 5
+    empty = np.asarray(Image.fromarray(plain.background).resize(before.shape[::-1])) > 0.99
+    assert empty.any() and (left == before)[empty].all()
+    assert pixels(plain.thumbnail) == pixels(lit.thumbnail) and lit.shot.light == side
+    for light, message in (((1.0,), "light is (1.0,), expected two angles"), ((0.0, math.nan), "light[1] is nan"),
+                           ("ab", "light is 'ab'")):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(message)):
+            Shot(light=light)
+
+
 def test_a_texture_seed_belongs_to_the_head(model, toy):
     view = model.head(3, texture_seed=9).view()
     assert pixels(view.image) == pixels(model.generate([3], texture_seed=9).images[0])

@@ -8,7 +8,7 @@ import gradio as gr
 from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.page import LOAD, Page, speaking
-from stylesdf.demo.scene import Scene
+from stylesdf.demo.scene import ABOVE, AROUND, Scene
 from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
 from stylesdf.demo.tabs.mesh import FORMATS
 from stylesdf.film import write_video
@@ -49,7 +49,8 @@ def build(page: Page, may_load: bool = False) -> None:
 
     def view(
         seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0,
-        fov: float | None = None, mode: str = "image", quality: str = "exact", edits: str = "", model: str = "",
+        fov: float | None = None, around: float = AROUND, above: float = ABOVE, mode: str = "image",
+        quality: str = "exact", edits: str = "", model: str = "",
     ) -> gr.FileData:  # fmt: skip
         """Look at the head of a seed in any way the page can; PNG.
 
@@ -60,6 +61,8 @@ def build(page: Page, may_load: bool = False) -> None:
             pitch: Degrees, from -60 to 60.
             roll: Degrees, from -180 to 180.
             fov: Full field of view, degrees, from 4 to 40; null is the model's own.
+            around: Where the light is around the head, degrees, from -180 to 180; -33 leaves it where it is.
+            above: Where it is above the head, degrees, from -90 to 90; 33 leaves it.
             mode: image, thumbnail, depth, normals or shape.
             quality: exact, fast or best.
             edits: What to change about the head, as in age=1.5,beard=1; a wrong name is answered with all names.
@@ -67,8 +70,8 @@ def build(page: Page, may_load: bool = False) -> None:
         """
         with speaking():
             what = scene(
-                model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch, roll=roll, fov=fov, mode=mode,
-                quality=quality, edits=edits,
+                model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch, roll=roll, fov=fov,
+                around=around, above=above, mode=mode, quality=quality, edits=edits,
             )  # fmt: skip
         return picture(what)
 

@@ -87,13 +87,14 @@ class LiveStage {
   }
 
   async frame(scene, size) {
-    const { renderer } = this, { header } = this.model, { yaw, pitch, roll } = scene
-    const mode = scene.mode === 'thumbnail' ? 'image' : scene.mode, first = viewer.firstScene(header)
+    const { renderer } = this, { header } = this.model, { yaw, pitch, roll, around, above } = scene
+    const mode = scene.mode === 'thumbnail' ? 'image' : scene.mode
+    const light = scene.mode === 'thumbnail' ? {} : { around, above }
+    const seen = { ...viewer.firstScene(header), yaw, pitch, roll, ...light, mode, fov: scene.fov ?? header.fov_deg }
     this.setHead(scene)
-    const view = viewer.viewOf({ ...first, yaw, pitch, roll, fov: scene.fov ?? header.fov_deg }, header)
-    renderer.begin(size, view, mode === 'normals' || mode === 'shape')
+    renderer.begin(size, viewer.viewOf(seen, header), viewer.needsNormals(seen))
     renderer.advance(size)
-    renderer.shade(mode, first)
+    renderer.shade(mode, seen)
     return renderer.finished()
   }
 }

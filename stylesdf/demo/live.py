@@ -20,8 +20,8 @@ from stylesdf.pipeline import StyleSDF
 
 # the live page without its controls and its decoder
 SCRIPTS = ("random.js", "model.js", "scene.js", "renderer.js")
-SHADERS = ("field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "shade.glsl")
-NAMES = ("Model", "Renderer", "firstScene", "viewOf")
+SHADERS = ("field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "light.glsl", "shade.glsl")
+NAMES = ("Model", "Renderer", "firstScene", "needsNormals", "viewOf")
 SPACES_URL = "https://huggingface.co/spaces/"
 LIVE_VARIABLE = "STYLESDF_LIVE"  # a Space with the live page, owner/name
 

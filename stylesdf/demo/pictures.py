@@ -25,7 +25,9 @@ def picture(view: View, mode: str) -> Image.Image:
         return view.thumbnail
     if mode == "depth":
         return depth_picture(view.depth, view.background)
-    return (normals_picture if mode == "normals" else shape_picture)(view.normals, view.background)
+    if mode == "normals":
+        return normals_picture(view.normals, view.background)
+    return shape_picture(view.normals, view.background, view.shot.light)
 
 
 def data_url(image: Image.Image | bytes, quality: int | None = None) -> str:

@@ -20,6 +20,8 @@ from stylesdf.shot import QUALITIES, Shot
 
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 60.0, 180.0  # degrees
 MIN_FOV, MAX_FOV = 4.0, 40.0  # degrees
+MAX_AROUND, MAX_ABOVE = 180.0, 90.0  # degrees
+AROUND, ABOVE = -33.0, 33.0  # where the light is that models draw, about
 MODES = ("image", "thumbnail", "depth", "normals", "shape")
 MAX_TEXT = 300  # characters of a model's name, and of a number in a link
 HEAD_NAME = re.compile("[0-9a-f]{32}")
@@ -50,6 +52,8 @@ class Scene:
         pitch: Degrees, from −60 to 60; positive moves the camera up.
         roll: Degrees, from −180 to 180, counter-clockwise as seen by the camera.
         fov: Full field of view in degrees, from 4 to 40; None is the model's own.
+        around: Where the light of picture and shape is around the head, degrees from −180 to 180; 0 is the front.
+        above: The same above it, from −90 to 90.
         mode: What is shown, one of ``MODES``.
         quality: One of ``stylesdf.pipeline.QUALITIES``.
         head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
@@ -69,6 +73,8 @@ class Scene:
     pitch: float = 0.0
     roll: float = 0.0
     fov: float | None = None
+    around: float = AROUND
+    above: float = ABOVE
     mode: str = "image"
     quality: str = "exact"
     head: str | None = None
@@ -95,6 +101,8 @@ class Scene:
         _check("roll", self.roll, -MAX_ROLL, MAX_ROLL, " degrees")
         if self.fov is not None:
             _check("fov", self.fov, MIN_FOV, MAX_FOV, " degrees")
+        _check("around", self.around, -MAX_AROUND, MAX_AROUND, " degrees")
+        _check("above", self.above, -MAX_ABOVE, MAX_ABOVE, " degrees")
         for field in dataclasses.fields(self):  # 20 and 20.0 are one value: the same link, the same bytes
             value = getattr(self, field.name)
             if field.type.startswith("float") and value is not None:
@@ -112,7 +120,13 @@ class Scene:
     def shot(self) -> Shot:
         """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
-        return Shot(**angles, fov_deg=self.fov, quality=self.quality)
+        return Shot(**angles, fov_deg=self.fov, quality=self.quality, light=self.light)
+
+    @property
+    def light(self) -> tuple[float, float] | None:
+        """Where the light is, radians; None where the model draws it."""
+        is_moved = (self.around, self.above) != (AROUND, ABOVE)
+        return (math.radians(self.around), math.radians(self.above)) if is_moved else None
 
     @property
     def title(self) -> str:
@@ -197,6 +211,8 @@ class Scene:
                  if getattr(self, axis)]  # fmt: skip
         turns += [f"fov_deg={self.fov:g}"] if self.fov is not None else []
         turns += [f'quality="{self.quality}"'] if self.quality != "exact" else []
+        light = f"light=(math.radians({self.around:g}), math.radians({self.above:g}))"
+        turns += [light] if self.light is not None else []
         lines.append(f"view = head.view(Shot({', '.join(turns)}))" if turns else "view = head.view()")
         if self.mode in ("image", "thumbnail"):
             lines.append(f'view.{self.mode}.save("{self.title}.png")')

@@ -31,8 +31,8 @@ from stylesdf.fit import Progress
 from stylesdf.head import View
 from stylesdf.inversion import Inversion
 from stylesdf.mesh import refine_mesh
+from stylesdf.pictures import relit
 from stylesdf.pipeline import StyleSDF
-from stylesdf.shot import Shot
 from stylesdf.slice import SdfSlice
 from stylesdf.texture import bake_texture
 
@@ -155,8 +155,13 @@ class Studio:
             return {}
         try:
             view = self.heads.view(self.model(scene), scene, "fast")
-            mode = "thumbnail" if scene.mode == "image" else scene.mode
-            return {"picture": pictures.data_url(pictures.picture(view, mode), QUICK_JPEG)}
+            if scene.mode != "image":
+                drawn = pictures.picture(view, scene.mode)
+            elif scene.light is None:
+                drawn = view.thumbnail
+            else:
+                drawn = relit(view.thumbnail, view.normals, view.background, scene.light)
+            return {"picture": pictures.data_url(drawn, QUICK_JPEG)}
         finally:
             self._quick.release()
 
@@ -272,7 +277,7 @@ class Studio:
             others = [self.heads.head(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
             views = model.morph([head, *others], num_frames, shot=replace(scene.shot, roll=0.0))
         else:
-            views = head.orbit(num_frames, kind, shot=Shot(fov_deg=scene.fov, quality=scene.quality))
+            views = head.orbit(num_frames, kind, shot=replace(scene.shot, yaw=0.0, pitch=0.0, roll=0.0))
 
         def frames() -> Iterator[Image.Image]:
             try:

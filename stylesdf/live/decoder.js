@@ -145,9 +145,10 @@ class Decoder {
     this.renderer.job = { size: this.size, isPicture: true, passes: this.passes(view, rows), products: 0 }
   }
 
-  // Show the last picture on the canvas.
-  show() {
-    this.renderer.onCanvas(this.size)
-    this.renderer.run('show', { inputs: this.maps[this.maps.length - 1].texture, size: this.size })
+  // Show the last picture on the canvas, in a scene's light.
+  show(scene) {
+    const { renderer, size } = this, { normals } = renderer.targets[0] || {}
+    renderer.onCanvas(size)
+    renderer.run('show', { inputs: this.maps[this.maps.length - 1].texture, size, normals, ...lightOf(scene) })
   }
 }

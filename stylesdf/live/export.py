@@ -38,7 +38,7 @@ MAX_NUMBERS = 1_080_000  # of a page with a decoder: 3 MB in float16
 SILENT = 1e-4  # noise that changes activations by less is left out
 SCRIPTS = ("random.js", "model.js", "scene.js", "png.js", "renderer.js", "decoder.js", "wall.js", "viewer.js")
 SHADERS = (
-    "field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "shade.glsl", "volume.glsl",
+    "field.glsl", "guide.glsl", "trace.glsl", "normals.glsl", "light.glsl", "shade.glsl", "volume.glsl",
     "maps.glsl", "convolve.glsl", "spread.glsl", "smooth.glsl", "colour.glsl", "show.glsl",
 )  # fmt: skip
 FOLDER = Path(__file__).parent

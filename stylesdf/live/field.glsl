@@ -29,14 +29,14 @@ vec4 first(vec3 point, int block) {
     + texelFetch(weights, ivec2(block, FIRST + 2), 0) * point.z;
 }
 
+mat4 columns(int i, int row) { // four of M, from column 4 i on
+  ivec2 at = ivec2(4 * i, row);
+  return mat4(texelFetch(weights, at, 0), texelFetch(weights, at + ivec2(1, 0), 0),
+    texelFetch(weights, at + ivec2(2, 0), 0), texelFetch(weights, at + ivec2(3, 0), 0));
+}
+
 vec4 addProduct(vec4 sum, int row) { // adds the matrix in a row of the texture, times `hidden`
-  for (int i = 0; i < blocks; i++) {
-    vec4 h = hidden[i];
-    sum += texelFetch(weights, ivec2(4 * i, row), 0) * h.x
-      + texelFetch(weights, ivec2(4 * i + 1, row), 0) * h.y
-      + texelFetch(weights, ivec2(4 * i + 2, row), 0) * h.z
-      + texelFetch(weights, ivec2(4 * i + 3, row), 0) * h.w;
-  }
+  for (int i = 0; i < blocks; i++) sum += columns(i, row) * hidden[i];
   return sum;
 }
 

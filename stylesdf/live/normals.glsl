@@ -28,13 +28,7 @@ void main() {
     hidden = next;
   }
 
-  for (int b = 0; b < blocks; b++) { // from here on `hidden` holds the gradient
-    hidden[b] = vec4(
-      texelFetch(weights, ivec2(4 * b, HEADS), 0).x,
-      texelFetch(weights, ivec2(4 * b + 1, HEADS), 0).x,
-      texelFetch(weights, ivec2(4 * b + 2, HEADS), 0).x,
-      texelFetch(weights, ivec2(4 * b + 3, HEADS), 0).x);
-  }
+  for (int b = 0; b < blocks; b++) hidden[b] = transpose(columns(b, HEADS))[0]; // from here on it holds the gradient
   for (int layer = DEPTH - 1; layer > 0; layer--) {
     vec4 next[BLOCKS];
     for (int b = 0; b < blocks; b++) {
@@ -42,25 +36,14 @@ void main() {
       next[b] = vec4(0.0);
     }
     for (int b = 0; b < blocks; b++) {
-      vec4 g = hidden[b];
-      int row = (layer - 1) * BLOCKS + b;
-      for (int i = 0; i < blocks; i++) {
-        next[i] += vec4(
-          dot(texelFetch(weights, ivec2(4 * i, row), 0), g),
-          dot(texelFetch(weights, ivec2(4 * i + 1, row), 0), g),
-          dot(texelFetch(weights, ivec2(4 * i + 2, row), 0), g),
-          dot(texelFetch(weights, ivec2(4 * i + 3, row), 0), g));
-      }
+      for (int i = 0; i < blocks; i++) next[i] += hidden[b] * columns(i, (layer - 1) * BLOCKS + b);
     }
     hidden = next;
   }
   vec3 gradient = vec3(0.0);
   for (int b = 0; b < blocks; b++) {
     vec4 g = hidden[b] * cosines[b];
-    gradient += vec3(
-      dot(texelFetch(weights, ivec2(b, FIRST), 0), g),
-      dot(texelFetch(weights, ivec2(b, FIRST + 1), 0), g),
-      dot(texelFetch(weights, ivec2(b, FIRST + 2), 0), g));
+    for (int axis = 0; axis < 3; axis++) gradient[axis] += dot(texelFetch(weights, ivec2(b, FIRST + axis), 0), g);
   }
   normal = vec4(normalize(gradient), 1.0);
 }

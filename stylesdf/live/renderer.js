@@ -12,16 +12,13 @@ void main() { // one triangle over everything
 
 // What stands before a shader's own text
 const PRELUDES = { guide: 'field', trace: 'field', normals: 'field', volume: 'field', convolve: 'maps', spread: 'maps',
-  smooth: 'maps', colour: 'maps', show: 'maps' }
+  smooth: 'maps', colour: 'maps', show: 'maps light', shade: 'light' }
 
 class Renderer {
   // shaders: the text of field.glsl, guide.glsl, ... by name
   constructor(canvas, header, shaders) {
     const gl = canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' })
     if (!gl) throw new Error('This browser has no WebGL 2, which draws the head.')
-    if (!gl.isContextLost() && !gl.getExtension('EXT_color_buffer_float')) {
-      throw new Error('This graphics card cannot draw into floating point numbers, which the head needs.')
-    }
     Object.assign(this, { canvas, gl, header, shaders })
     this.samplers = { [gl.SAMPLER_2D]: gl.TEXTURE_2D, [gl.SAMPLER_3D]: gl.TEXTURE_3D,
       [gl.SAMPLER_2D_ARRAY]: gl.TEXTURE_2D_ARRAY }
@@ -31,7 +28,9 @@ class Renderer {
   // Make what lives on the graphics card; also after it was lost.
   restore() {
     const { gl, header } = this
-    gl.getExtension('EXT_color_buffer_float')
+    if (!gl.getExtension('EXT_color_buffer_float') && !gl.isContextLost()) {
+      throw new Error('This graphics card cannot draw into floating point numbers, which the head needs.')
+    }
     this.programs = {}
     this.guides = {}
     this.outputs = gl.getParameter(gl.MAX_DRAW_BUFFERS) >= 8 ? 8 : 4 // of the volume's shader
@@ -72,7 +71,7 @@ class Renderer {
     const { gl, header } = this, program = gl.createProgram()
     const [file, more = 'WHOLE'] = name.split(' ') // a name may end in a definition
     const text = `#version 300 es\n${PRECISIONS}#define BLOCKS ${header.field_width / 4}\n#define DEPTH ${header.field_depth}
-#define OUTPUTS ${this.outputs}\n#define ${more}\n${this.shaders[PRELUDES[file]] || ''}\n${this.shaders[file]}`
+#define OUTPUTS ${this.outputs}\n#define ${more}\n${`${PRELUDES[file]} ${file}`.split(' ').map((part) => this.shaders[part]).join('\n')}`
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, text]]) {
       const shader = gl.createShader(kind)
       gl.shaderSource(shader, source)
@@ -146,7 +145,7 @@ class Renderer {
   target(size) {
     const { gl } = this, frame = gl.createFramebuffer(), normalFrame = gl.createFramebuffer()
     const maps = [gl.RGBA32F, gl.RGBA8, gl.RGBA16F].map((format) =>
-      this.texture(gl.TEXTURE_2D, format, gl.NEAREST, size, size))
+      this.texture(gl.TEXTURE_2D, format, format === gl.RGBA16F ? gl.LINEAR : gl.NEAREST, size, size))
     const [places, colours, normals] = maps
     for (const [holder, ...held] of [[frame, places, colours], [normalFrame, normals]]) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, holder)
@@ -212,13 +211,13 @@ class Renderer {
   }
 
   // Show the last complete drawing on the canvas.
-  shade(mode, light) {
+  shade(mode, scene) {
     const { header } = this, shown = this.targets[0], radius = header.scene_radius
     if (!shown) return
     this.onCanvas(shown.size)
     this.run('shade', {
-      ...shown, mode: CHOICES.mode.indexOf(mode), depths: [1 - 0.85 * radius, 1 + 0.3 * radius], light: directionOf(light),
-      aside: directionOf({ around: light.around + 86, above: 6 }), background: header.background, paper: PAPER,
+      ...shown, mode: CHOICES.mode.indexOf(mode), depths: [1 - 0.85 * radius, 1 + 0.3 * radius], ...lightOf(scene),
+      aside: directionOf({ around: scene.around + 86, above: 6 }), background: header.background, paper: PAPER,
     })
   }
 
@@ -252,6 +251,8 @@ function directionOf({ around, above }) {
   const [a, b] = [around, above].map((angle) => angle * Math.PI / 180)
   return [Math.sin(a) * Math.cos(b), Math.sin(b), Math.cos(a) * Math.cos(b)]
 }
+
+const lightOf = (scene) => ({ light: directionOf(scene), isMoved: isLightMoved(scene) })
 
 // What the rays need of a scene: right, up, back and origin of the camera on the unit sphere, its focal length, and the
 // plane in front of which all is cut away.

@@ -2,18 +2,20 @@
 // What is seen, as one value. Links, file names, PNG metadata and Python code use the names of the Gradio page.
 
 const MAX_SEED = 2 ** 32 - 1
-const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180], fov: [4, 40], cutAt: [-1, 1],
-  around: [-180, 180], above: [-90, 90] }
+const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180], fov: [4, 40, 0.1], cutAt: [-1, 1],
+  around: [-180, 180, 1], above: [-90, 90, 1] } // and a slider's step
 const SEEDS = ['seed', 'texture', 'to'] // texture: whose colours it has; to: whom it is blended with; null: nobody
 const CHOICES = { mode: ['image', 'normals', 'depth', 'shape'], cut: ['none', 'front', 'side', 'top'] }
 const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', share: 'morph_share', edit: 'edits' } // in Python
 
-// Angles in degrees; around and above: where the light is, as in Python's pictures.
+// Angles in degrees; around and above: where the light is, here where models draw it.
 function firstScene(header) {
   return { seed: 0, psi: 0.7, texture: null, to: null, share: 0, edit: '', yaw: 0, pitch: 0, roll: 0, fov: header.fov_deg,
     mode: 'image', cut: 'none', cutAt: 0, around: -33, above: 33 }
 }
 
+const isLightMoved = ({ around, above }) => around !== -33 || above !== 33
+const needsNormals = (scene) => /normals|shape/.test(scene.mode) || scene.mode === 'image' && isLightMoved(scene)
 const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high)
 const tidy = (value, digits = 2) => Number(value.toFixed(digits))
 const wrap = (yaw) => yaw - 360 * Math.round(yaw / 360) // degrees, -180 .. 180
@@ -30,8 +32,9 @@ function writeEdits(edits) {
 // One value from text; undefined where the text is no such value.
 function readField(name, text, { directions } = {}) {
   if (name === 'edit') {
-    const isFine = ([name, amount]) => directions.includes(name) && Math.abs(amount) <= 10
-    return readEdits(text).every(isFine) ? writeEdits(readEdits(text)) : undefined
+    const edits = readEdits(text), isOnce = new Set(edits.map(([each]) => each)).size === edits.length
+    const isFine = ([each, amount]) => directions.includes(each) && Math.abs(amount) <= 10
+    return isOnce && edits.every(isFine) ? writeEdits(edits) : undefined
   }
   if (name in CHOICES) return CHOICES[name].includes(text) ? text : undefined
   if (SEEDS.includes(name)) return /^[0-9]{1,10}$/.test(text) && Number(text) <= MAX_SEED ? Number(text) : undefined
@@ -72,7 +75,7 @@ function titleOf({ seed, texture, to, share, edit }) {
 
 // Text fields for a PNG: the scene for machines (the Gradio page reads it), and its parts for people.
 function metadataOf(scene, header) {
-  const fields = changes(scene, header).filter(([name]) => !['cut', 'cutAt', 'around', 'above'].includes(name))
+  const fields = changes(scene, header).filter(([name]) => !name.startsWith('cut'))
   const values = Object.fromEntries(fields.map(([name, value]) => [LONG[name] || name, value]))
   const ascii = (text) => text.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return {
@@ -84,7 +87,7 @@ function metadataOf(scene, header) {
 // Python that makes the same view. A page without decoder draws the volume renderer's thumbnail, whose colours are those
 // of the field's last layer.
 function pythonOf(scene, header) {
-  const { seed, psi, texture, to, share, edit, mode } = scene
+  const { seed, psi, texture, to, share, edit, around, above, mode } = scene
   const [name, revision] = header.name.split('@'), quoted = JSON.stringify
   const from = quoted(name) + (revision ? `, revision=${quoted(revision)}` : '')
   const imports = [], lines = [`model = StyleSDF.from_pretrained(${from})`]
@@ -99,8 +102,9 @@ function pythonOf(scene, header) {
     lines.push('head = dataclasses.replace(head, field=dataclasses.replace(head.field, view_layer=colours))')
   }
   const turns = ['yaw', 'pitch', 'roll'].filter((axis) => scene[axis])
-  if (turns.length) imports.push('import math')
   const options = turns.map((axis) => `${axis}=math.radians(${scene[axis]})`)
+  if (isLightMoved(scene)) options.push(`light=(math.radians(${around}), math.radians(${above}))`)
+  if (options.length) imports.push('import math')
   if (scene.fov !== header.model_fov_deg) options.push(`fov_deg=${scene.fov}`)
   lines.push(`view = head.view(${options.length ? `Shot(${options.join(', ')})` : ''})`)
   imports.push(`from stylesdf import ${options.length ? 'Shot, ' : ''}StyleSDF`)

@@ -3,7 +3,6 @@
 uniform sampler2D places, colours, normals;
 uniform int mode; // 0 picture, 1 normals, 2 depth, 3 clay
 uniform vec2 depths; // nearest and farthest that the ramp shows
-uniform vec3 light; // towards it, world axes
 uniform vec3 aside; // towards the fill light
 uniform vec3 background, paper;
 
@@ -30,6 +29,7 @@ void main() {
   }
   vec3 normal = texelFetch(normals, pixel, 0).xyz, shown = texelFetch(colours, pixel, 0).rgb;
   if (place.w == 1.0) { // else it is the cut plane, which looks the same in all modes
+    if (mode == 0) shown = lit(shown, normal);
     if (mode == 1) shown = normal * 0.5 + 0.5;
     if (mode == 2) shown = ramp((place.x - depths.x) / (depths.y - depths.x));
     if (mode == 3) shown = CLAY * (0.25 + 0.65 * max(dot(normal, light), 0.0) + 0.2 * max(dot(normal, aside), 0.0));

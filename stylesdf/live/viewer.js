@@ -10,6 +10,7 @@ const FAST = 1500 // nanoseconds per pixel; below it, a fine guide costs nothing
 const GUIDES = { first: 16, moving: 24, still: 32, fast: 48 } // samples per side
 const DEGREES_PER_WIDTH = 150, KEY_STEP = 5, ZOOM_STEP = 1.1, TURN_SPEED = 24, SPIN_DECAY = 4, MORPH_SECONDS = 4
 
+const MODE_NAMES = ['Picture', 'Normals', 'Depth', 'Clay']
 const byId = (id) => document.getElementById(id)
 
 function startViewer() {
@@ -31,7 +32,7 @@ function startViewer() {
 class Viewer {
   constructor(model, renderer, say) {
     Object.assign(this, { model, renderer, say, header: model.header })
-    this.spin = { yaw: 0, pitch: 0 } // degrees per second, after the hand has let go
+    this.stop()
     this.isTurning = this.isPlaying = this.isWaiting = this.isHeld = this.isHeadNew = false
     this.needs = { head: true, view: true, shade: true }
     this.cost = null // nanoseconds per pixel, of whole drawings of the surface
@@ -42,7 +43,7 @@ class Viewer {
     this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false // of what the scene asks for now
     this.decoder = this.header.decoder && new Decoder(renderer, model)
     this.changed = this.before = performance.now()
-    LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg)]
+    LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg), 0.1]
     const { scene, complaints } = readFragment(location.hash, this.header)
     this.scene = scene
     this.notice(complaints.join(' '))
@@ -72,11 +73,11 @@ class Viewer {
     const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
     if (differs('seed', 'psi', 'texture', 'to', 'share', 'edit')) this.needs.head = true
     if (differs('yaw', 'pitch', 'roll', 'fov', 'cut', 'cutAt')) this.needs.view = true
-    if (differs('mode')) {
-      this.isSharp = false
-      if (!this.wantsPicture() && !(this.wantsNormals() ? this.hasNormals : this.hasSurface)) this.needs.view = true
+    if (differs('mode')) this.isSharp = false
+    if (differs('mode', 'around', 'above')) {
+      this.needs.shade = true
+      if (needsNormals(this.scene) ? !this.hasNormals : !this.wantsPicture() && !this.hasSurface) this.needs.view = true
     }
-    if (differs('mode', 'around', 'above')) this.needs.shade = true
     this.changed = performance.now()
     if (this.hasNotice) this.notice('')
     this.tell()
@@ -86,10 +87,6 @@ class Viewer {
   notice(text) {
     this.hasNotice = text !== ''
     this.say(text)
-  }
-
-  wantsNormals() {
-    return this.scene.mode === 'normals' || this.scene.mode === 'shape'
   }
 
   // Whether the decoder's picture is wanted, which has no cut.
@@ -111,8 +108,12 @@ class Viewer {
     this.set({ fov: tidy(clamp(this.scene.fov * factor, LIMITS.fov)) })
   }
 
+  stop() {
+    this.spin = { yaw: 0, pitch: 0 } // degrees per second, after the hand has let go
+  }
+
   front() {
-    this.spin = { yaw: 0, pitch: 0 }
+    this.stop()
     this.press('turn', this.isTurning = false)
     this.set({ yaw: 0, pitch: 0, roll: 0, fov: this.header.fov_deg })
   }
@@ -134,7 +135,7 @@ class Viewer {
       output.textContent = `${values[name]}${unit}`
     }
     document.querySelector(`#mode input[value=${scene.mode}]`).checked = true
-    byId('light').hidden = scene.mode !== 'shape'
+    byId('light').hidden = !['image', 'shape'].includes(scene.mode)
     byId('depth-of-cut').hidden = scene.cut === 'none'
     byId('share').disabled = byId('play').disabled = scene.to === null
     byId('pose').textContent = `yaw ${scene.yaw.toFixed(0)}°  pitch ${scene.pitch.toFixed(0)}°  fov ${scene.fov.toFixed(1)}°`
@@ -155,14 +156,16 @@ class Viewer {
     byId(id).setAttribute('aria-pressed', isPressed)
   }
 
-  // Sliders, also for what the model's directions change
-  addSliders() {
+  // Choices and sliders, also for what the model's directions change
+  addControls() {
+    byId('mode').innerHTML = CHOICES.mode.map((mode, i) =>
+      `<label><input type="radio" name="mode" value="${mode}"><span>${MODE_NAMES[i]}</span></label>`).join('')
     const { directions } = this.header, box = byId('edits')
     box.hidden = !directions.length
     box.innerHTML += directions.map((name) =>
-      `<label data-slider="edit-${name}" data-step="0.1">${name.replaceAll('_', ' ')}</label>`).join('')
+      `<label data-slider="edit-${name}">${name.replaceAll('_', ' ')}</label>`).join('')
     for (const label of document.querySelectorAll('[data-slider]')) {
-      const { slider: name, step } = label.dataset, [min, max] = LIMITS[name] || [-3, 3]
+      const name = label.dataset.slider, [min, max, step = 0.01] = LIMITS[name] || [-3, 3, 0.1]
       label.htmlFor = name
       label.innerHTML += ` <output for="${name}"></output>
         <input id="${name}" type="range" min="${min}" max="${max}" step="${step}">`
@@ -184,10 +187,12 @@ class Viewer {
   }
 
   bindControls() {
-    this.addSliders()
+    this.addControls()
     byId('panel').addEventListener('input', ({ target: { id, name, value } }) => this.input(name || id, value))
-    for (const name of ['seed', 'texture', 'to']) byId(name).addEventListener('blur', () => this.tell())
-    byId('panel').addEventListener('submit', (event) => event.preventDefault())
+    for (const name of SEEDS) {
+      Object.assign(byId(name), { type: 'number', min: 0, max: MAX_SEED, inputMode: 'numeric' })
+      byId(name).addEventListener('blur', () => this.tell())
+    }
     const onClick = (id, act) => byId(id).addEventListener('click', act)
     onClick('previous', () => this.step(-1))
     onClick('next', () => this.step(1))
@@ -222,9 +227,9 @@ class Viewer {
       canvas.focus({ preventScroll: true })
       canvas.setPointerCapture(event.pointerId)
       fingers.set(event.pointerId, [event.clientX, event.clientY])
-      turnsLight = this.scene.mode === 'shape' && (event.shiftKey || event.button === 2)
+      turnsLight = !byId('light').hidden && (event.shiftKey || event.button === 2)
       this.isHeld = true
-      this.spin = { yaw: 0, pitch: 0 }
+      this.stop()
       last = event.timeStamp
       event.preventDefault()
     })
@@ -253,7 +258,7 @@ class Viewer {
       if (!fingers.delete(event.pointerId) || fingers.size) return
       this.isHeld = false
       const calm = window.matchMedia('(prefers-reduced-motion: reduce)').matches
-      if (calm || turnsLight || event.timeStamp - last > 80) this.spin = { yaw: 0, pitch: 0 }
+      if (calm || turnsLight || event.timeStamp - last > 80) this.stop()
     }
     canvas.addEventListener('pointerup', lift)
     canvas.addEventListener('pointercancel', lift)
@@ -358,7 +363,8 @@ class Viewer {
     }
     if (needs.view && !(isRunning && this.isMovingJob)) {
       needs.view = this.isHeadNew = this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false
-      if (this.wantsPicture() && this.pictureMs !== null && this.pictureMs < MOVING_MS) this.beginPicture(true)
+      const isQuick = this.pictureMs !== null && this.pictureMs < MOVING_MS && !needsNormals(this.scene)
+      if (this.wantsPicture() && isQuick) this.beginPicture(true)
       else this.begin(this.affordable(MOVING_MS), true)
     } else if (!isRunning && !this.isSharp && performance.now() - this.changed > REST_MS) {
       if (renderer.guide.size < GUIDES.still) {
@@ -375,7 +381,7 @@ class Viewer {
 
   begin(size, isMoving) {
     this.isMovingJob = isMoving
-    this.jobHasNormals = this.wantsNormals()
+    this.jobHasNormals = needsNormals(this.scene)
     this.spent = 0
     this.renderer.begin(size, viewOf(this.scene, this.header), this.jobHasNormals)
   }
@@ -446,11 +452,11 @@ class Viewer {
   }
 
   shade() {
-    const { mode, around, above } = this.scene
-    if (this.wantsNormals() && !this.hasNormals) return // they are on their way
+    const { scene } = this
+    if (needsNormals(scene) && !this.hasNormals) return // they are on their way
     this.needs.shade = false
-    if (this.wantsPicture() && this.isDecoded) this.decoder.show()
-    else this.renderer.shade(mode, { around, above })
+    if (this.wantsPicture() && this.isDecoded) this.decoder.show(scene)
+    else this.renderer.shade(scene.mode, scene)
   }
 
   // The drawing is as good as it gets: say so, for those who wait for it.

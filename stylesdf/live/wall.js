@@ -49,7 +49,7 @@ class Wall {
     viewer.play(viewer.isTurning = false)
     viewer.press('turn', false)
     viewer.press('wall-button', true)
-    viewer.spin = { yaw: 0, pitch: 0 }
+    viewer.stop()
     byId('canvas').after(this.node)
     this.choose(this.chosen)
   }
@@ -93,7 +93,7 @@ class Wall {
     const start = performance.now()
     for (const n of tiles) {
       renderer.setHead(model.head({ ...scene, ...headAt(this.first, placeOf(n)) }), TILE_GUIDE)
-      renderer.begin(TILE, viewOf(scene, header), viewer.wantsNormals())
+      renderer.begin(TILE, viewOf(scene, header), needsNormals(scene))
       renderer.advance(TILE)
       renderer.shade(scene.mode, scene)
       const pen = node.firstChild.getContext('2d')

@@ -70,7 +70,7 @@ class Turning(Visit):
 
 
 def test_dragging_asks_for_nothing_and_the_picture_after_it_is_the_server_s(chromium, address, tmp_path):
-    visit = Turning(chromium, address, ANY_SPEED, "?psi=0.1&mode=normals&edit=age%3D1.5")
+    visit = Turning(chromium, address, ANY_SPEED, "?psi=0.1&mode=shape&around=80&edit=age%3D1.5")
     visit.open("Mesh")
     visit.page.wait_for_selector("#viewer canvas")  # the mesh beside it is there, too
     visit.wait_for_live("ready")
@@ -92,8 +92,8 @@ def test_dragging_asks_for_nothing_and_the_picture_after_it_is_the_server_s(chro
     visit.download("#download-png").save_as(path)
     assert path.read_bytes() == visit.picture()
     scene = Scene.from_picture(path)
-    assert (scene.yaw, scene.pitch, scene.mode) == (float(drawn["yaw"]), float(drawn["pitch"]), "normals")
-    assert scene.edits == "age=1.5"
+    assert (scene.yaw, scene.pitch, scene.mode) == (float(drawn["yaw"]), float(drawn["pitch"]), "shape")
+    assert (scene.edits, scene.around) == ("age=1.5", 80.0)
     again = Visit(chromium, visit.page.url)
     assert again.picture() == visit.picture()
     again.context.close()

@@ -236,6 +236,13 @@ def test_modes_and_quality(visit):
     page.fill("#roll input[type=number]", "45")
     page.keyboard.press("Enter")
     visit.wait_for(roll=45)
+    before = visit.picture()
+    page.fill("#around input[type=number]", "80")
+    page.keyboard.press("Enter")
+    visit.wait_for(around=80)
+    page.click("#mode label:has-text('Picture')")
+    visit.wait_for(mode=None, around=80)
+    assert visit.picture() != before
 
 
 def test_the_download_is_the_picture_that_python_makes(visit, served):
@@ -535,8 +542,11 @@ def test_every_text_can_be_read_on_what_lies_behind_it(chromium, served, theme):
     visit = Visit(chromium, served[1], f"?__theme={theme}")
     for tab in ("Gallery", "View", "Mesh", "Mix", "Edit", "Film", "Compare", "Inside", "Link", "Model"):
         visit.open(tab)
-        visit.page.wait_for_timeout(500)
-        count, faint = visit.page.evaluate(FAINT_TEXT)
+        for _ in range(40):  # what is being drawn is faint meanwhile
+            visit.page.wait_for_timeout(250)
+            count, faint = visit.page.evaluate(FAINT_TEXT)
+            if faint == []:
+                break
         assert count > 15 and faint == [], tab
     visit.context.close()
 

@@ -246,9 +246,10 @@ def test_a_morph_is_seen(visit):
     visit.until("shares.size > 4")
 
 
-def test_shift_moves_the_light(visit):
+@pytest.mark.parametrize("mode", ["Clay", "Picture"])
+def test_shift_moves_the_light(visit, mode):
     page, (x, y) = visit.page, visit.hand()
-    page.click("text=Clay")
+    page.click(f"text={mode}")
     page.keyboard.down("Shift")
     page.mouse.move(x, y)
     page.mouse.down()
@@ -256,6 +257,8 @@ def test_shift_moves_the_light(visit):
     page.mouse.up()
     page.keyboard.up("Shift")
     visit.wait_for("scene.around > -33 && scene.above > 33 && scene.yaw === 0")
+    visit.until("liveHeads.isSharp && liveHeads.hasNormals")
+    assert "light=(math.radians(" in page.inner_text("#code")
 
 
 def test_two_fingers_zoom(chromium, small):

@@ -164,6 +164,7 @@ SCENES = [
     {"seed": 1, "texture": 4, "yaw": -30},
     {"seed": 2, "to": 6, "share": 0.5, "edit": "age=1.5,beard=-1"},
     {"seed": 1, "cut": "side", "cutAt": 0.1, "mode": "shape", "around": 40, "above": -5},
+    {"seed": 4, "yaw": 10, "around": -90, "above": 0},
 ]
 
 
@@ -189,17 +190,21 @@ def test_bad_fragments_are_told_and_left_out(tmp_path):
     assert (scene["seed"], scene["psi"], scene["yaw"], scene["mode"], scene["to"]) == (0, 1, 5, "image", None)
     told = [complaint.split('"')[0] for complaint in complaints]
     assert told == [f"The link's {name} is " for name in ("seed", "mode", "share", "pitch", "fov", "to", "edit")]
+    found = run_script(code, tmp_path, {"text": "#edit=age=1,age=2", "header": HEADER})
+    assert found["scene"]["edit"] == "" and len(found["complaints"]) == 1  # as Python, which wants each name once
 
 
 def test_links_of_the_page_are_links_of_the_viewer(tmp_path):
-    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, -25.5, 8.0, 2.0, 10.0, "shape", edits="beard=2,age=-0.25")
+    seen = {"yaw": -25.5, "pitch": 8.0, "roll": 2.0, "fov": 10.0, "around": 60.0, "above": -20.0, "mode": "shape"}
+    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, **seen, edits="beard=2,age=-0.25")
     code = "return readFragment(given.text, given.header)"
     found = run_script(code, tmp_path, {"text": scene.query(), "header": HEADER})
     assert found["complaints"] == []
-    names = ("seed", "psi", "texture", "to", "share", "yaw", "pitch", "roll", "fov", "mode", "edit")
-    assert [found["scene"][name] for name in names] == [
-        21, 0.9, 4, 5, 0.3, -25.5, 8, 2, 10, "shape", "beard=2,age=-0.25"
-    ]  # fmt: skip
+    values = {
+        "seed": 21, "psi": 0.9, "texture": 4, "to": 5, "share": 0.3, "yaw": -25.5, "pitch": 8, "roll": 2, "fov": 10,
+        "around": 60, "above": -20, "mode": "shape", "edit": "beard=2,age=-0.25",
+    }  # fmt: skip
+    assert {name: found["scene"][name] for name in values} == values
 
 
 def test_a_picture_remembers_its_scene(tmp_path):

@@ -36,9 +36,11 @@ DECODE = """([change, guide]) => {
   const { model, renderer, decoder, header } = liveHeads, { gl } = renderer, { size, resolution } = decoder
   const scene = { ...firstScene(header), ...change }, view = viewOf(scene, header)
   renderer.setHead(model.head(scene), guide)
+  renderer.begin(decoder.resolution, view, needsNormals(scene))
+  renderer.advance(decoder.resolution)
   decoder.setHead(model.decoderHead(scene))
   for (const _ of decoder.passes(view)) ; // each step draws
-  decoder.show()
+  decoder.show(scene)
   const bytes = new Uint8Array(4 * size * size), rays = new Float32Array(4 * resolution ** 2)
   gl.readPixels(0, 0, size, size, gl.RGBA, gl.UNSIGNED_BYTE, bytes)
   decoder.volume(view, resolution, true).next()

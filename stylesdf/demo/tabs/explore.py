@@ -11,7 +11,19 @@ from stylesdf.arguments import MAX_SEED
 from stylesdf.demo.models import NotLoaded, pinned
 from stylesdf.demo.page import GOAL_SECONDS, LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
-from stylesdf.demo.scene import MAX_FOV, MAX_PITCH, MAX_ROLL, MAX_YAW, MIN_FOV, MODES, Scene
+from stylesdf.demo.scene import (
+    ABOVE,
+    AROUND,
+    MAX_ABOVE,
+    MAX_AROUND,
+    MAX_FOV,
+    MAX_PITCH,
+    MAX_ROLL,
+    MAX_YAW,
+    MIN_FOV,
+    MODES,
+    Scene,
+)
 from stylesdf.demo.stage import stage, stage_value
 from stylesdf.shot import QUALITIES
 
@@ -64,6 +76,8 @@ def _view_controls(fov_deg: float) -> dict:
     sliders = (
         ("yaw", "Yaw °", -MAX_YAW, MAX_YAW, 0, 0.1), ("pitch", "Pitch °", -MAX_PITCH, MAX_PITCH, 0, 0.1),
         ("roll", "Roll °", -MAX_ROLL, MAX_ROLL, 0, 1), ("fov", "Field of view °", MIN_FOV, MAX_FOV, fov_deg, 0.1),
+        ("around", "Light from the side °", -MAX_AROUND, MAX_AROUND, AROUND, 1),
+        ("above", "Light from above °", -MAX_ABOVE, MAX_ABOVE, ABOVE, 1),
     )  # fmt: skip
     made = {
         name: gr.Slider(low, high, value, step=step, label=label, min_width=240, elem_id=name, render=False)
@@ -72,7 +86,7 @@ def _view_controls(fov_deg: float) -> dict:
     made["mode"] = gr.Radio(list(zip(MODE_NAMES, MODES)), value="image", elem_id="mode", label="Show", render=False)
     made["quality"] = gr.Radio(
         list(QUALITIES), value="exact", label="Quality", elem_id="quality", render=False,
-        info="exact as trained; fast samples near the surface only; best takes four times the samples",
+        info="exact as trained; fast samples near the surface only; best takes more rays, for films",
     )  # fmt: skip
     return made
 
@@ -89,6 +103,9 @@ def build_view(page: Page) -> None:
             snap = gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}")
             there = going("", f"{{ yaw: {yaw}, pitch: 0, roll: 0 }}")
             snap.click(None, None, [page.goal, *camera[:3]], js=there, **PRIVATE)
+    with gr.Row():
+        for name in ("around", "above"):
+            page.controls[name].render()
     page.controls["quality"].render()
     gr.Markdown(KEYS, elem_classes="small")
     released = going("{ camera: { yaw, pitch, roll, fov } }", "{ yaw, pitch, roll, fov }")
