@@ -136,10 +136,15 @@ class Visit:
         self.page.click(f"{box} input")
         self.page.click(f"[role=option]:text-is('{text}')")
 
-    def download(self, button: str):
-        self.page.wait_for_selector(f"{button}:not([disabled])")
-        with self.page.expect_download() as download:
-            self.page.click(button)
+    def download(self, button: str, ending: str = ""):
+        """Take what a button gives, as soon as that has a name of this ending."""
+        for _ in range(40):
+            self.page.wait_for_selector(f"{button}:not([disabled])")
+            with self.page.expect_download() as download:
+                self.page.click(button)
+            if download.value.suggested_filename.endswith(ending):
+                break
+            self.page.wait_for_timeout(250)
         return download.value
 
     def hand(self) -> tuple[float, float]:
@@ -247,8 +252,7 @@ def test_modes_and_quality(visit):
 
 def test_the_download_is_the_picture_that_python_makes(visit, served):
     visit.set_seed(11)
-    visit.page.wait_for_timeout(300)
-    download = visit.download("#download-png")
+    download = visit.download("#download-png", "11.png")
     image = Image.open(download.path())
     assert download.suggested_filename == "head-11.png"
     assert (image.format, image.text["seed"], image.text["truncation"]) == ("PNG", "11", "0.7")
@@ -380,8 +384,7 @@ def test_the_mesh_is_drawn_turned_and_taken_home(visit):
     assert download.suggested_filename == f"head-{FIRST_SEED}.glb"
     assert download.path().read_bytes()[:4] == b"glTF"
     visit.choose("#format", "STL")
-    page.wait_for_timeout(500)
-    assert visit.download("#download-mesh").suggested_filename == f"head-{FIRST_SEED}.stl"
+    assert visit.download("#download-mesh", ".stl").suggested_filename == f"head-{FIRST_SEED}.stl"
 
     box = page.locator("#viewer canvas").bounding_box()
     page.mouse.move(box["x"] + 150, box["y"] + 150)

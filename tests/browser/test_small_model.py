@@ -52,8 +52,7 @@ def test_the_texture_is_in_the_viewer_and_in_the_files(chromium, address, tmp_pa
     assert '"TEXCOORD_0"' in page.evaluate(shown)  # the viewer has a file with it, too
 
     visit.choose("#format", "OBJ")
-    page.wait_for_timeout(500)
-    download = visit.download("#download-mesh")
+    download = visit.download("#download-mesh", ".zip")
     assert download.suggested_filename == f"head-{FIRST_SEED}.zip"
     with zipfile.ZipFile(download.path()) as archive:
         names = archive.namelist()
@@ -61,8 +60,7 @@ def test_the_texture_is_in_the_viewer_and_in_the_files(chromium, address, tmp_pa
         assert f"mtllib {names[0]}" in archive.read(names[1]).decode() and names[2] in archive.read(names[0]).decode()
         assert Image.open(archive.open(names[2])).tobytes() == picture.tobytes()
     visit.choose("#format", "PLY")
-    page.wait_for_timeout(500)
-    download = visit.download("#download-mesh")
+    download = visit.download("#download-mesh", ".ply")
     assert download.suggested_filename == f"head-{FIRST_SEED}.ply"
     header = download.path().read_bytes().partition(b"end_header")[0]
     assert b"property uchar red" in header and b'"texture_size"' not in header
