@@ -170,6 +170,7 @@ def _directions(args: argparse.Namespace) -> int:
     keep_large_blocks()
     model = PretrainedGenerator.from_pretrained(args.model).eval()
     report = command.Progress()
+    kind = directions if args.factors is None else factors
     if args.factors is not None:
         found, summary = factors.find_factors(model, args.factors, args.seed, report)
     else:
@@ -177,8 +178,8 @@ def _directions(args: argparse.Namespace) -> int:
         data = load_images(args.data, *sizes, fov_deg=model.config.fov_deg, cache_dir=args.cache_dir)
         found, summary = directions.learn_directions(model, data, args.seed, report)
     report.end()
-    directions.write_directions(args.model, model, found, summary)
-    print((directions if args.factors is None else factors).table(summary), end="")
+    directions.write_directions(args.model, model, found, summary, kind.notes(summary))
+    print(kind.table(summary), end="")
     return 0
 
 

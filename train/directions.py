@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from stylesdf.camera import Camera
@@ -290,22 +290,57 @@ def table(summary: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def notes(summary: dict) -> dict[str, str]:
+    """Return what is written beside each direction's pictures: how much it moves, and what else most."""
+    matrix, lines = summary["matrix"], {}
+    for name, row in zip(matrix["names"], matrix["rows"]):
+        leaks = {other: value for other, value in zip(matrix["names"], row) if other != name}
+        most = max(leaks, key=lambda other: abs(leaks[other]), default=None)
+        lines[name] = f"moves {summary[name]['slope']:.2f} by 1"
+        lines[name] += f"\n{most} {leaks[most]:+.2f}" if most else ""
+        lines[name] += f"\nturns {summary[name]['pose_deg']:.1f}°"
+    return {name: text.replace("_", " ") for name, text in lines.items()}
+
+
 @torch.no_grad()
-def strips(model: Generator, directions: Directions, seed: int = 10, psi: float = 0.7) -> Image.Image:
-    """Draw one head with each direction at −2, −1, 0, 1 and 2, a row for each, averaged to 128×128 pixels."""
+def strips(
+    model: Generator, directions: Directions, told: Mapping[str, str], seed: int = 10, psi: float = 0.7
+) -> Image.Image:
+    """Draw one head with each direction at −2, −1, 0, 1 and 2, averaged to 128×128 pixels.
+
+    Args:
+        model: Whose head.
+        directions: A row for each.
+        told: By name, what is written beside the row.
+        seed: Of the head.
+        psi: Its truncation, in [0, 1].
+    """
     w = model.mapping(latent(model, seed), psi)
     amounts = (-2.0, -1.0, 0.0, 1.0, 2.0)
-    sheet = Image.new("RGB", (len(amounts) * SIZE, len(directions.names) * SIZE))
+    sheet = Image.new("RGB", ((len(amounts) + 1) * SIZE, len(directions.names) * SIZE), "white")
+    pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(directions.names):
-        for column, amount in enumerate(amounts):
+        pen.text((8, row * SIZE + 24), name.replace("_", " "), "black", ImageFont.load_default(16))
+        pen.multiline_text((8, row * SIZE + 50), told[name], "dimgray", ImageFont.load_default(12), spacing=5)
+        for column, amount in enumerate(amounts, start=1):
             moved = directions.move(model.renderer_mapping, w, {name: amount})
             picture, _ = draw_full(model, moved, FRONT.to(w.device), psi)
             sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, SIZE)), (column * SIZE, row * SIZE))
     return sheet
 
 
-def write_directions(folder: Path, model: Generator, directions: Directions, summary: dict) -> None:
-    """Write a model's directions, a report of them and a picture into its folder."""
+def write_directions(
+    folder: Path, model: Generator, directions: Directions, summary: dict, told: Mapping[str, str]
+) -> None:
+    """Write a model's directions, a report of them and a picture into its folder.
+
+    Args:
+        folder: With the model's weights.
+        model: The same.
+        directions: Its.
+        summary: The report, fit for JSON.
+        told: By name, what is written beside the pictures.
+    """
     about = {"sha256": file_hash(folder / WEIGHTS_FILE, "sha256")}
     name = COMPANION_FILES["directions"]
     with replacing(folder / name) as path:
@@ -313,4 +348,4 @@ def write_directions(folder: Path, model: Generator, directions: Directions, sum
     with replacing(folder / REPORT_FILE) as path:
         path.write_text(json.dumps({"model": about, **summary}, indent=1) + "\n", encoding="utf-8")
     with replacing(folder / STRIPS_FILE) as path:
-        strips(model, directions).save(path, optimize=True)
+        strips(model, directions, told).save(path, optimize=True)

@@ -137,6 +137,13 @@ def _seen_changes(model: Generator, z: Tensor, random: torch.Generator) -> tuple
     return (-sdf / slopes)[0], torch.sigmoid(colours).flatten()
 
 
+def notes(summary: dict) -> dict[str, str]:
+    """Return what is written beside each factor's pictures: its shares of all changes."""
+    return {
+        name: f"{shares['shape']:.0%} of shape\n{shares['texture']:.0%} of texture" for name, shares in summary.items()
+    }
+
+
 def table(summary: dict) -> str:
     """Return a report of factors as a Markdown table."""
     lines = ["| factor | of changes of shape | of texture |", "|---|---|---|"]

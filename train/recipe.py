@@ -24,14 +24,13 @@ from stylesdf.camera import Camera
 from stylesdf.checkpoint import CARD_FILE, COMPANION_FILES, CONFIG_FILE, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
+from train import directions, factors
 from train.build import build_stage
 from train.data.images import ImageSet, describe_images, load_images, parse_label
-from train.directions import REPORT_FILE, has_measures, learn_directions, write_directions
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
-from train.factors import find_factors
 from train.pretrained import PretrainedGenerator
 from train.recipes.base import Recipe, Run
 from train.recipes.card import recipe_card
@@ -158,18 +157,23 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
-    if not _is_of(model_folder / REPORT_FILE, last / "model"):
+    if not _is_of(model_folder / directions.REPORT_FILE, last / "model"):
         _add_directions(model_folder, model, data)
     return model_folder
 
 
 def _add_directions(folder: Path, model: Generator, data: ImageSet) -> None:
     try:
-        found = learn_directions(model, data) if has_measures(data) else find_factors(model, NUM_FACTORS)
+        if directions.has_measures(data):
+            found, summary = directions.learn_directions(model, data)
+            told = directions.notes(summary)
+        else:
+            found, summary = factors.find_factors(model, NUM_FACTORS)
+            told = factors.notes(summary)
     except ValueError as error:  # a model that cannot be edited is a model
         log.warning("the model gets no edits: %s", error)
     else:
-        write_directions(folder, model, *found)
+        directions.write_directions(folder, model, found, summary, told)
 
 
 def _is_of(report: Path, model: Path) -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from stylesdf.checkpoint import file_hash, load_config
 from tests.train import runs
-from train import factors
+from train import directions, factors
 from train import recipe as runner
 from train.__main__ import main
 from train.config import PolishConfig
@@ -57,17 +57,19 @@ def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys)
 def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path, monkeypatch):
     recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
     monkeypatch.setattr(runner, "evaluate", lambda *arguments: REPORT | {"truncation": arguments[-1]})
-    monkeypatch.setattr(runner, "has_measures", lambda data: name == "people")
-    kinds, written = {"learn_directions": "named", "find_factors": "numbered"}, []
+    monkeypatch.setattr(directions, "has_measures", lambda data: name == "people")
+    kinds = {"learn_directions": (directions, "named"), "find_factors": (factors, "numbered")}
+    written = []
 
-    def write_directions(folder, model, found, summary) -> None:
+    def write_directions(folder, model, found, summary, told) -> None:
         written.append((folder, found))
         about = {"model": {"sha256": file_hash(folder / "model.safetensors", "sha256")}}
         (folder / "directions.json").write_text(json.dumps(about | summary))
 
-    for function, kind in kinds.items():
-        monkeypatch.setattr(runner, function, lambda model, given, kind=kind: (kind, {}))
-    monkeypatch.setattr(runner, "write_directions", write_directions)
+    for function, (module, kind) in kinds.items():
+        monkeypatch.setattr(module, function, lambda model, given, kind=kind: (kind, {}))
+        monkeypatch.setattr(module, "notes", lambda summary: {})
+    monkeypatch.setattr(directions, "write_directions", write_directions)
 
     def start_run(run: Run) -> None:
         done.append(run.name)
@@ -91,7 +93,7 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
 
 
 def test_a_model_that_cannot_be_edited_is_finished_too(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(runner, "find_factors", lambda model, count: factors.find_factors(model, 9))
+    monkeypatch.setattr(runner, "NUM_FACTORS", 9)
     runner._add_directions(tmp_path, None, runs.tiny_data())
     assert "the model gets no edits: 9 factors of each kind" in caplog.text and not list(tmp_path.iterdir())
 
