@@ -109,7 +109,7 @@ def _front_matter(title: str, facts: CardFacts) -> str:
         lines.append(f"base_model: {_yaml(facts.base_model)}")
     for key, values in (("datasets", facts.datasets), ("metrics", facts.metrics), ("tags", TAGS)):
         if values:
-            lines += [f"{key}:", *(f"- {_yaml(value)}" for value in values)]
+            lines.append(f"{key}: [{', '.join(map(_yaml, values))}]")
     if facts.metrics:
         dataset = _yaml(facts.metrics_dataset)
         lines += ["model-index:", f"- name: {_yaml(title)}", "  results:", "  - task:", f"      type: {TASK}"]

@@ -41,5 +41,7 @@ files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATIO
 
 ## Measured
 
-{compare(reports, SHOWN).strip()}"""
+{compare(reports, SHOWN).strip()}
+
+![One head at −2 to 2 along each of its edits, and what moves with them](directions.png)"""
     return model_card(config, f"checkpoints/{recipe.name}", CardFacts(about=about, sample_grid="grid.png"))
