@@ -90,6 +90,7 @@ def test_edits_change_the_head_and_are_in_its_link(chromium, address):
     again = Visit(chromium, address, f"?seed={FIRST_SEED}&edit=age%3D1.5%2Csmile%3D-1")
     assert again.drawn()["edit"] == "age=1.5,smile=-1"
     again.open("Edit")
+    again.page.wait_for_selector("#edit-0 input[type=number]")
     again.page.wait_for_function("document.querySelector('#edit-0 input[type=number]').value === '1.5'")
     again.page.click("#no-edits")
     again.wait_for(edit=None)
