@@ -408,14 +408,14 @@ class _Repository:
         weights = self._fetch_weights(variant)
         companions = {}
         for kind, name in COMPANION_FILES.items():
-            path = self._fetch_beside(name, name)
+            path = self._fetch_beside(name)
             if path is not None:
                 self.check_content(path)
                 companions[kind] = path
-        card = self._fetch_beside(CARD_FILE, "the model card")
+        card = self._fetch_beside(CARD_FILE)
         if card is None and self.subfolder:
             self.subfolder = None
-            card = self._fetch_beside(CARD_FILE, "the model card")
+            card = self._fetch_beside(CARD_FILE)
         if card is None:
             logger.info("%s has no model card", self.repo_id)
         return _Found(folder, weights, card, companions, commit_hash)
@@ -431,13 +431,13 @@ class _Repository:
         self.check_content(weights)
         return weights
 
-    def _fetch_beside(self, name: str, what: str) -> Path | None:
+    def _fetch_beside(self, name: str) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
             return self.fetch_optional(name)
         except LocalEntryNotFoundError as error:
-            logger.warning("%s of %s cannot be had: %s", what, self.repo_id, error)
+            logger.warning("%s of %s cannot be had: %s", name, self.repo_id, error)
             return None
 
     def fetch_optional(self, name: str) -> Path | None:

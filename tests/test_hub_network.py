@@ -349,7 +349,7 @@ def test_a_card_that_cannot_be_had(hub, repo, model, caplog):
     hub.faults.append(Fault(".*/README.md", method="HEAD", status=503, times=1000))
     loaded = Model.from_pretrained(HEADS)
     assert_same(loaded, model)
-    assert loaded.card is None and "the model card of someone/heads cannot be had" in caplog.text
+    assert loaded.card is None and "README.md of someone/heads cannot be had" in caplog.text
 
 
 def test_server_errors_during_a_push(hub, repo, model):
