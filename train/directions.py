@@ -59,9 +59,9 @@ FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
 MOST_LONGER = 2.0  # than the mean latent says, that a direction becomes
-DAMPING = 0.05  # of the correction that makes each direction move its own reading by 1 and no other
+DAMPING = 0.3  # of the correction that makes each direction move its own reading by 1 and no other
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
-LEAST_MOVED = 0.35  # per amount, of a measure; what moves less has no direction
+LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
 
@@ -152,8 +152,9 @@ def learn_directions(
     directions = Directions(model.config.latent_size, [*names, *POSE])
     directions.vectors.copy_(torch.linalg.lstsq(read - read.mean(dim=0), latents - latents.mean(dim=0)).solution)
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
-    changes = first.changes(edited, directions, (-1.0, 1.0), lambda share: report("corrections", share))
-    directions = _corrected(directions, (changes[1.0] - changes[-1.0]) / 2.0, names)
+    reach = AMOUNTS[-1]
+    changes = first.changes(edited, directions, (-reach, reach), lambda share: report("corrections", share))
+    directions = _corrected(directions, (changes[reach] - changes[-reach]) / (2.0 * reach), names)
     second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
