@@ -40,7 +40,8 @@ def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
     files = hub.repos[REPO].files()
     assert files["samples.png"] == (tmp_path / "grids" / "00000004.png").read_bytes()
     card = files["README.md"].decode()
-    for text in ("license: cc-by-4.0", "datasets: [someone/pictures]", "type: fid", "value: 3.5", "samples.png", "| steps | 4 |"):
+    licence_and_data = "license: cc-by-4.0", "datasets: [someone/pictures]"
+    for text in (*licence_and_data, "type: fid", "value: 3.5", "samples.png", "| steps | 4 |"):
         assert text in card, text
     model = StyleSDF.from_pretrained(REPO)
     assert model.generate(seeds=[0]).thumbnails
