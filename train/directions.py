@@ -150,7 +150,9 @@ def learn_directions(
     # the mean latent of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
     latents = find_latents(model.renderer_mapping, codes).cpu()
     directions = Directions(model.config.latent_size, [*names, *POSE])
-    directions.vectors.copy_(torch.linalg.lstsq(read - read.mean(dim=0), latents - latents.mean(dim=0)).solution)
+    pair = read.cpu() - read.mean(dim=0).cpu(), latents - latents.mean(dim=0)
+    # by singular values: the default was seen to drop columns at random where others are zero
+    directions.vectors.copy_(torch.linalg.lstsq(*pair, driver="gelsd").solution)
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
     reach = AMOUNTS[-1]
     changes = first.changes(edited, directions, (-reach, reach), lambda share: report("corrections", share))
