@@ -238,7 +238,12 @@ class View:
             image = self.thumbnail
         else:
             image = to_pil(self._decoder(self.rendering.features, self.shot.noise_mode))
-        return image if self.shot.light is None else relit(image, self.normals, self.background, self.shot.light)
+        return self.in_light(image)
+
+    def in_light(self, picture: Image.Image) -> Image.Image:
+        """Return a picture of this view, of any size, in the shot's light."""
+        light = self.shot.light
+        return picture if light is None else relit(picture, self.normals, self.background, light)
 
     @cached_property
     def thumbnail(self) -> Image.Image:

@@ -178,7 +178,7 @@ def _directions(args: argparse.Namespace) -> int:
         data = load_images(args.data, *sizes, fov_deg=model.config.fov_deg, cache_dir=args.cache_dir)
         found, summary = directions.learn_directions(model, data, args.seed, report)
     report.end()
-    directions.write_directions(args.model, model, found, summary, kind.notes(summary))
+    directions.write_directions(args.model, model, found, summary, kind.captions(summary))
     print(kind.table(summary), end="")
     return 0
 

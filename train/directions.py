@@ -293,7 +293,7 @@ def table(summary: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def notes(summary: dict) -> dict[str, str]:
+def captions(summary: dict) -> dict[str, str]:
     """Return what is written beside each direction's pictures: how much it moves, and what else most."""
     matrix, lines = summary["matrix"], {}
     for name, row in zip(matrix["names"], matrix["rows"]):
@@ -307,14 +307,14 @@ def notes(summary: dict) -> dict[str, str]:
 
 @torch.no_grad()
 def strips(
-    model: Generator, directions: Directions, told: Mapping[str, str], seed: int = 10, psi: float = 0.7
+    model: Generator, directions: Directions, captions: Mapping[str, str], seed: int = 10, psi: float = 0.7
 ) -> Image.Image:
     """Draw one head with each direction at −2, −1, 0, 1 and 2, averaged to 128×128 pixels.
 
     Args:
         model: Whose head.
         directions: A row for each.
-        told: By name, what is written beside the row.
+        captions: By name, what is written beside the row.
         seed: Of the head.
         psi: Its truncation, in [0, 1].
     """
@@ -324,7 +324,7 @@ def strips(
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(directions.names):
         pen.text((8, row * SIZE + 24), name.replace("_", " "), "black", ImageFont.load_default(16))
-        pen.multiline_text((8, row * SIZE + 50), told[name], "dimgray", ImageFont.load_default(12), spacing=5)
+        pen.multiline_text((8, row * SIZE + 50), captions[name], "dimgray", ImageFont.load_default(12), spacing=5)
         for column, amount in enumerate(amounts, start=1):
             moved = directions.move(model.renderer_mapping, w, {name: amount})
             picture, _ = draw_full(model, moved, FRONT.to(w.device), psi)
@@ -333,7 +333,7 @@ def strips(
 
 
 def write_directions(
-    folder: Path, model: Generator, directions: Directions, summary: dict, told: Mapping[str, str]
+    folder: Path, model: Generator, directions: Directions, summary: dict, captions: Mapping[str, str]
 ) -> None:
     """Write a model's directions, a report of them and a picture into its folder.
 
@@ -342,7 +342,7 @@ def write_directions(
         model: The same.
         directions: Its.
         summary: The report, fit for JSON.
-        told: By name, what is written beside the pictures.
+        captions: By name, what is written beside the pictures.
     """
     about = {"sha256": file_hash(folder / WEIGHTS_FILE, "sha256")}
     name = COMPANION_FILES["directions"]
@@ -351,4 +351,4 @@ def write_directions(
     with replacing(folder / REPORT_FILE) as path:
         path.write_text(json.dumps({"model": about, **summary}, indent=1) + "\n", encoding="utf-8")
     with replacing(folder / STRIPS_FILE) as path:
-        strips(model, directions, told).save(path, optimize=True)
+        strips(model, directions, captions).save(path, optimize=True)

@@ -37,8 +37,8 @@ class Form:
     """What small moves of a latent change in one kind.
 
     Attributes:
-        square: Mean square change along a unit direction v is vᵀ square v; its trace is 1. ``(L, L)``.
-        mean: Mean change along a unit direction v, in some unit, is v · mean. ``(L,)``.
+        square: vᵀ square v is the share that a unit direction v has of all square changes; its trace is 1. ``(L, L)``.
+        mean: v · mean is above 0 where heads get larger, or lighter, along v. ``(L,)``.
     """
 
     square: Tensor
@@ -69,7 +69,7 @@ def find_factors(
     size = model.config.latent_size
     forms = dict(zip(KINDS, _forms(model, torch.Generator().manual_seed(seed), report)))
     directions = Directions(size, [f"{kind}_{number}" for kind in KINDS for number in range(1, count + 1)])
-    rows = [factors(forms[kind], forms[other], count) for kind, other in zip(KINDS, reversed(KINDS))]
+    rows = [leading_directions(forms[kind], forms[other], count) for kind, other in zip(KINDS, reversed(KINDS))]
     directions.vectors.copy_(torch.cat(rows))
     units = F.normalize(directions.vectors, dim=1)
     summary = {
@@ -79,7 +79,7 @@ def find_factors(
     return directions, summary
 
 
-def factors(own: Form, other: Form, count: int) -> Tensor:
+def leading_directions(own: Form, other: Form, count: int) -> Tensor:
     """Return the directions of one kind, as long as an amount of 1 moves a latent. ``(count, L)``."""
     size = len(own.mean)
     root = torch.linalg.cholesky(other.square + APART / size * torch.eye(size))
@@ -94,9 +94,10 @@ def factors(own: Form, other: Form, count: int) -> Tensor:
 
 def _forms(model: Generator, random: torch.Generator, report: Callable[[str, float], None]) -> tuple[Form, Form]:
     """Return the forms of shape and texture."""
-    sums = torch.zeros(2, model.config.latent_size, model.config.latent_size), torch.zeros(2, model.config.latent_size)
+    size = model.config.latent_size
+    squares, means = torch.zeros(len(KINDS), size, size), torch.zeros(len(KINDS), size)
     for number in range(NUM_HEADS):
-        z = torch.randn(1, model.config.latent_size, generator=random).to(model.w_avg).requires_grad_()
+        z = torch.randn(1, size, generator=random).to(model.w_avg).requires_grad_()
         changes = _seen_changes(model, z, random)
         for kind, change in enumerate(changes):
             probes = torch.randn(NUM_PROBES, len(change), generator=random).to(change) / len(change) ** 0.5
@@ -105,10 +106,10 @@ def _forms(model: Generator, random: torch.Generator, report: Callable[[str, flo
                 for probe in (torch.full_like(change, 1.0 / len(change)), *probes)
             )
             rows = torch.stack(rows)
-            sums[0][kind] += rows.t() @ rows
-            sums[1][kind] += mean
+            squares[kind] += rows.t() @ rows
+            means[kind] += mean
         report("factors", (number + 1) / NUM_HEADS)
-    return tuple(Form(square / square.trace(), mean) for square, mean in zip(*sums))
+    return tuple(Form(square / square.trace(), mean) for square, mean in zip(squares, means))
 
 
 def _seen_changes(model: Generator, z: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -131,13 +132,13 @@ def _seen_changes(model: Generator, z: Tensor, random: torch.Generator) -> tuple
     if not len(points):
         raise ValueError("the model's heads have no surface that could be seen, which factors need")
     points = points[torch.randperm(len(points), generator=random)[:MOST_POINTS]][None]
-    sdf, gradient = field.sdf_and_gradient(points)
+    axis = points.new_tensor([0.0, 0.0, -1.0]).expand_as(points)  # of the camera, whose axes the colour sees
+    out, gradient = field.with_gradient(points, axis)
     slopes = gradient.detach().norm(dim=-1).clamp(min=LEAST_SLOPE)
-    _, colours = field.surface(points)
-    return (-sdf / slopes)[0], torch.sigmoid(colours).flatten()
+    return (-out.sdf / slopes)[0], torch.sigmoid(out.rgb).flatten()
 
 
-def notes(summary: dict) -> dict[str, str]:
+def captions(summary: dict) -> dict[str, str]:
     """Return what is written beside each factor's pictures: its shares of all changes."""
     return {
         name: f"{shares['shape']:.0%} of shape\n{shares['texture']:.0%} of texture" for name, shares in summary.items()

@@ -166,14 +166,14 @@ def _add_directions(folder: Path, model: Generator, data: ImageSet) -> None:
     try:
         if directions.has_measures(data):
             found, summary = directions.learn_directions(model, data)
-            told = directions.notes(summary)
+            captions = directions.captions(summary)
         else:
             found, summary = factors.find_factors(model, NUM_FACTORS)
-            told = factors.notes(summary)
+            captions = factors.captions(summary)
     except ValueError as error:  # a model that cannot be edited is a model
         log.warning("the model gets no edits: %s", error)
     else:
-        directions.write_directions(folder, model, found, summary, told)
+        directions.write_directions(folder, model, found, summary, captions)
 
 
 def _is_of(report: Path, model: Path) -> bool:

@@ -31,7 +31,6 @@ from stylesdf.fit import Progress
 from stylesdf.head import View
 from stylesdf.inversion import Inversion
 from stylesdf.mesh import refine_mesh
-from stylesdf.pictures import relit
 from stylesdf.pipeline import StyleSDF
 from stylesdf.slice import SdfSlice
 from stylesdf.texture import bake_texture
@@ -155,12 +154,8 @@ class Studio:
             return {}
         try:
             view = self.heads.view(self.model(scene), scene, "fast")
-            if scene.mode != "image":
-                drawn = pictures.picture(view, scene.mode)
-            elif scene.light is None:
-                drawn = view.thumbnail
-            else:
-                drawn = relit(view.thumbnail, view.normals, view.background, scene.light)
+            is_image = scene.mode == "image"
+            drawn = view.in_light(view.thumbnail) if is_image else pictures.picture(view, scene.mode)
             return {"picture": pictures.data_url(drawn, QUICK_JPEG)}
         finally:
             self._quick.release()

@@ -73,7 +73,9 @@ def test_dragging_asks_for_nothing_and_the_picture_after_it_is_the_server_s(chro
     visit = Turning(chromium, address, ANY_SPEED, "?psi=0.1&mode=shape&around=80&edit=age%3D1.5")
     visit.open("Mesh")
     visit.page.wait_for_selector("#viewer canvas")  # the mesh beside it is there, too
+    since = time.monotonic()
     while not any(".glb" in url for url in visit.requests):
+        assert time.monotonic() - since < 120, "the mesh was never asked for"
         visit.page.wait_for_timeout(100)
     visit.wait_for_live("ready")
     assert not visit.is_live()

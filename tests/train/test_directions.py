@@ -103,11 +103,11 @@ def test_a_correction_leaves_each_reading_to_its_own_direction():
 
 
 def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, tmp_path):
-    monkeypatch.setattr(directions, "strips", lambda model, found, told: Image.new("RGB", (4, 4)))
+    monkeypatch.setattr(directions, "strips", lambda model, found, captions: Image.new("RGB", (4, 4)))
     model = StyleSDF(runs.MODEL).eval()
     model.save_pretrained(tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    directions.write_directions(tmp_path, model, *learned, directions.notes(learned[1]))
+    directions.write_directions(tmp_path, model, *learned, directions.captions(learned[1]))
     assert json.loads((tmp_path / "directions.json").read_text())["age"]["slope"] == pytest.approx(1.0, abs=0.1)
     assert (tmp_path / "model.safetensors").read_bytes() == before and (tmp_path / "directions.png").is_file()
     assert StyleSDF.from_pretrained(tmp_path).directions.vectors.equal(learned[0].vectors)
@@ -115,9 +115,9 @@ def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, t
 
 def test_strips_show_every_direction_at_five_amounts(learned, monkeypatch):
     monkeypatch.undo()
-    told = directions.notes(learned[1])
-    assert told["age"].startswith("moves ") and told["age"].endswith("turns 0.0°")
-    picture = directions.strips(Generator(runs.MODEL).eval(), learned[0], told)
+    captions = directions.captions(learned[1])
+    assert captions["age"].startswith("moves ") and captions["age"].endswith("turns 0.0°")
+    picture = directions.strips(Generator(runs.MODEL).eval(), learned[0], captions)
     assert picture.size == (6 * 128, len(learned[0].names) * 128)
     assert len(picture.crop((0, 0, 128, 128)).getcolors()) > 2  # a name, and more
 

@@ -31,7 +31,7 @@ def form(*shares: float) -> Form:
 
 def test_a_factor_changes_its_own_kind_much_and_the_other_little():
     own, other = form(0.4, 0.35, 0.25), form(0.9, 0.0, 0.0, 0.1)
-    found = factors.factors(own, other, 2)
+    found = factors.leading_directions(own, other, 2)
     units = found / found.norm(dim=1, keepdim=True)
     torch.testing.assert_close(units, -torch.eye(SIZE)[[1, 2]], atol=1e-5, rtol=0)  # not the first, shared one
     longest = factors.MOST_TURN * SIZE**0.5

@@ -61,14 +61,14 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     kinds = {"learn_directions": (directions, "named"), "find_factors": (factors, "numbered")}
     written = []
 
-    def write_directions(folder, model, found, summary, told) -> None:
+    def write_directions(folder, model, found, summary, captions) -> None:
         written.append((folder, found))
         about = {"model": {"sha256": file_hash(folder / "model.safetensors", "sha256")}}
         (folder / "directions.json").write_text(json.dumps(about | summary))
 
     for function, (module, kind) in kinds.items():
         monkeypatch.setattr(module, function, lambda model, given, kind=kind: (kind, {}))
-        monkeypatch.setattr(module, "notes", lambda summary: {})
+        monkeypatch.setattr(module, "captions", lambda summary: {})
     monkeypatch.setattr(directions, "write_directions", write_directions)
 
     def start_run(run: Run) -> None:

@@ -11,7 +11,7 @@ from stylesdf.demo.scene import Scene
 MOST = 16  # sliders
 LIMIT = 3.0  # either way
 HINT = (
-    "Each slider changes one thing about the head that is seen, in about one standard deviation among heads; beyond 2 "
+    "Each slider changes one thing about the head that is seen. 1 is about a standard deviation among heads; beyond 2 "
     "it may look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
 )
 COLLECT = (
