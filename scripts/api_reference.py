@@ -6,16 +6,14 @@ python scripts/api_reference.py
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import inspect
 import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from pydoc import locate
-from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -124,27 +122,11 @@ def write_page() -> str:
 
 
 def _entry(name: str, thing: object) -> str:
-    text = inspect.getdoc(thing)
     is_in_face = name.split(".")[1] in stylesdf.__all__
-    parts = [f"### {name.removeprefix('stylesdf.') if is_in_face else name}\n"]
-    words = {value.name: _word(value) for value in parameters(thing)}
-    if dataclasses.is_dataclass(thing):
-        return "\n".join([*parts, _markdown(text, words)])
-    if not inspect.isclass(thing) or "\nArgs:\n" in text:
-        parts.append(f"```py\n{_signature(name.split('.')[-1], thing)}\n```\n")
-    return "\n".join([*parts, _markdown(text)])
-
-
-def _signature(name: str, thing: object) -> str:
-    words, is_keyword_only = [], False
-    for value in parameters(thing):
-        if value.kind is value.KEYWORD_ONLY and not is_keyword_only:
-            words.append("*")
-            is_keyword_only = True
-        words.append(_word(value))
-    arrow = f" -> {returned(thing)}" if returned(thing) else ""
-    line = f"{name}({', '.join(words)}){arrow}"
-    return line if len(line) <= 100 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){arrow}"
+    title = f"### {name.removeprefix('stylesdf.') if is_in_face else name}"
+    if returned(thing) not in (None, "None"):
+        title += f" → `{returned(thing)}`"
+    return "\n".join([f"{title}\n", _markdown(inspect.getdoc(thing), parameters(thing))])
 
 
 def _word(value: inspect.Parameter) -> str:
@@ -154,8 +136,10 @@ def _word(value: inspect.Parameter) -> str:
     return word + (f" = {default}" if value.default is not value.empty else "")
 
 
-def _markdown(text: str, words: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Turn a docstring in Google's style into Markdown; ``words`` say more of an argument than its name."""
+def _markdown(text: str, taken: Iterable[inspect.Parameter]) -> str:
+    """Turn a docstring in Google's style into Markdown; ``taken`` say more of an argument than its name."""
+    words = {value.name: _word(value) for value in taken}
+    by_name = next((value.name for value in taken if value.kind is value.KEYWORD_ONLY), None)
     lines, in_list = [], False
     text = re.sub(r"\nRaises:\n    ValueError: (An argument|A value) out of (its )?range\.$", "", text)
     text = re.sub(r", or an argument out of range\.$", ".", text, flags=re.MULTILINE)  # said once, above
@@ -167,6 +151,7 @@ def _markdown(text: str, words: Mapping[str, str] = MappingProxyType({})) -> str
         elif line.startswith("        "):
             lines.append(("  " if in_list else "") + line.strip())
         elif found := re.fullmatch(r"    (\*{0,2}\w+): (.*)", line):
+            lines += ["\nBy name only:\n"] if found[1] == by_name else []
             lines.append(f"- `{words.get(found[1], found[1])}`: {found[2]}")
             in_list = True
         else:
