@@ -4,7 +4,7 @@
 // is bracketed, which catches rims thinner than the guide resolves.
 uniform float slope; // bound on the distance's gradient, measured by the exporter
 uniform int evaluations; // of the field, at most
-uniform vec4 cut; // what lies beyond the plane cut.xyz . p = cut.w is cut away; no plane where cut.xyz is zero
+uniform vec4 cut; // beyond the plane cut.xyz . p = cut.w all is cut away; zero: no plane
 
 layout(location = 0) out vec4 place; // z-depth, distance there, evaluations, what was hit (see below)
 layout(location = 1) out vec4 colour;
@@ -94,7 +94,7 @@ void main() {
     }
     value = distanceAt(origin + ray * t);
     count += 1.0;
-    if (abs(value) < TOLERANCE || (isFirst && value < 0.0)) {
+    if (isFirst ? value < 0.0 : abs(value) < TOLERANCE && !(isDip && value > 0.0)) {
       kind = isFirst && startsAtPlane ? INSIDE : SURFACE;
       if (!isFirst) t = clamp(t - value / rate, low, far);
       break;
