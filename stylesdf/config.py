@@ -204,6 +204,16 @@ PRESETS = {
         decoder_mapping_layers=2,
         decoder_channels=(64, 32, 16),
     ),
+    # The same for full frames of photos.
+    "photos": StyleSDFConfig(
+        latent_size=128,
+        field_width=64,
+        field_depth=4,
+        view_directions=False,
+        decoder_style_size=64,
+        decoder_mapping_layers=2,
+        decoder_channels=(64, 32, 16),
+    ),
 }
 
 
@@ -211,7 +221,8 @@ def preset(name: str) -> StyleSDFConfig:
     """Return a preset by name.
 
     Args:
-        name: ``"ffhq"``, ``"afhq"`` (the paper's models) or ``"toy"`` (the bundled toy heads).
+        name: ``"ffhq"``, ``"afhq"`` (the paper's models), ``"toy"`` (the bundled toy heads) or ``"photos"`` (small,
+            for full frames).
 
     Raises:
         ValueError: There is no such preset.

@@ -115,7 +115,6 @@ class RendererConfig:
         sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides which
             way a model without pose labels turns: put it on the side of the data's bulk.
         mapping_learning_rate_multiplier: Of the mapping's learning rate, on the generator's.
-        scalar_learning_rate: For log β and the background colour.
         beta_start: Sharpness at the start, world units.
         beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
             Render and level set agree only once it is far below the sample spacing.
@@ -142,7 +141,6 @@ class RendererConfig:
     sphere_radius: float | None = None
     sphere_centre_z: float = 0.0
     mapping_learning_rate_multiplier: float = 1.0
-    scalar_learning_rate: float = 2e-4
     beta_start: float = 0.1
     beta_end: float = 0.0
     least_truncation: float = 1.0

@@ -32,8 +32,8 @@ def miniature(recipe: Recipe) -> Recipe:
         changes = {"steps": 2, "batch_size": 2, "sphere_steps": 2, "num_points": 8, "num_renderings": 4}
         changes |= {"flow_steps": 2, "field_steps": 1, "discriminator_channels": (8, 8, 8, 8)}
         if hasattr(settings, "phases"):
-            phases = [dataclasses.replace(p, steps=1, batch_size=2, resolution=16) for p in settings.phases]
-            changes["phases"] = tuple(phases)
+            tiny = {"steps": 1, "batch_size": 2, "resolution": 16, "fade_steps": 0}
+            changes["phases"] = tuple(dataclasses.replace(phase, **tiny) for phase in settings.phases)
         names = {field.name for field in dataclasses.fields(settings)}
         return dataclasses.replace(settings, **{name: value for name, value in changes.items() if name in names})
 

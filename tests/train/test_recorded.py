@@ -84,7 +84,7 @@ SETTINGS = {
 SETTINGS |= {
     f"{stage}-{name}": (stage, PRESETS[stage][name])
     for stage in ("renderer", "decoder")
-    for name in ("ffhq", "afhq", "toy")
+    for name in ("ffhq", "afhq", "toy", "photos")
 }
 CASES: dict[str, tuple[Callable, object]] = {}
 for title, (stage, settings) in SETTINGS.items():

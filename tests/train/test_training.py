@@ -96,8 +96,9 @@ def test_the_thumbnail_is_compared_only_with_pictures_in_its_own_style(tiny_toy_
     assert ("thumbnail_l1" in stage.step()) == (mixing_probability == 0.0)
 
 
-def test_beta_stays_below_its_falling_bound(renderer_config, data):
-    config = dataclasses.replace(RENDERER, beta_start=0.1, beta_end=0.001, scalar_learning_rate=0.0)
+def test_beta_stays_below_its_falling_bound(renderer_config, data, monkeypatch):
+    monkeypatch.setattr("train.stages.renderer.SCALAR_LEARNING_RATE", 0.0)
+    config = dataclasses.replace(RENDERER, beta_start=0.1, beta_end=0.001)
     stage = RendererStage(renderer_config, config, data)
     betas = [stage.step()["beta"] for _ in range(config.total_steps)]
     np.testing.assert_allclose(betas, [0.1 * 0.01 ** ((step + 1) / 6) for step in range(6)], rtol=1e-5)

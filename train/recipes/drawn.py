@@ -44,7 +44,6 @@ SHOWN = RendererConfig(
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
-    scalar_learning_rate=1e-3,
     beta_start=0.015,
     beta_end=0.0016,
     num_points=100,

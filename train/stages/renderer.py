@@ -35,6 +35,8 @@ from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
 TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage")
+# of log β and the background colour: β falls about as soon as by the paper's own steps, which are of β itself
+SCALAR_LEARNING_RATE = 1e-3
 FEWEST_POINTS = 300  # random points per image that terms of the field have where num_points is 0
 
 
@@ -79,7 +81,7 @@ class RendererStage:
                 "params": list(self.generator.renderer_mapping.parameters()),
                 "lr": rate * config.mapping_learning_rate_multiplier,
             },
-            {"params": list(self.generator.renderer.parameters()), "lr": config.scalar_learning_rate},
+            {"params": list(self.generator.renderer.parameters()), "lr": SCALAR_LEARNING_RATE},
         ]
         self.game = Game(config.game, self.engine, groups, self.discriminator)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
