@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import statistics
 import sys
 import tempfile
 import threading
@@ -29,7 +30,7 @@ from tests.browser.serve import find_browser, running_app  # noqa: E402
 from tests.live.visit import FLAGS, PATIENCE  # noqa: E402
 
 MESH_SHARE, FILM_SHARE = 0.06, 0.02
-PARTS = 12  # how often the server's memory is told
+PARTS, MINUTE = 12, 60  # how often the server's memory is told, the median of so many seconds before
 ANY_SPEED = "window.slowestLiveFrame = 1e9"  # a processor plays twenty graphics cards
 
 
@@ -97,13 +98,17 @@ def ask(address: str, folder: Path, options: argparse.Namespace) -> bool:
     ]
     for thread in threads:
         thread.start()
-    for part in range(PARTS + 1):
-        time.sleep(max(0.0, start + part * options.seconds / PARTS - time.monotonic()))
+    for part in range(PARTS):
+        memories = []
+        while time.monotonic() < start + (part + 1) * options.seconds / PARTS:
+            memories.append(server.memory() / 1e6)
+            time.sleep(1.0)
+        level = statistics.median(memories[-MINUTE:])  # a mesh or film that is being made adds to it
         files = [path for path in (folder / "gradio").rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files if path.exists())
         print(
             f"{time.monotonic() - start:5.0f} s: {tally['answered']:5d} answers, "
-            f"server {server.memory() / 1e6:.0f} MB, {len(files)} temporary files of {size / 1e6:.1f} MB",
+            f"server {level:.0f} MB ({max(memories):.0f} at most), {len(files)} temporary files of {size / 1e6:.1f} MB",
             flush=True,
         )
     for thread in threads:
