@@ -9,6 +9,7 @@ notice?
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import statistics
@@ -87,6 +88,16 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def file_sizes(folder: Path) -> list[int]:
+    """Return the sizes of all files in a folder, bytes; files and folders may go meanwhile."""
+    sizes = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(os.stat(os.path.join(parent, name)).st_size)
+    return sizes
+
+
 def ask(address: str, folder: Path, options: argparse.Namespace) -> bool:
     """Let clients ask, print what became of it and return whether all of it was right."""
     tally, waits, places, server = Counter(), [], set(), Server(address)
@@ -104,11 +115,10 @@ def ask(address: str, folder: Path, options: argparse.Namespace) -> bool:
             memories.append(server.memory() / 1e6)
             time.sleep(1.0)
         level = statistics.median(memories[-MINUTE:])  # a mesh or film that is being made adds to it
-        files = [path for path in (folder / "gradio").rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files if path.exists())
+        sizes = file_sizes(folder / "gradio")
         print(
-            f"{time.monotonic() - start:5.0f} s: {tally['answered']:5d} answers, "
-            f"server {level:.0f} MB ({max(memories):.0f} at most), {len(files)} temporary files of {size / 1e6:.1f} MB",
+            f"{time.monotonic() - start:5.0f} s: {tally['answered']:5d} answers, server {level:.0f} MB "
+            f"({max(memories):.0f} at most), {len(sizes)} temporary files of {sum(sizes) / 1e6:.1f} MB",
             flush=True,
         )
     for thread in threads:
