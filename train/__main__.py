@@ -201,16 +201,10 @@ def _list_settings(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     stage_config = override(PRESETS[args.command][args.preset], args.set)
     model_config = override(preset(args.preset), args.model_set)
-    if args.dry_run:
-        from train.run.cost import estimate
-
-        about = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
-        about["cost"] = estimate(model_config, stage_config, args.micro_batch)
-        if getattr(args, "data", None):
-            about["data"] = _describe_data(args, model_config, stage_config)
-        print(json.dumps(about, indent=2, ensure_ascii=False))
-        return 0
     run_options(args)  # refused before anything is decoded
+    if args.dry_run:
+        print(json.dumps(_describe_run(args, stage_config, model_config), indent=2, ensure_ascii=False))
+        return 0
     keep_large_blocks()
     engine = _engine(args)
     _run_stage(args, stage_config, model_config, engine)
@@ -218,17 +212,38 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
-    from train.build import build_stage, needs_full_size, with_decoder
+def _describe_run(args: argparse.Namespace, stage_config, model_config) -> dict:
+    """Return what a run would be and cost; what it starts from and what it names has to be there already."""
+    from train.build import check_listed_terms
+    from train.run.cost import estimate
+
+    check_listed_terms(stage_config)
+    _, model_config = _initial(args, model_config)
+    about = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
+    about["cost"] = estimate(model_config, stage_config, args.micro_batch)
+    if getattr(args, "data", None):
+        about["data"] = _describe_data(args, model_config, stage_config)
+    return about
+
+
+def _initial(args: argparse.Namespace, model_config):
+    """Return the model that a run starts from, None for nothing, and the architecture that it trains."""
+    from train.build import with_decoder
     from train.pretrained import PretrainedGenerator
+
+    if not args.init_from:
+        return None, model_config
+    initial = PretrainedGenerator.from_pretrained(args.init_from)
+    return initial, override(with_decoder(initial.config, model_config), args.model_set)
+
+
+def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
+    from train.build import build_stage, needs_full_size
     from train.run.lineage import Origin
     from train.run.loop import train
 
-    initial, card = None, None
-    if args.init_from:
-        initial = PretrainedGenerator.from_pretrained(args.init_from)
-        model_config = override(with_decoder(initial.config, model_config), args.model_set)
-        card = initial.card  # its licence goes with it
+    initial, model_config = _initial(args, model_config)
+    card = None if initial is None else initial.card  # its licence goes with it
     full_size = needs_full_size(stage_config, initial if args.evaluate_every else None)
     data = _data(args, model_config, full_size) if getattr(args, "data", None) else None
     stage = build_stage(model_config, stage_config, data, engine, initial)
@@ -263,8 +278,6 @@ def _engine(args: argparse.Namespace):
     if accelerator.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys():
         # accelerate launch was asked for several, says where they meet, and starts one where it sees no second GPU
         logging.getLogger(__name__).warning("accelerate launch started one process only: add --multi_gpu for several")
-    if args.tracker is not None:
-        accelerator.init_trackers(args.tracker)
     return Engine(accelerator, args.micro_batch)
 
 

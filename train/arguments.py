@@ -165,13 +165,15 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_watching_arguments(parser: argparse.ArgumentParser) -> None:
     watching = parser.add_argument_group("watching (numbers are steps, 0 is never)")
     for option, text in {
-        "--save-every": "between states",
+        "--save-every": "between states (default: a 400th of the run, at least 200)",
         "--log-every": "between lines of RUN/log.jsonl",
-        "--grid-every": "between sample grids",
+        "--grid-every": "between sample grids (default: a 40th of the run, at least 500)",
         "--snapshot-every": "between models that are kept in RUN/snapshots",
         "--evaluate-every": "between evaluations, into log, trackers and RUN/evaluation.png",
+        "--profile": "to profile, after three to warm up, into RUN/profile: a trace, and operators by time",
     }.items():
         default = getattr(DEFAULTS, option.strip("-").replace("-", "_"))
+        default = argparse.SUPPRESS if default is None else default  # of which no help is printed
         watching.add_argument(option, type=int, default=default, metavar="N", help=text)
     metrics_help = "of python -m train evaluate; the first one says which snapshot is the best"
     watching.add_argument("--evaluate-metrics", nargs="+", default=[], metavar="NAME", help=metrics_help)
@@ -188,5 +190,5 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     Raises:
         ValueError: A number out of range.
     """
-    values = {name: getattr(args, name) for name in vars(DEFAULTS)}
+    values = {name: getattr(args, name, default) for name, default in vars(DEFAULTS).items()}
     return RunOptions(**values | {"evaluate_metrics": tuple(args.evaluate_metrics)})

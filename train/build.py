@@ -16,7 +16,8 @@ from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder, load_encoder
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator
 from train.run.engine import Engine
-from train.stages import DecoderStage, EncoderStage, PolishStage, PriorStage, RendererStage
+from train.stages import DecoderStage, EncoderStage, PolishStage, PriorStage, RendererStage, polish, renderer
+from train.terms import check_terms
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,17 @@ def build_stage(
     if initial is not None:
         _take_discriminators(stage, initial.name_or_path)
     return stage
+
+
+def check_listed_terms(settings: Settings) -> None:
+    """Refuse terms that the stage does not know, before there is a stage.
+
+    Raises:
+        ValueError: An unknown name, or a weight that is not positive.
+    """
+    known = {RendererConfig: renderer.TERMS, PolishConfig: polish.TERMS}.get(type(settings))
+    if known is not None:
+        check_terms(settings.terms, known)
 
 
 def with_decoder(config: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFConfig:

@@ -160,17 +160,19 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, betas: tuple[float, float] = (0.9, 0.999)):
-    """Return Adam, which remembers the learning rate that it was built with."""
-    return _remember_rates(torch.optim.Adam(parameters, lr=rate, betas=betas))
+    """Return Adam, which remembers the learning rate that it was built with; on a GPU a step is one kernel."""
+    return _built([{"params": list(parameters), "lr": rate}], betas)
 
 
 def _adam(groups: list[dict], config: GameConfig, every: int) -> torch.optim.Adam:
     ratio = every / (every + 1) if every else 1.0
     betas = (config.adam_beta1**ratio if config.adam_beta1 else 0.0, config.adam_beta2**ratio)
-    return _remember_rates(torch.optim.Adam([group | {"lr": group["lr"] * ratio} for group in groups], betas=betas))
+    return _built([group | {"lr": group["lr"] * ratio} for group in groups], betas)
 
 
-def _remember_rates(optimizer: torch.optim.Adam) -> torch.optim.Adam:
+def _built(groups: list[dict], betas: tuple[float, float]) -> torch.optim.Adam:
+    on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    optimizer = torch.optim.Adam(groups, betas=betas, fused=on_gpu or None)  # None is PyTorch's own choice
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer

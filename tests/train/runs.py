@@ -1,11 +1,13 @@
-"""Tiny runs of the stages, and a program that takes one step of each and writes down the gradients.
+"""Tiny runs of the stages, and a program that takes steps of some and writes down the gradients.
 
-``python -m tests.train.runs OUT``, also under ``accelerate launch``.
+``python -m tests.train.runs OUT [STAGE ...]``, also under ``accelerate launch`` and ``torchrun``: one step of each
+stage of ``LAUNCHED``, or two of each that is named.
 """
 
 import dataclasses
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from stylesdf.model import Generator
 from tests.tiny import TINY
 from train.config import DecoderConfig, GameConfig, Phase, RendererConfig
 from train.data.images import ImageSet
+from train.networks import discriminators
 from train.networks.encoder import PictureEncoder
 from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
@@ -101,6 +104,46 @@ def uneven_stage(engine: Engine | None = None) -> RendererStage:
     return renderer_stage(engine, dataclasses.replace(RENDERER, phases=phases, use_minibatch_std=False))
 
 
+# where no discriminator compares pictures, so that a batch can be shared as one likes
+
+
+def ungrouped_renderer_stage(engine: Engine | None = None) -> RendererStage:
+    return renderer_stage(engine, dataclasses.replace(RENDERER, use_minibatch_std=False))
+
+
+def ungrouped_decoder_stage(engine: Engine | None = None) -> DecoderStage:
+    return _ungrouped(decoder_stage(engine))
+
+
+def full_renderer_stage(engine: Engine | None = None) -> RendererStage:
+    """The paper's size with two pictures in a step, after a short sphere initialisation."""
+    phases = (dataclasses.replace(Phase(), steps=2, batch_size=2),)
+    config = dataclasses.replace(RendererConfig(), phases=phases, sphere_steps=2)
+    stage = RendererStage(dataclasses.replace(preset("ffhq"), decoder_channels=()), config, full_data(), engine)
+    stage.prepare()
+    return stage
+
+
+def full_decoder_stage(engine: Engine | None = None) -> DecoderStage:
+    """The paper's size with two pictures in a step; half of them, for path lengths, is fewer than two processes."""
+    config = dataclasses.replace(DecoderConfig(), steps=2, batch_size=2, path_length_weight=0.0)
+    torch.manual_seed(5)
+    renderer = Generator(preset("ffhq"))
+    return _ungrouped(DecoderStage(renderer.config, config, full_data(), renderer, engine))
+
+
+def full_data() -> ImageSet:
+    """Four pictures of noise at the paper's size."""
+    random = np.random.RandomState(0)
+    images, thumbnails = (random.randint(0, 256, (4, 3, size, size), dtype=np.uint8) for size in (1024, 64))
+    return ImageSet(images=images, thumbnails=thumbnails, poses=None)
+
+
+def _ungrouped(stage: DecoderStage) -> DecoderStage:
+    discriminators.minibatch_std = partial(discriminators.minibatch_std, group_size=1)  # of this process
+    return stage
+
+
 STAGES = [renderer_stage, reconstructing_stage, decoder_stage, showing_stage]
 LAUNCHED = [*STAGES, uneven_stage]
 
@@ -130,13 +173,16 @@ def gradients_of_a_step(make_stage, micro_batch: int = 0, **options) -> list[tor
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for make_stage in LAUNCHED:
-        engine = RecordingEngine()
-        record = make_stage(engine).step()
-        assert all(math.isfinite(value) for value in record.values()), record
+    out, *names = sys.argv[1:]
+    for make_stage in [globals()[name] for name in names] or LAUNCHED:
+        engine = RecordingEngine(micro_batch=int(make_stage in (full_renderer_stage, full_decoder_stage)))
+        stage = make_stage(engine)
+        for _ in range(2 if names else 1):
+            record = stage.step()
+            assert all(math.isfinite(value) for value in record.values()), record
         if engine.is_main:
             named = {str(index): gradient for index, gradient in enumerate(engine.gradients)}
-            save_file(named, f"{sys.argv[1]}/{make_stage.__name__}-{engine.accelerator.num_processes}.safetensors")
+            save_file(named, f"{out}/{make_stage.__name__}-{engine.accelerator.num_processes}.safetensors")
     engine.accelerator.end_training()
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]  # of threads; Linux only
     assert not [name for name in names if "gloo" in name], names

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -211,3 +212,12 @@ def test_more_processes_than_images_are_refused():
         engine.parts(0)
     with pytest.raises(ValueError, match="micro_batch is -1"):
         Engine(micro_batch=-1)
+
+
+@pytest.mark.parametrize("precision, rounds_products", [("no", False), ("bf16", True)])
+def test_convolutions_are_never_rounded_to_tf32_and_products_with_bf16_alone(precision, rounds_products, monkeypatch):
+    for part in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(part, "allow_tf32", not rounds_products)
+    Engine(types.SimpleNamespace(mixed_precision=precision))
+    assert torch.backends.cuda.matmul.allow_tf32 == rounds_products
+    assert not torch.backends.cudnn.allow_tf32

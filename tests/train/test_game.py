@@ -62,6 +62,14 @@ def test_adam_makes_up_for_penalties_in_steps_of_their_own():
         assert rates(optimizer)[0] == 0.1 and optimizer.param_groups[0]["betas"] == (0.5, 0.99)
 
 
+def test_adam_is_fused_on_a_gpu_alone(monkeypatch):
+    on_cpu = adam([nn.Parameter(torch.zeros(1))], 0.1), *game_of(discriminator=nn.Linear(3, 1)).optimizers.values()
+    assert [group["fused"] for optimizer in on_cpu for group in optimizer.param_groups] == [None] * 4
+    monkeypatch.setattr(nn.Parameter, "is_cuda", True)
+    on_gpu = adam([nn.Parameter(torch.zeros(1))], 0.1), *game_of(discriminator=nn.Linear(3, 1)).optimizers.values()
+    assert [group["fused"] for optimizer in on_gpu for group in optimizer.param_groups] == [True] * 4
+
+
 def test_a_game_without_a_discriminator_has_one_optimizer():
     assert game_of().optimizers.keys() == {"generator_optimizer"}
     both = game_of(discriminator=nn.Linear(3, 1)).optimizers

@@ -83,7 +83,7 @@ def test_dry_run_prints_all_settings(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("preset", ["ffhq", "afhq", "toy"])
+@pytest.mark.parametrize("preset", ["ffhq", "afhq", "photos", "toy"])
 def test_cost_grows_with_the_work_and_micro_batches_save_memory(preset):
     model, stage = presets.preset(preset), PRESETS["renderer"][preset]
     first, last = stage.phases[0], stage.phases[-1]
@@ -102,7 +102,9 @@ def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests(
     )
     plain, both, alone = (estimate(model, config) for config in (stage, both, alone))
     assert alone["images"] == sum(p.steps * p.batch_size for p in stage.phases) == both["images"] - plain["images"]
-    assert both["teraflops"] == pytest.approx(plain["teraflops"] + alone["teraflops"], abs=0.1)
+    # weights are updated once, and the field's are the same
+    apart = plain["teraflops"] + alone["teraflops"]
+    assert 0.95 * apart < both["teraflops"] < apart
 
 
 def test_a_tracker_gets_the_terms(tmp_path):

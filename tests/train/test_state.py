@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from tests.train import runs
 from train.run.loop import train
 from train.run.options import RunOptions
-from train.run.state import HASHES_FILE, find_damage, newest_intact, saved_steps
+from train.run.state import HASHES_FILE, _allocate_moments, find_damage, newest_intact, saved_steps
 
 OPTIONS = RunOptions(save_every=1, keep=3, log_every=1, grid_every=0)
 
@@ -161,3 +162,42 @@ def test_damaged_settings_without_a_state_are_refused(out):
 def test_a_state_of_other_networks_does_not_fit(out):
     with pytest.raises(ValueError, match="does not fit this run; was it started with other settings"):
         runs.renderer_stage().state.restore(out / "state")
+
+
+@pytest.mark.parametrize("fused_before", [True, None])
+@pytest.mark.parametrize("fused_after", [True, None])
+@pytest.mark.parametrize("make", [runs.reconstructing_stage, runs.decoder_stage])
+def test_a_run_goes_on_with_fused_adam_as_if_it_had_never_stopped(make, fused_before, fused_after, tmp_path):
+    """As on a GPU; a state that was saved elsewhere is taken too, and counts on."""
+
+    def stage_of(fused):
+        stage = make()
+        for optimizer in stage.state.optimizers.values():
+            for group in optimizer.param_groups:
+                group["fused"] = fused
+        return stage
+
+    whole, resumed = stage_of(fused_before), stage_of(fused_after)
+    for _ in range(2):
+        whole.step()
+    whole.state.save(tmp_path)
+    for optimizer in whole.state.optimizers.values():
+        for group in optimizer.param_groups:
+            group["fused"] = fused_after
+    whole.step()
+    assert resumed.state.restore(tmp_path)
+    resumed.step()
+    theirs = dict(whole.state._named_tensors())
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in resumed.state._named_tensors())
+    counts = {float(tensor) for name, tensor in theirs.items() if re.fullmatch(r"\w*optimizer\.\d+\.step", name)}
+    assert max(counts) >= 3
+
+
+def test_fused_steps_are_counted_where_the_parameters_are():
+    for fused, device in ((True, "meta"), (None, "cpu")):
+        parameter = torch.nn.Parameter(torch.zeros(3, device="meta"))
+        optimizer = torch.optim.Adam([parameter], foreach=False)
+        optimizer.param_groups[0]["fused"] = fused
+        _allocate_moments(optimizer, {"started": [0]})
+        state = optimizer.state[parameter]
+        assert (state["step"].device.type, state["exp_avg"].device.type) == (device, "meta")

@@ -1,161 +1,280 @@
-"""What a run will cost, before it is started: steps, images, memory, hours. Estimates, with their formulas."""
+"""What a run will cost, before it is started: steps, images, memory, hours.
+
+Networks are built without memory, and the layers that they call are counted. A run is a list of tasks (``tasks_of``),
+each so much work so often; work is counted in multiply-adds, and what is none, such as a sine or a number that is
+filtered, in as many as take its time on a CPU. ``python -m benchmarks.estimates`` sets the estimates beside what is
+measured; the constants below were fitted to that on two cores of an AMD EPYC with AVX-512, both of which were at work.
+On GPUs nothing was measured: those hours are the same work at another rate.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
+
 from stylesdf.config import StyleSDFConfig
-from stylesdf.encoder import RESOLUTION, Encoder
-from stylesdf.model import Generator
 from train.config import (
     CODE_AXES,
     CODE_PATHS,
     CODES_PER_STEP,
+    GUIDE_SIDE,
     HEADS_PER_STEP,
+    KEPT_NUMBERS,
+    NUM_SURFACE_POINTS,
+    PATH_LENGTH_EVERY,
+    PATHS_AT_ONCE,
     PICTURES_PER_STEP,
+    TEACHER_OVERSAMPLING,
     VIEWS_OF_HEAD,
     DecoderConfig,
     EncoderConfig,
+    Phase,
     PolishConfig,
     PriorConfig,
     RendererConfig,
     Settings,
 )
-from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 from train.networks.flow import PATH_STEPS, VelocityField
+from train.run.counting import (
+    distance_work,
+    generator_weights,
+    guide_work,
+    guided_share,
+    image_discriminator,
+    inverter,
+    kept_numbers,
+    picture_encoder,
+    points_on_rays,
+    share_inside,
+    synthesis,
+    thumbnail_discriminator,
+    value_work,
+    weights_of,
+)
+from train.run.grid import SHAPE_SAMPLES
+from train.run.memory import numbers_held
+from train.run.options import RunOptions
 
-# multiply-adds per second, in units of 10¹², that training of such networks reaches, not what the maker prints
-HARDWARE = {"two CPU cores": 0.13, "one consumer GPU (RTX 4090)": 12.0, "eight data-centre GPUs (A100)": 50.0}
-# forward and backward passes of the field in a step, in units of one forward pass: the discriminator's rendering 1,
-# the generator's 1, its activations again 1, their derivatives 2, the eikonal gradient 1 and its derivatives 2
-FIELD_PASSES = 8.0
-RECONSTRUCTION_PASSES = 4.0  # the guide's grid, forward 1 and backward 2
-DISCRIMINATOR_PASSES = 10.0  # real and fake forward 2, backward 4, R1 a third of the rest, through it for the generator
-DECODER_PASSES = 5.0  # fake 1, generator's forward 1 and backward 2, a share of the path length's
-POLISH_PASSES = 7.0  # the teacher's forward with twice as many samples, the student's forward and backward, its guide
-GUIDE_POINTS, GUIDED_SHARE = 20_000, 0.2  # of a guide's grid; of a view's samples, where its rays ask the field
-ENCODER_WORK = 4e7  # multiply-adds of the encoder for a picture
-SINE = 80  # multiply-adds that a sine costs as much as, on a CPU
-COPIES = 10  # weights, gradients, two moments, average; for both players
+CORE = 0.055  # 10¹² multiply-adds per second of one core, in large convolutions and the field's products
+PROCESSES = 2  # that a recipe starts on two cores; they share batches, and each does the rest by itself
+# the same of all of a machine, as training of such networks reaches it, not as the maker prints it
+HARDWARE = {
+    "two CPU cores": PROCESSES * CORE,
+    "one consumer GPU (RTX 4090)": 12.0,
+    "eight data-centre GPUs (A100)": 50.0,
+}
+
+# work in multiply-adds
+MATRIX = 1.5  # of a linear layer, where torch takes a slower library
+SAMPLE = 3900  # a sample of a ray, to be placed, looked up and composited; twice that with gradients
+FEATURE = 157  # a channel of a sample that is integrated to a feature map
+READ = 390  # a number of a picture that is read
+UPDATE = 235  # a weight: its gradient's sum over processes, Adam, average
+PAIRING = 4.2e8  # the flow's pairs of noise and codes in a step
+FILLED = 4.7e8  # the distances inside a head with its cavities filled
+# work in forward passes
+BACK = 2.8  # a field forth and back
+CONVOLVED = 3.3  # convolutions forth and back
+PENALTY = 7.5  # a gradient penalty, which differentiates derivatives
+PATH_LENGTH = 8.0  # of the decoder, likewise
+SWEEP = 6.5  # a signed distance with its gradient, forth and back
+
+CODES_PER_SPHERE, POINTS_PER_CODE = 4, 512  # of a step of sphere initialisation
+POLISHED_BETA = 0.0008  # world units, of a model that is finished
+LIBRARIES = 0.15e9  # bytes, beyond Python with torch
+GRID_VIEWS = 24  # of a sample grid: eight heads, three angles
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work that a run does again and again.
+
+    Attributes:
+        name: As the benchmark has it.
+        count: How often.
+        work: Multiply-adds each time.
+        repeated: How many of them each process does by itself.
+    """
+
+    name: str
+    count: float
+    work: float
+    repeated: float = 0.0
+
+    @property
+    def core_seconds(self) -> float:
+        """Seconds that one core takes each time."""
+        return self.work / CORE / 1e12
 
 
 def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> dict[str, object]:
     """Estimate a run.
 
     Args:
-        model: Architecture.
+        model: Architecture; of a run that starts from a model, that model's.
         config: Settings of the stage; their kind says which one.
         micro_batch: Images that are worked on at once; 0 is the whole batch.
 
     Returns:
-        ``steps``, ``images``, ``teraflops`` (10¹² multiply-adds in all), ``memory_gb`` and ``hours`` per hardware.
+        ``steps``; ``images``; ``teraflops`` (10¹² multiply-adds in all); ``memory_gb``, the peak of one process that
+        works on whole batches, beyond Python with torch, the pictures left out, which are mapped from files; and
+        ``hours`` per hardware, on two cores with two processes.
     """
-    parameters = sum(parameter.numel() for parameter in Generator(model).parameters())
-    parts = {
-        RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder_stage,
-        EncoderConfig: _encoder,
-    }  # fmt: skip
-    images, work, held, discriminator = parts[type(config)](model, config, micro_batch)
-    weights = parameters + discriminator
-    memory = (4 * (COPIES * weights + held)) / 1e9
+    tasks = tasks_of(model, config)
+    work = sum(task.count * task.work for task in tasks)
+    repeated = sum(task.count * task.repeated for task in tasks)
+    hours = {name: work / 1e12 / rate / 3600 for name, rate in HARDWARE.items()}
+    hours["two CPU cores"] += repeated * (1 - 1 / PROCESSES) / 1e12 / CORE / 3600
     return {
         "steps": config.total_steps,
-        "images": images,
+        "images": _images(config),
         "teraflops": round(work / 1e12, 1),
-        "memory_gb": round(memory + 0.5, 1),
-        "hours": {name: round(work / 1e12 / rate / 3600, 2) for name, rate in HARDWARE.items()},
+        "memory_gb": round((LIBRARIES + 4 * numbers_held(model, config, micro_batch)) / 1e9, 2),
+        "hours": {name: round(value, 2) for name, value in hours.items()},
     }
 
 
-# Each returns the images of a run, its multiply-adds, the numbers held at once, and the weights beside the generator's.
+def tasks_of(model: StyleSDFConfig, config: Settings) -> list[Task]:
+    """Return all that a run does."""
+    parts = {
+        RendererConfig: _renderer, PriorConfig: _prior, PolishConfig: _polish, DecoderConfig: _decoder,
+        EncoderConfig: _encoder,
+    }  # fmt: skip
+    return [*parts[type(config)](model, config), _grid(model, config)]
 
 
-def _renderer(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    shows_again = "reconstruction" in config.terms
-    images, work, held = 0, 0.0, 0.0
-    for phase in config.phases:
-        points = _points(model, phase.resolution, phase.num_samples)
-        per_image = 0.0
+def _images(config: Settings) -> int:
+    if isinstance(config, RendererConfig):
+        again = "reconstruction" in config.terms
+        return sum(phase.steps * phase.batch_size * (phase.is_adversarial + again) for phase in config.phases)
+    return config.total_steps * config.batch_size if isinstance(config, DecoderConfig) else 0
+
+
+def _view(model: StyleSDFConfig, samples: int, beta: float, has_features: bool = False) -> float:
+    """A guided view without gradients, its guide's measurement left out."""
+    of_point = value_work(model) + FEATURE * model.field_width * has_features
+    return samples * (SAMPLE + guided_share(model, beta) * of_point)
+
+
+def _rendering(model: StyleSDFConfig, num_samples: int, has_features: bool = True) -> float:
+    """A thumbnail without gradients, all of its samples evaluated."""
+    samples = model.render_resolution**2 * num_samples
+    return samples * (SAMPLE + share_inside(model) * value_work(model) + FEATURE * model.field_width * has_features)
+
+
+def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float:
+    """An image of stage 1, forth and back, with the terms at random points."""
+    samples, points = phase.resolution**2 * phase.num_samples, points_on_rays(model, config, phase)
+    on_rays = "eikonal" in config.terms and not config.num_points
+    of_point = value_work(model) * BACK
+    if on_rays:
+        of_point = value_work(model) - distance_work(model) + distance_work(model) * SWEEP
+    if not phase.surface_guided and kept_numbers(model, points * phase.batch_size) > KEPT_NUMBERS:
+        of_point += value_work(model)
+    work = 2 * SAMPLE * samples + of_point * points + SWEEP * distance_work(model) * config.num_points
+    return work + (guide_work(model, GUIDE_SIDE) if phase.surface_guided else 0.0)
+
+
+def _judged(config: RendererConfig, phase: Phase) -> float:
+    """The discriminator's part in an image of stage 1, both players' steps."""
+    every, paired = config.game.r1_every, config.game.use_relativistic_loss
+    passes = 2 * CONVOLVED + (PENALTY - CONVOLVED) * (1 + paired) / every  # the penalty shares its forward pass
+    passes += CONVOLVED - 1 + paired  # the generator's: no gradients of weights; of pairs, real ones once more
+    return passes * thumbnail_discriminator(config, phase.resolution).work
+
+
+# The tasks of each stage.
+
+
+def _renderer(model: StyleSDFConfig, config: RendererConfig) -> list[Task]:
+    encoder = picture_encoder(model) if "reconstruction" in config.terms else None
+    weights = generator_weights(model)
+    sphere = BACK * CODES_PER_SPHERE * POINTS_PER_CODE * distance_work(model) + UPDATE * weights
+    tasks = [Task("sphere step", config.sphere_steps, sphere, sphere)]
+    for number, phase in enumerate(config.phases):
+        update, of_image = UPDATE * weights, 0.0
         if phase.is_adversarial:
-            per_image += FIELD_PASSES * _field(model) * points
-            per_image += DISCRIMINATOR_PASSES * _convolutions(config.discriminator_channels, phase.resolution)
-        if shows_again:
-            per_image += RECONSTRUCTION_PASSES * _field(model) * points
-        images += phase.steps * phase.batch_size * (phase.is_adversarial + shows_again)
-        work += phase.steps * phase.batch_size * per_image
-        held = max(held, 24 * points * (micro_batch or phase.batch_size))  # the field's own activations go in chunks
+            of_image += _drawn(model, config, phase) + _judged(config, phase)
+            update += UPDATE * thumbnail_discriminator(config, phase.resolution).weights
+        if encoder:
+            of_image += _drawn(model, config, phase) + CONVOLVED * encoder.work + READ * 3 * model.image_resolution**2
+            update += UPDATE * encoder.weights
+        tasks.append(Task(f"phase {number}", phase.steps, phase.batch_size * of_image + update, update))
+    return tasks
+
+
+def _prior(model: StyleSDFConfig, config: PriorConfig) -> list[Task]:
+    with torch.device("meta"):
+        flow = weights_of(VelocityField(min(CODE_AXES, model.latent_size)))
+    mapping = 9 * MATRIX * CODES_PER_STEP * model.latent_size**2
+    works = {
+        "flow step": (config.flow_steps, (3 * MATRIX * CODES_PER_STEP + UPDATE) * flow + PAIRING),
+        "paths": (CODE_PATHS / PATHS_AT_ONCE, PATHS_AT_ONCE * 2 * MATRIX * PATH_STEPS * flow),
+        "mapping step": (config.steps, mapping + UPDATE * generator_weights(model)),
+    }
+    return [Task(name, count, work, work) for name, (count, work) in works.items()]
+
+
+def _polish(model: StyleSDFConfig, config: PolishConfig) -> list[Task]:
+    samples, start = model.render_resolution**2 * model.num_samples, 2 * config.beta_end
+    share = guided_share(model, config.beta_end, GUIDE_SIDE)
+    of_image = TEACHER_OVERSAMPLING * samples * (SAMPLE + guided_share(model, start, GUIDE_SIDE) * value_work(model))
+    of_image += samples * (2 * SAMPLE + share * BACK * value_work(model)) + 2 * guide_work(model, GUIDE_SIDE)
+    of_image += SWEEP * distance_work(model) * (config.num_points + 2 * NUM_SURFACE_POINTS)
+    if "solidity" in config.terms:
+        of_image += guide_work(model) + FILLED
+    update = UPDATE * generator_weights(model)
+    return [Task("step", config.steps, config.batch_size * of_image + update, update)]
+
+
+def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
+    decoder, rendering = synthesis(model), _rendering(model, model.num_samples)
+    trained = generator_weights(model, has_decoder=True) - generator_weights(model)
+    tasks, anew = [], 0.0 if config.num_renderings else rendering
+    if config.num_renderings:
+        # each process keeps all of them
+        tasks.append(Task("rendering", config.num_renderings + config.steps, rendering, rendering))
+        if config.field_steps:
+            samples = model.image_resolution**2 * model.num_samples
+            image = guide_work(model) + _view(model, samples, POLISHED_BETA)
+            count = (1 - config.shown_share) * (config.num_renderings + config.field_steps)
+            tasks.append(Task("field image", count, image, image))
+    read = READ * 3 * model.image_resolution**2
+    if config.field_steps:
+        of_image = anew + CONVOLVED * decoder.work + config.shown_share * read
+        work = config.batch_size * of_image + UPDATE * trained
+        tasks.append(Task("field step", config.field_steps, work, UPDATE * trained))
     if not config.is_adversarial:
-        return images, work, held, 0
-    discriminator = ThumbnailDiscriminator(config.discriminator_channels, resolution=model.render_resolution)
-    return images, work, held, sum(parameter.numel() for parameter in discriminator.parameters())
+        return tasks
+    judge, paired = image_discriminator(model, config), config.game.use_relativistic_loss
+    of_image = anew + (1 + CONVOLVED) * decoder.work + read
+    of_image += (3 * CONVOLVED - 1 + paired + PENALTY * (1 + paired) / config.game.r1_every) * judge.work
+    if config.path_length_weight:
+        of_image += (PATH_LENGTH * decoder.work + anew) / 2 / PATH_LENGTH_EVERY
+    update = UPDATE * (trained + judge.weights)
+    work = config.batch_size * of_image + update
+    return [*tasks, Task("adversarial step", config.steps - config.field_steps, work, update)]
 
 
-def _prior(model: StyleSDFConfig, config: PriorConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    flow = sum(parameter.numel() for parameter in VelocityField(min(CODE_AXES, model.latent_size)).parameters())
-    learnt = config.flow_steps * flow + config.steps * 3 * model.latent_size**2  # forwards and twice that back
-    return 0, 3 * CODES_PER_STEP * learnt + 2 * PATH_STEPS * CODE_PATHS * flow, 0.0, 0
-
-
-def _polish(model: StyleSDFConfig, config: PolishConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    points = _points(model, model.render_resolution, model.num_samples)
-    work = config.steps * config.batch_size * POLISH_PASSES * _field(model) * points
-    return 0, work, 24 * points * (micro_batch or config.batch_size), 0
-
-
-def _decoder_stage(model: StyleSDFConfig, config: DecoderConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    size = model.image_resolution
-    drawn = 1.0 / config.batch_size if config.num_renderings else 1.0
-    per_image = 2 * drawn * _field(model) * _points(model, model.render_resolution, model.num_samples)
-    per_image += DECODER_PASSES * _decoder(model)
-    work, channels, weights = config.batch_size * config.steps * per_image, 0, 0
-    if config.is_adversarial:
-        discriminator = ImageDiscriminator(size, config.discriminator_channels)
-        channels, *_ = counts = channels_of(discriminator)
-        adversarial = config.batch_size * (config.steps - config.field_steps)
-        work += adversarial * DISCRIMINATOR_PASSES * _convolutions(counts, size)
-        weights = sum(parameter.numel() for parameter in discriminator.parameters())
-    held = 8 * size**2 * (channels + model.decoder_channels[-1]) * (micro_batch or config.batch_size)
-    return config.steps * config.batch_size, work, held, weights
-
-
-def _encoder(model: StyleSDFConfig, config: EncoderConfig, micro_batch: int) -> tuple[int, float, float, int]:
-    view = GUIDED_SHARE * _points(model, model.render_resolution, model.num_samples)
-    per_head = _field(model) * (GUIDE_POINTS + VIEWS_OF_HEAD * view)
+def _encoder(model: StyleSDFConfig, config: EncoderConfig) -> list[Task]:
+    samples, network = model.render_resolution**2 * model.num_samples, inverter(model)
+    view = _view(model, samples, POLISHED_BETA, model.has_decoder)
     if model.has_decoder:
-        per_head += VIEWS_OF_HEAD * _decoder(model)
-    work = config.steps * (HEADS_PER_STEP * per_head + 3 * PICTURES_PER_STEP * ENCODER_WORK)
-    held = config.steps * HEADS_PER_STEP * VIEWS_OF_HEAD * RESOLUTION**2  # four bytes each
-    weights = sum(parameter.numel() for parameter in Encoder(model.latent_size, 1).parameters())
-    return 0, work, held, weights
+        view += synthesis(model).work
+    update = UPDATE * network.weights
+    return [
+        Task("head", config.steps * HEADS_PER_STEP, guide_work(model) + VIEWS_OF_HEAD * view),
+        Task("step", config.steps, PICTURES_PER_STEP * CONVOLVED * network.work + update, update),
+    ]
 
 
-def _points(model: StyleSDFConfig, resolution: int, num_samples: int) -> float:
-    return resolution**2 * num_samples * (0.55 if model.cull_to_ball else 1.0)
-
-
-def _field(model: StyleSDFConfig) -> float:
-    """Multiply-adds per point, sines among them."""
-    width, depth = model.field_width, model.field_depth
-    return width * (3 + width * depth + 4) + SINE * width * (depth + 1)
-
-
-def channels_of(discriminator: ImageDiscriminator) -> tuple[int, ...]:
-    """Return the channel counts of an image discriminator, from its largest resolution down."""
-    return (discriminator.from_rgb.weight.shape[0], *(block.conv2.weight.shape[0] for block in discriminator.blocks))
-
-
-def _convolutions(channels: tuple[int, ...], resolution: int) -> float:
-    """Multiply-adds of a residual discriminator's two 3×3 convolutions per resolution."""
-    work, first = 0.0, len(channels) - 1 - (resolution.bit_length() - 2)
-    for index in range(max(0, first), len(channels) - 1):
-        work += 9 * channels[index] * (channels[index] + channels[index + 1] / 4) * resolution**2
-        resolution //= 2
-    return work
-
-
-def _decoder(model: StyleSDFConfig) -> float:
-    """Multiply-adds of the decoder's 3×3 convolutions."""
-    channels, size = model.decoder_channels, model.render_resolution
-    work = 9.0 * model.field_width * channels[0] * size**2
-    for before, after in zip(channels, channels[1:]):
-        work += 9.0 * before * after * size**2 + 9.0 * after * after * (2 * size) ** 2
-        size *= 2
-    return work
+def _grid(model: StyleSDFConfig, config: Settings) -> Task:
+    """A view of a sample grid, which the first process draws while the others wait."""
+    every = RunOptions().for_steps(config.total_steps).grid_every
+    samples = {RendererConfig: max(model.num_samples, 24), PriorConfig: 48, PolishConfig: 48}
+    colours = _rendering(model, samples.get(type(config), model.num_samples))
+    if isinstance(config, DecoderConfig) or (isinstance(config, EncoderConfig) and model.has_decoder):
+        colours += synthesis(model).work
+    work = colours + _rendering(model, SHAPE_SAMPLES, has_features=False)
+    return Task("grid view", GRID_VIEWS * -(-config.total_steps // every), work, work)

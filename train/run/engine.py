@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """Processes, micro-batches and precision of a run.
+    """Processes, micro-batches and precision of a run; what it says about precision holds for the whole process.
 
     Args:
         accelerator: Of accelerate; None is one process on the CPU in full precision.
@@ -41,8 +41,7 @@ class Engine:
             raise ValueError(f"micro_batch is {micro_batch}, expected 0 or more images")
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.micro_batch = micro_batch
-        # the field's matrix products round their factors to ten bits, its sums and its sines stay in float32
-        torch.backends.cuda.matmul.allow_tf32 = self.accelerator.mixed_precision == "bf16"
+        _set_tf32(self.accelerator.mixed_precision == "bf16")
 
     @property
     def device(self) -> torch.device:
@@ -139,6 +138,15 @@ class Engine:
         if self.accelerator.num_processes > 1:
             self.accelerator.wait_for_everyone()
         return result
+
+
+def _set_tf32(products: bool) -> None:
+    """Let a GPU's matrix products, or none of them, round their factors to TF32, ten bits; sums stay in float32.
+
+    Convolutions do not round outside of autocast: of itself PyTorch would let those of float32 do so.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _listed(sizes: list[int]) -> str:

@@ -41,7 +41,7 @@ def sole_run(out: Path, engine: Engine) -> Iterator[None]:
 
 def newest_grid(out: Path) -> Path | None:
     """Return the newest sample grid of a run; None where it has drawn none."""
-    return max((out / GRIDS).glob("*.png"), default=None)
+    return max((out / GRIDS).glob("[0-9]*.png"), default=None)
 
 
 def append_record(out: Path, record: dict) -> None:

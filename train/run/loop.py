@@ -13,10 +13,11 @@ from train.run.folder import read_records, sole_run
 from train.run.lineage import Origin, finished_model, write_model
 from train.run.monitor import Monitor, check_finite
 from train.run.options import RunOptions, is_due
+from train.run.profiling import profiled
 from train.run.publish import Publisher
 from train.run.settings import check_settings, describe
 from train.run.signals import Stopped, StopRequest
-from train.run.state import newest_intact
+from train.run.state import newest_intact, step_of
 
 SHOWN = ("d_loss", "g_loss", "beta", "inside", "error")
 
@@ -48,15 +49,17 @@ def train(
         RunError: An alarm, where they stop the run.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
-    options, origin = options or RunOptions(), origin or Origin()
+    options, origin = (options or RunOptions()).for_steps(stage.config.total_steps), origin or Origin()
     engine = stage.engine
     _check_batches(stage)
     monitor = engine.main_first(lambda: Monitor(stage, out, options, origin))
     with ExitStack() as stack:
         engine.main_first(lambda: stack.enter_context(sole_run(out, engine)))
+        stack.callback(monitor.close)  # however the run ends
         request = stack.enter_context(StopRequest())
         _prepare_or_resume(stage, out, options, origin, monitor)
         _take_steps(stage, out, options, origin, monitor, request, publisher)
+        monitor.close()  # the last sample grid is published, too
         if engine.is_main:
             model = finished_model(stage.generator_ema, origin.initial)
             write_model(model, out / "model", stage.discriminators(), origin, card)
@@ -70,6 +73,8 @@ def _prepare_or_resume(stage, out: Path, options: RunOptions, origin: Origin, mo
     """Bring the stage to where its folder was last saved, or before its first step."""
     engine, state = stage.engine, stage.state
     source = engine.main_first(lambda: _find_state(stage, out, origin))
+    step = 0 if source is None else step_of(source)
+    engine.main_first(lambda: monitor.tracker.start(state.settings, step))
     if source is not None:
         state.load(source)
         monitor.start(read_records(out, state.step, rewrite=engine.is_main))
@@ -85,26 +90,28 @@ def _take_steps(stage, out: Path, options: RunOptions, origin: Origin, monitor: 
     """Take all steps that are left, and do after each what is due."""
     engine, state, total = stage.engine, stage.state, stage.config.total_steps
     bar = tqdm(total=total, initial=state.step, desc=stage.name, mininterval=5, disable=not engine.is_main)
-    while state.step < total:
-        record = stage.step()
-        is_last = state.step == total
-        bar.update()
-        check_finite(record, state.step)
-        logged, alarms = monitor.log(record, is_last)
-        if logged:
-            bar.set_postfix({name: f"{logged[name]:.4g}" for name in SHOWN if name in logged})
-        asked = engine.any(request.signal_number is not None)
-        ends = asked or bool(alarms and options.stop_on_alarm)
-        if is_last or not ends:
-            monitor.draw_and_measure(is_last)
-        if is_last or ends or is_due(state.step, options.save_every):
-            _save(stage, out, options)
-        if asked:
-            raise Stopped(request.signal_number or signal.SIGTERM)
-        if ends:
-            raise RunError(f"stopped at step {state.step}, saved: {next(iter(alarms.values()))}")
-        if engine.is_main and publisher is not None and not is_last:
-            publisher.offer(stage, out, origin)
+    with profiled(out, options.profile if engine.is_main else 0) as count_step:
+        while state.step < total:
+            record = stage.step()
+            is_last = state.step == total
+            bar.update()
+            check_finite(record, state.step)
+            logged, alarms = monitor.log(record, is_last)
+            if logged:
+                bar.set_postfix({name: f"{logged[name]:.4g}" for name in SHOWN if name in logged})
+            asked = engine.any(request.signal_number is not None)
+            ends = asked or bool(alarms and options.stop_on_alarm)
+            if is_last or not ends:
+                monitor.draw_and_measure(is_last)
+            if is_last or ends or is_due(state.step, options.save_every):
+                _save(stage, out, options)
+            if asked:
+                raise Stopped(request.signal_number or signal.SIGTERM)
+            if ends:
+                raise RunError(f"stopped at step {state.step}, saved: {next(iter(alarms.values()))}")
+            if engine.is_main and publisher is not None and not is_last:
+                publisher.offer(stage, out, origin)
+            count_step()
     bar.close()
 
 

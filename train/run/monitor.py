@@ -6,15 +6,20 @@ import logging
 import math
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+
+from PIL import Image
 
 from stylesdf.files import replacing
 from train.run.alarms import Alarms
+from train.run.background import Background
 from train.run.folder import GRIDS, append_record
 from train.run.grid import sample_grid
 from train.run.lineage import Origin, finished_model
 from train.run.options import RunOptions, is_due
 from train.run.snapshots import CURVE_FILE, Evaluations, draw_curves, save_snapshot
+from train.run.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Monitor:
         self.stage, self.out, self.options, self.origin = stage, out, options, origin
         self.is_main = stage.engine.is_main
         self.alarms = Alarms(stage.config.total_steps, options.log_every)
+        self.background, self.tracker = Background(), Tracker(stage.engine.accelerator, out)
         self.history: dict[int, dict[str, float]] = {}  # step → what was measured
         self.evaluations = None
         if options.evaluate_every and self.is_main:
@@ -72,8 +78,9 @@ class Monitor:
             return {}, {}
         seconds = (time.monotonic() - self._started) / (step - self._first)
         raised = self.alarms.update(step, record)
-        record = {"step": step, **record, "seconds_per_step": round(seconds, 4)}
-        self.stage.engine.accelerator.log(record, step=step)
+        record = record | {"seconds_per_step": round(seconds, 4)}
+        self._tell_tracker(record, step)
+        record = {"step": step, **record}
         if self.is_main:
             append_record(self.out, record | ({"alarms": raised} if raised else {}))
         for sentence in raised.values():
@@ -86,8 +93,8 @@ class Monitor:
         if not self.is_main:
             return
         if is_due(step, options.grid_every, is_last):
-            with replacing(self.out / GRIDS / f"{step:08d}.png") as path:
-                sample_grid(self.stage.generator_ema, **self.stage.grid_options()).save(path)
+            grid = sample_grid(self.stage.generator_ema, **self.stage.grid_options())
+            self.background.submit("a sample grid", partial(self._keep_grid, grid, step), is_large=True)
         is_kept = is_due(step, options.snapshot_every)
         is_measured = is_due(step, options.evaluate_every, is_last)
         if is_kept or is_measured:
@@ -101,7 +108,22 @@ class Monitor:
         numbers = self.evaluations.measure(model)
         self.history[step] = numbers
         append_record(self.out, {"step": step, "evaluation": numbers})
-        self.stage.engine.accelerator.log({f"evaluation/{name}": value for name, value in numbers.items()}, step=step)
+        self._tell_tracker({f"evaluation/{name}": value for name, value in numbers.items()}, step)
         with replacing(self.out / CURVE_FILE) as path:
             draw_curves(self.history).save(path)
         self.evaluations.record_best(self.history, model, self.out)
+
+    def _keep_grid(self, grid: Image.Image, step: int) -> None:
+        with replacing(self.out / GRIDS / f"{step:08d}.png") as path:
+            grid.save(path)
+        self.tracker.log_picture("samples", grid, step)
+
+    def _tell_tracker(self, values: dict[str, float], step: int) -> None:
+        if self.tracker.is_on:
+            self.background.submit("the tracker", partial(self.tracker.log, values, step))
+
+    def close(self) -> None:
+        """Wait until everything is written and sent."""
+        if self.tracker.is_on:
+            self.background.submit("the tracker", self.tracker.close)
+        self.background.close()

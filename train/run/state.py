@@ -267,10 +267,12 @@ def _optimizer_scalars(optimizer: Optimizer) -> dict:
 
 def _allocate_moments(optimizer: Optimizer, scalars: dict) -> None:
     parameters = _parameters(optimizer)
+    is_fused = any(group.get("fused") for group in optimizer.param_groups)
     for index in scalars["started"]:
         parameter = parameters[index]
         optimizer.state[parameter] = {
-            "step": torch.zeros(()),
+            # a fused step counts where the parameter is, any other on the CPU
+            "step": torch.zeros((), device=parameter.device if is_fused else "cpu"),
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
         }

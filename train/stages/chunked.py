@@ -20,12 +20,11 @@ from stylesdf.fast.surface import SurfaceGuide, render_guided_batch
 from stylesdf.field import ConditionedField
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput, RenderOutput
+from train.config import GUIDE_SIDE, KEPT_NUMBERS
 from train.losses import eikonal_loss
 
 CHUNK_POINTS = 4096  # of one code
 CHUNK_POINTS_GPU = 2**20  # of all codes together
-GUIDE_SIDE = 24  # of grids that guide one rendering: with more, measuring them takes longer than what it spares
-KEPT_NUMBERS = 2**28  # activations of fewer numbers than this are kept for the way back instead of computed again
 KEPT_NUMBERS_GPU = 2**32
 
 

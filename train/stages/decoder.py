@@ -17,7 +17,7 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import standard_normal
 from stylesdf.model import Generator
 from train import losses
-from train.config import DecoderConfig
+from train.config import PATH_LENGTH_EVERY, DecoderConfig
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
@@ -28,7 +28,6 @@ from train.run.state import RunState
 from train.stages.latents import draw_latents
 from train.stages.pool import RenderingPool, ShownAgain, frozen_codes, render_scenes
 
-PATH_LENGTH_EVERY = 4  # steps between path-length penalties, each × as many
 PATH_LENGTH_DECAY = 0.01  # of the running mean
 
 

@@ -23,7 +23,7 @@ from stylesdf.fast.surface import GRID
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
-from train.config import PolishConfig
+from train.config import NUM_SURFACE_POINTS, TEACHER_OVERSAMPLING, PolishConfig
 from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder
@@ -37,9 +37,7 @@ from train.stages.latents import draw_latents, latent_codes
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
 TERMS = (*(POINT_TERMS.keys() - {"sphere_anchor"}), "colour", "coverage", "smoothness", "speckle")
-TEACHER_OVERSAMPLING = 2  # samples per ray of the teacher, in those of the student
 READINGS = 4  # views of a head, of which the mean says how far it looks aside
-NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals are compared with a neighbour's
 SMOOTHNESS_REACH = 0.003  # world units, how far from the surface and from each other those are
 OUTLINE_SHARPNESS = 3.0  # contrast, around one half, of the alpha that the student is shown
 FINAL_LEARNING_RATE = 0.05  # share that is left at the end

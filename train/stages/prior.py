@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from stylesdf.config import StyleSDFConfig
 from stylesdf.mapping import unrectify
 from stylesdf.model import Generator
-from train.config import CODE_AXES, CODE_PATHS, CODES_PER_STEP, PriorConfig
+from train.config import CODE_AXES, CODE_PATHS, CODES_PER_STEP, PATHS_AT_ONCE, PriorConfig
 from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder, encode
@@ -29,7 +29,6 @@ from train.pretrained import copy_renderer
 from train.run.engine import Engine
 from train.run.state import RunState
 
-PATHS_AT_ONCE = 2000
 FINAL_LEARNING_RATE = 0.02  # what is left of it at the end of either part
 FLOW_EMA_DECAY = 0.999
 EMA_DECAY = 0.99
