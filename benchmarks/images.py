@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks import floor, transcription
 from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera, camera_rays
-from stylesdf.config import preset
+from stylesdf.config import StyleSDFConfig, preset
 from stylesdf.pictures import to_pil
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
@@ -31,11 +31,16 @@ def model(name: str) -> StyleSDF:
     """Return a bundled model, or for ``ffhq`` one of full size with random weights that has a surface to be found."""
     if name != "ffhq":
         return StyleSDF.from_pretrained(CHECKPOINTS / name).eval().to(DEVICE)
+    return random_model(preset("ffhq"))
+
+
+def random_model(config: StyleSDFConfig) -> StyleSDF:
+    """Return a model with random weights that has a surface to be found."""
     torch.manual_seed(0)
-    full = StyleSDF(preset("ffhq")).eval()
-    full.update_means(1000)
-    make_sphere(full)
-    return full.to(DEVICE)
+    model = StyleSDF(config).eval()
+    model.update_means(1000)
+    make_sphere(model)
+    return model.to(DEVICE)
 
 
 @torch.no_grad()

@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import measure, transcription
+from benchmarks import cuda, cuda_training, images, measure, transcription
+from benchmarks.arithmetic import Arithmetic, recorded
 from benchmarks.floor import decoder_floor, field_floor
 from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
+from train.stages import chunked
 
 
 @torch.no_grad()
@@ -102,3 +105,140 @@ def test_the_command_prints_and_writes(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as stop:
             command.main(arguments)
         assert stop.value.code == 2
+
+
+def test_the_arithmetic_of_a_step_is_its_products_and_convolutions():
+    x, weight, filters = torch.randn(2, 4, 8, 8), torch.randn(6, 4, 3, 3, requires_grad=True), torch.ones(6, 1, 3, 3)
+    found = Arithmetic()
+    with recorded(found):
+        maps = torch.nn.functional.conv2d(x, weight, padding=1)
+        maps = torch.nn.functional.conv2d(maps, filters, padding=1, groups=6)  # a low-pass filter does not count
+        (maps.flatten(1).sin() @ torch.ones(6 * 64, 5)).sum().backward()
+    convolution, product = 2 * 2 * 6 * 4 * 9 * 64, 2 * 2 * 6 * 64 * 5
+    assert found.flops == 2 * convolution + 2 * product  # forward, and the gradients of weight and maps
+    assert sum(found.operations.values()) == 4 and found.floor_seconds(0.0) > 0
+
+
+def tiny_steps(recipe: str, stage: int) -> cuda_training.Steps:
+    return list(cuda_training.stages(True, [recipe]))[stage - 1][2](0)
+
+
+def test_what_the_field_computes_twice_counts_once(monkeypatch):
+    flops = []
+    for kept in (chunked.KEPT_NUMBERS, 0):
+        monkeypatch.setattr(chunked, "KEPT_NUMBERS", kept)
+        flops.append(tiny_steps("ffhq", 1).arithmetic_seconds(0.0)[1])
+    assert flops[0] == flops[1] > 0
+
+
+def test_measured_steps_leave_the_weights_and_meet_every_penalty():
+    steps = tiny_steps("ffhq", 2)
+    assert list(steps.kinds.values()) == [1, 12, 3] and steps.mean({0: 16.0, 1: 4.0, 4: 0.0}) == 4.0
+    before = [parameter.clone() for parameter in steps.stage.generator.parameters()]
+    first, again = steps.gradients(), steps.gradients()
+    assert all(map(torch.equal, before, steps.stage.generator.parameters()))
+    # without penalties one step of each player; R1 and path length have steps of their own
+    assert [len(first[f"{name}_optimizer"]) for name in ("generator", "discriminator")] == [5, 4]
+    assert all(cuda_training.difference(again[name], first[name]) == 0 for name in first)
+    steps.enter(cuda_training.PRECISIONS["bf16, channels last"])
+    assert steps.stage.discriminator.blocks[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert 0 < cuda_training.difference(steps.gradients()["generator_optimizer"], first["generator_optimizer"]) < 0.3
+
+
+def test_a_row_that_does_not_fit_says_so_and_the_others_go_on(monkeypatch, capsys):
+    turn = cuda_training._turn
+
+    def short_of_memory(steps, precision, *others):
+        if precision == cuda_training.TF32:
+            steps.stage.generator.requires_grad_(False)  # as in the middle of a step
+            raise torch.OutOfMemoryError("of the test")
+        turn(steps, precision, *others)
+
+    monkeypatch.setattr(cuda_training, "_turn", short_of_memory)
+    assert cuda.main(["training", "people", "--tiny", "--rounds", "1"]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(table) == 2 * 6 and sum("out of memory" in line for line in table) == 2
+    row = [line for line in table if line.startswith("| bf16 |")][1].split("|")
+    assert float(row[2]) > 0 and row[5].strip().endswith("%") and float(row[8]) > 0
+
+
+def test_micro_batches_are_as_large_as_memory_lets_them_be(monkeypatch):
+    def turn(steps, *_):
+        tried.append(steps.size)
+        if steps.size != 8:
+            raise torch.OutOfMemoryError("of the test")
+
+    tried = []
+    monkeypatch.setattr(cuda_training, "_turn", turn)
+    steps, size = cuda_training.built_to_fit(32, Sized)
+    assert size == steps.size == 8 and tried == [0, 16, 8]
+
+
+class Sized:
+    kinds = {0: 1}
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def recover(self) -> None:
+        pass
+
+
+def test_inference_is_measured_and_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(cuda, "tasks", lambda ours, tiny: [("work", 8, lambda: None), ("more", 1, missing)])
+
+    def missing():
+        raise ModuleNotFoundError("No module named 'trimesh'", name="trimesh")
+
+    assert cuda.main(["inference", "--tiny", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "| work |" in out and "| more | needs trimesh |" in out
+    monkeypatch.undo()
+    names = [(name, run()) for name, _, run in cuda.tasks(images.random_model(cuda.TINY), True) if "comp" not in name]
+    assert len(names) == 5 and names[1][1].image.shape[0] == 8 and len(names[-1][1].faces) > 100
+
+
+SAVES = """
+import os, signal, sys, time
+path, end = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+while os.path.getsize(path) < end:
+    with open(path, "a") as file:
+        file.write(".")
+    time.sleep(0.05)
+"""
+
+
+def test_training_in_pieces_goes_on_until_it_is_finished_or_the_time_is_over(tmp_path):
+    path = tmp_path / "steps"
+    path.touch()
+    command = [sys.executable, "-c", SAVES, str(path)]
+    assert cuda.run_in_pieces([*command, "1000000"], total=0.6, piece=0.4) == 143
+    assert cuda.run_in_pieces([*command, str(path.stat().st_size + 3)], total=60, piece=30) == 0
+    assert cuda.run_in_pieces([sys.executable, "-c", "raise SystemExit(2)"], total=60, piece=30) == 2
+
+
+def test_people_says_how_far_it_has_come(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(cuda, "run_in_pieces", lambda command, total, piece: called.append((command, total)) or 143)
+    called = []
+    arguments = ["people", "--tiny", "--minutes", "2", "--out", str(tmp_path), "--mixed-precision", "bf16"]
+    (tmp_path / "shown" / "state" / "step-00000200").mkdir(parents=True)
+    assert cuda.main(arguments) == 0
+    assert called[0][0][-2:] == ["--mixed-precision", "bf16"] and called[0][1] == 120
+    out = capsys.readouterr().out
+    assert "| shown | 200 | 10000 |" in out and "| prior | 0 |" in out and "the same command goes on" in out
+    (tmp_path / "model").mkdir()
+    for name in ("metrics.json", "metrics-1.json"):
+        (tmp_path / "model" / name).write_text(json.dumps({"metrics": {"surface": {"closed": 0.998}}}))
+    monkeypatch.setattr(cuda, "run_in_pieces", lambda *_: 0)
+    assert cuda.main(arguments) == 0 and "| surface.closed | 0.998 | 0.998 |" in capsys.readouterr().out
+
+
+def test_without_a_gpu_one_sentence_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")
+    assert cuda.main(["training"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and "no CUDA GPU" in captured.err
+    with pytest.raises(SystemExit) as stop:
+        cuda.main(["training", "cats", "--tiny"])
+    assert stop.value.code == 2 and "expected one of ffhq, people" in capsys.readouterr().err
