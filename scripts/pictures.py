@@ -6,7 +6,9 @@ python scripts/pictures.py
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ GAP = 4  # pixels between two pictures
 TILE, MESH_TILE = 128, 192  # height and width of a picture in a sheet
 MAX_BYTES = 600_000
 MESH_RESOLUTION = 160
+LIVE_PAGE = 720  # pixels, height and width of the live page; half in the picture
 SEEDS = range(4)  # where a few are shown
 TRUNCATION = 0.7
 SUPERSAMPLE = 3  # rays per pixel and axis when a mesh is drawn
@@ -96,6 +99,32 @@ def draw_likeness(model: StyleSDF) -> Image.Image:
     return sheet([[photo, read_pictures(model, photo, photo=True)[0], *views]], MESH_TILE)
 
 
+def draw_live(model: StyleSDF) -> Image.Image:
+    """The live page in Chromium: a head, one cut open, and the wall of heads."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.serve import find_browser
+    from tests.live.visit import FLAGS, Visit
+
+    decoded = "document.querySelector('#facts').textContent.includes('decoded in')"
+    pages = {
+        "#seed=3&yaw=25&pitch=5": decoded,
+        "#seed=3&yaw=50&pitch=10&mode=shape&cut=side&cutAt=0": "liveHeads.isSharp",
+        "#wall=0,0,0,8&psi=1": "liveHeads.wall.missing?.length <= 561",
+    }
+    shots = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = Path(folder) / "heads.html"
+        model.export_live(file)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        for fragment, is_there in pages.items():
+            visit = Visit(browser, file, fragment, width=LIVE_PAGE, height=LIVE_PAGE)
+            visit.until(is_there)
+            shots.append(Image.open(io.BytesIO(visit.page.screenshot())).convert("RGB"))
+            visit.close()
+    return sheet([shots], LIVE_PAGE // 2)
+
+
 def draw_people(_model: StyleSDF) -> Image.Image:
     """The first 24 pictures of the data set of people, which no model drew."""
     from train.data.people.render import Head, render_rgba
@@ -109,7 +138,7 @@ def draw_people(_model: StyleSDF) -> Image.Image:
 
 PICTURES = {
     "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
-    "edits": draw_edits, "light": draw_light, "likeness": draw_likeness,
+    "edits": draw_edits, "light": draw_light, "likeness": draw_likeness, "live": draw_live,
 }  # fmt: skip
 
 
