@@ -213,12 +213,13 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _describe_run(args: argparse.Namespace, stage_config, model_config) -> dict:
-    """Return what a run would be and cost; what it starts from and what it names has to be there already."""
+    """Return what a run would be and cost; a model that it starts from and is not here counts as the preset's."""
     from train.build import check_listed_terms
     from train.run.cost import estimate
 
     check_listed_terms(stage_config)
-    _, model_config = _initial(args, model_config)
+    if args.init_from and Path(args.init_from).exists():
+        _, model_config = _initial(args, model_config)
     about = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
     about["cost"] = estimate(model_config, stage_config, args.micro_batch)
     if getattr(args, "data", None):

@@ -1,7 +1,6 @@
 """Nobody waits while pictures are compressed: in order, one waiting at most, and in full or not at all."""
 
 import errno
-import errno
 import json
 import threading
 
@@ -88,6 +87,8 @@ def test_a_grid_shows_the_average_as_it_was_at_its_step(tmp_path):
 
 
 def test_grids_that_the_disk_cannot_hold_are_one_warning(tmp_path, monkeypatch, caplog):
+    save = Image.Image.save
+
     def save_to_a_full_disk(image, path, *arguments, **options) -> None:
         save(image, path, *arguments, **options)
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
