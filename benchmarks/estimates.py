@@ -70,13 +70,13 @@ from train.run.lineage import Origin, write_model
 from train.stages.chunked import CHUNK_POINTS
 from train.stages.pool import render_field_image, render_scenes
 
-MEASURED = {"people": "small", "toy_heads": "small", "ffhq": "large", "afhq": "large"}  # recipes, and of which size
+MEASURED = {"people": "small", "toy_heads": "small", "photos": "small", "ffhq": "large", "afhq": "large"}  # recipes
 LARGE_WIDTH = 256  # fields from this width on are measured with ``LARGE_BATCH`` images per step
 LARGE_BATCH = 2
 LONG = 8.0  # seconds, from which on even the first time counts
 SECONDS = 1.5  # of CPU time that each kind of work is repeated for
 NUM_PICTURES = 200
-PROBE_SECONDS = 0.026  # of CPU time on an idle core of the machine whose constants ``train/run/cost.py`` has
+PROBE_SECONDS = 0.026  # of a core of the machine that ``train/run/cost.py`` speaks of, while its other one works
 PROBED = 0.25  # of what is measured, how long the probe is repeated
 SHARPNESS = {PolishConfig: 0.0016}  # β of the model that a run starts from, world units
 SHARPEST = 0.0008
@@ -239,7 +239,7 @@ def measure(name: str) -> dict:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of some work on the idle reference core: how long it takes beside the probe.
+    """Return the seconds that some work takes a core of the reference machine, from how long it takes beside the probe.
 
     It is repeated for ``SECONDS``, after a first time, which does not count where it is short.
     """

@@ -27,7 +27,7 @@ GAP = 4  # pixels between two pictures
 TILE, MESH_TILE = 128, 192  # height and width of a picture in a sheet
 MAX_BYTES = 600_000
 MESH_RESOLUTION = 160
-LIVE_PAGE = 720  # pixels, height and width of the live page; half in the picture
+LIVE_PAGE = 900  # pixels, height and width of the live page, whose stage is in the picture
 SEEDS = range(4)  # where a few are shown
 TRUNCATION = 0.7
 SUPERSAMPLE = 3  # rays per pixel and axis when a mesh is drawn
@@ -100,7 +100,7 @@ def draw_likeness(model: StyleSDF) -> Image.Image:
 
 
 def draw_live(model: StyleSDF) -> Image.Image:
-    """The live page in Chromium: a head, one cut open, and the wall of heads."""
+    """The live page in Chromium: a head, one cut open, and one of clay in another light."""
     from playwright.sync_api import sync_playwright
 
     from tests.browser.serve import find_browser
@@ -110,7 +110,7 @@ def draw_live(model: StyleSDF) -> Image.Image:
     pages = {
         "#seed=3&yaw=25&pitch=5": decoded,
         "#seed=3&yaw=50&pitch=10&mode=shape&cut=side&cutAt=0": "liveHeads.isSharp",
-        "#wall=0,0,0,8&psi=1": "liveHeads.wall.missing?.length <= 561",
+        "#seed=7&yaw=-30&mode=shape&around=50": "liveHeads.isSharp",
     }
     shots = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -120,9 +120,10 @@ def draw_live(model: StyleSDF) -> Image.Image:
         for fragment, is_there in pages.items():
             visit = Visit(browser, file, fragment, width=LIVE_PAGE, height=LIVE_PAGE)
             visit.until(is_there)
-            shots.append(Image.open(io.BytesIO(visit.page.screenshot())).convert("RGB"))
+            stage = visit.page.locator("canvas").screenshot()
+            shots.append(Image.open(io.BytesIO(stage)).convert("RGB"))
             visit.close()
-    return sheet([shots], LIVE_PAGE // 2)
+    return sheet([shots], 2 * TILE)
 
 
 def draw_people(_model: StyleSDF) -> Image.Image:

@@ -4,12 +4,12 @@ import torch
 
 from stylesdf.camera import Camera, camera_rays
 
-SAMPLES = 96  # per ray, inside the ball
+SAMPLES = 96  # per ray, inside the ball; between two of them a rim may be missed
 HALVINGS = 12
 
 
 @torch.no_grad()
-def find_surface(model, field, camera: Camera, size: int) -> dict[str, torch.Tensor]:
+def find_surface(model, field, camera: Camera, size: int, samples: int = SAMPLES) -> dict[str, torch.Tensor]:
     """Depth, coverage, normals and colour of one field's surface inside the scene ball, row by row from the top.
 
     Returns:
@@ -23,7 +23,7 @@ def find_surface(model, field, camera: Camera, size: int) -> dict[str, torch.Ten
     half = (middle.square() - origins.square().sum(dim=-1) + model.config.scene_radius**2).clamp(min=0.0).sqrt()
     meets = (half > 0.0).nonzero().squeeze(1)
     origins, rays, middle, half = origins[meets], rays[meets], middle[meets, None], half[meets, None]
-    steps = middle + half * torch.linspace(-1.0, 1.0, SAMPLES)  # (R, S)
+    steps = middle + half * torch.linspace(-1.0, 1.0, samples)  # (R, S)
 
     def sdf(at):  # (R, S) -> (R, S)
         points = origins[:, None] + rays[:, None] * at[..., None]

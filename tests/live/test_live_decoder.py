@@ -320,7 +320,8 @@ def test_many_heads_from_three_cameras(chromium, tmp_path, name):
             scene, size = {"seed": seed, "yaw": yaw, "pitch": pitch}, 64
             maps = visit.page.evaluate(MEASURE, [scene, size, 48])
             places, _, colours = (torch.tensor(values).view(size, size, 4) for values in maps)
-            expected = find_surface(model, field, Camera.from_angles(math.radians(yaw), math.radians(pitch)), size)
+            camera = Camera.from_angles(math.radians(yaw), math.radians(pitch))
+            expected = find_surface(model, field, camera, size, samples=1024)
             hit = places[..., 3] > 0.0
             both = hit & expected["hit"]
             depth = (places[..., 0] - expected["depth"]).abs()[both]

@@ -49,8 +49,8 @@ def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys)
     assert len(recipe.runs) <= LONGEST
     assert [line.split()[0] for line in lines[2:]] == [run.name for run in recipe.runs] + ["all"]
     assert all(" h" in line for line in lines[2:]) and not (tmp_path / "out").exists()
-    most = 80 if recipe.data is None else 16  # GB
-    assert all(estimate(recipe.model, run.settings)["memory_gb"] < most for run in recipe.runs)
+    most, at_once = (80, 8) if recipe.data is None else (16, 0)  # GB; images at once, of a batch that GPUs share
+    assert all(estimate(recipe.model, run.settings, at_once)["memory_gb"] < most for run in recipe.runs)
 
 
 @pytest.mark.parametrize("name, size", SIZED)

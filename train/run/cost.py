@@ -176,12 +176,12 @@ def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float
     return work + (guide_work(model, GUIDE_SIDE) if phase.surface_guided else 0.0)
 
 
-def _judged(config: RendererConfig, phase: Phase) -> float:
+def _judged(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float:
     """The discriminator's part in an image of stage 1, both players' steps."""
     every, paired = config.game.r1_every, config.game.use_relativistic_loss
     passes = 2 * CONVOLVED + (PENALTY - CONVOLVED) * (1 + paired) / every  # the penalty shares its forward pass
     passes += CONVOLVED - 1 + paired  # the generator's: no gradients of weights; of pairs, real ones once more
-    return passes * thumbnail_discriminator(config, phase.resolution).work
+    return passes * thumbnail_discriminator(model, config, phase.resolution).work
 
 
 # The tasks of each stage.
@@ -195,8 +195,8 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig) -> list[Task]:
     for number, phase in enumerate(config.phases):
         update, of_image = UPDATE * weights, 0.0
         if phase.is_adversarial:
-            of_image += _drawn(model, config, phase) + _judged(config, phase)
-            update += UPDATE * thumbnail_discriminator(config, phase.resolution).weights
+            of_image += _drawn(model, config, phase) + _judged(model, config, phase)
+            update += UPDATE * thumbnail_discriminator(model, config, phase.resolution).weights
         if encoder:
             of_image += _drawn(model, config, phase) + CONVOLVED * encoder.work + READ * 3 * model.image_resolution**2
             update += UPDATE * encoder.weights

@@ -80,11 +80,10 @@ def synthesis(model: StyleSDFConfig) -> Counted:
     return counted(lambda: Generator(model).decoder, *shapes)
 
 
-def thumbnail_discriminator(config: RendererConfig, resolution: int) -> Counted:
+def thumbnail_discriminator(model: StyleSDFConfig, config: RendererConfig, resolution: int) -> Counted:
     """Count the discriminator of stage 1 as it is used at a resolution."""
-    full = 2 ** len(config.discriminator_channels)
-    channels = 4 if config.use_alpha else 3
-    lower = tuple(sorted({phase.resolution for phase in config.phases if phase.resolution < full}))
+    full, channels = model.render_resolution, 4 if config.use_alpha else 3
+    lower = tuple(sorted({phase.resolution for phase in config.phases} - {full}))
     options = {"low_resolutions": lower, "use_minibatch_std": config.use_minibatch_std}
     shape = channels, resolution, resolution
     return counted(lambda: ThumbnailDiscriminator(config.discriminator_channels, channels, full, **options), shape)

@@ -34,6 +34,7 @@ from train.run.counting import (
 
 COPIES = 5  # of a weight: gradient, two moments, average
 MAPS = 4.0  # numbers kept for each of a layer's results on the way back
+FORWARD = 0.5  # of the numbers that a network's layers return, where none is kept for the way back
 OF_SAMPLE = 24  # numbers of a sample of a ray
 OF_POINT = 2.3  # activations of a random point, whose gradient is differentiated, in those of a sample
 HEAP = 1.3  # of a field's activations, in blocks of many sizes, what they take in the heap
@@ -55,7 +56,7 @@ def numbers_held(model: StyleSDFConfig, config: Settings, micro_batch: int) -> f
     weights, latent = generator_weights(model, isinstance(config, EncoderConfig)), model.latent_size
     if isinstance(config, PriorConfig):
         encoder = picture_encoder(model)
-        encoding = ENCODED_AT_ONCE * (3 * model.image_resolution**2 + encoder.numbers)
+        encoding = ENCODED_AT_ONCE * (3 * model.image_resolution**2 + FORWARD * encoder.numbers)
         return 5 * weights + encoder.weights + 2 * CODE_PATHS * latent + encoding
     if isinstance(config, PolishConfig):
         batch, samples = micro_batch or config.batch_size, model.render_resolution**2 * model.num_samples
@@ -72,7 +73,7 @@ def _renderer_numbers(model: StyleSDFConfig, config: RendererConfig, micro_batch
     if encoder:
         weights += COPIES * encoder.weights
     if config.is_adversarial:
-        weights += (COPIES - 1) * thumbnail_discriminator(config, model.render_resolution).weights
+        weights += (COPIES - 1) * thumbnail_discriminator(model, config, model.render_resolution).weights
     for phase in config.phases:
         batch, points = micro_batch or phase.batch_size, points_on_rays(model, config, phase)
         field = HEAP * kept_numbers(model, points * batch)
@@ -81,7 +82,7 @@ def _renderer_numbers(model: StyleSDFConfig, config: RendererConfig, micro_batch
         held = field + batch * OF_SAMPLE * phase.resolution**2 * phase.num_samples
         held += batch * OF_POINT * kept_numbers(model, config.num_points)
         if phase.is_adversarial:
-            held += batch * MAPS * thumbnail_discriminator(config, phase.resolution).numbers
+            held += batch * MAPS * thumbnail_discriminator(model, config, phase.resolution).numbers
         if encoder:
             held += batch * (encoder.numbers + 3 * model.image_resolution**2)
         most = max(most, held)
