@@ -198,7 +198,7 @@ def run_in_pieces(command: Sequence[str], total: float, piece: float) -> int:
     end, status = time.monotonic() + total, 128 + signal.SIGTERM
     while status == 128 + signal.SIGTERM and (left := end - time.monotonic()) > 0:
         process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
-        signal.signal(signal.SIGTERM, partial(_hand_on, process))
+        before = signal.signal(signal.SIGTERM, partial(_hand_on, process))
         try:
             status = process.wait(min(left, piece))
         except subprocess.TimeoutExpired:
@@ -206,6 +206,8 @@ def run_in_pieces(command: Sequence[str], total: float, piece: float) -> int:
             status = process.wait()
         except KeyboardInterrupt:  # it has been told, too, and saves
             return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
         if status == -signal.SIGTERM:  # it had not come far enough to take the signal
             status = 128 + signal.SIGTERM
     return status

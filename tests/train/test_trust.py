@@ -146,8 +146,9 @@ def test_other_data_an_other_initial_model_and_another_precision_are_refused_by_
         train(runs.renderer_stage(), tmp_path, QUIET, Origin(origin().data))
     stage = runs.renderer_stage()
     stage.engine.accelerator = SimpleNamespace(
-        mixed_precision="bf16", num_processes=1, process_index=0, is_main_process=True, device=torch.device("cpu")
-    )
+        mixed_precision="bf16", num_processes=1, process_index=0, is_main_process=True, device=torch.device("cpu"),
+        log_with=[], trackers=[],
+    )  # fmt: skip
     with pytest.raises(ValueError, match="precision was no and is bf16"):
         train(stage, tmp_path, QUIET, origin())
 

@@ -142,9 +142,9 @@ def test_thumbnails_alone_are_kept_where_no_stage_looks_at_more(folder, tmp_path
 
 
 def test_stages_say_whether_they_look_at_full_size():
-    needed = {name: [needs_full_size(config) for config in kinds.values()] for name, kinds in PRESETS.items()}
-    assert needed.pop("renderer") == [False] * 3 and needed.pop("polish") == [False] * 3
-    assert needed.pop("decoder") == needed.pop("prior") == [True] * 3
+    needed = {name: {needs_full_size(config) for config in kinds.values()} for name, kinds in PRESETS.items()}
+    assert needed.pop("renderer") == needed.pop("polish") == {False}
+    assert needed.pop("decoder") == needed.pop("prior") == {True}
     shown = RECIPES["people"]["small"].runs[0].settings
     assert needs_full_size(shown) and needs_full_size(PriorConfig()) and not needs_full_size(PolishConfig())
     with_decoder, without = (SimpleNamespace(config=SimpleNamespace(has_decoder=is_on)) for is_on in (True, False))
