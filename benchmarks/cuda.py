@@ -22,7 +22,7 @@ from benchmarks.cuda_training import DEFAULT, TF32, attempt, free_memory
 from benchmarks.images import DEVICE, SEED, TRUNCATION, model, random_model
 from benchmarks.measure import seconds
 from stylesdf.camera import Camera
-from stylesdf.config import StyleSDFConfig, preset
+from stylesdf.config import preset
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
 from train.recipe import TRUNCATIONS, is_finished
@@ -42,16 +42,6 @@ MESH_RESOLUTION = 256
 CAMERAS = (0.3, -0.2, 0.1)  # yaws of further views, radians
 WARM_UPS = len(CAMERAS)  # turns that do not count: what is compiled is so for each camera's number of points
 INFERENCE_PRECISIONS = {"PyTorch's default": DEFAULT, "TF32": TF32}
-TINY = StyleSDFConfig(
-    latent_size=16,
-    field_width=32,
-    field_depth=2,
-    render_resolution=16,
-    num_samples=8,
-    decoder_style_size=16,
-    decoder_mapping_layers=2,
-    decoder_channels=(8, 8),
-)
 
 Task = tuple[str, int, Callable[[], object]]  # what is done, how many images or meshes it is, what does it
 
@@ -121,7 +111,7 @@ def _inference(options: argparse.Namespace, _: Sequence[str]) -> int:
         "people, 256×256": lambda: model("people"),
     }
     if options.tiny:
-        models = {"tiny, 32×32": lambda: random_model(TINY)}
+        models = {"tiny, 32×32": lambda: random_model(training.tiny_model(preset("ffhq")))}
     head = ["what"] + [f"{name}: {unit}" for name in INFERENCE_PRECISIONS for unit in ("seconds", "per second")]
     for title, make in models.items():
         with torch.no_grad():

@@ -280,7 +280,7 @@ def stages(tiny: bool, names: list[str]) -> Iterator[tuple[str, int, Callable[[i
         recipe = RECIPES[recipe_name]["large"]
         for number, run_name in enumerate(MEASURED[recipe_name], start=1):
             run = next(run for run in recipe.runs if run.name == run_name)
-            model, run = (_tiny_model(recipe.model), _tiny_run(run)) if tiny else (recipe.model, run)
+            model, run = (tiny_model(recipe.model), _tiny_run(run)) if tiny else (recipe.model, run)
             phases = getattr(run.settings, "phases", None)
             batch = phases[-1].batch_size if phases else run.settings.batch_size
             size = f"{model.image_resolution}×{model.image_resolution}"
@@ -316,7 +316,8 @@ def built_to_fit(batch: int, make: Callable[[int], Steps]) -> tuple[Steps, int]:
     return make(sizes[-1]), sizes[-1]
 
 
-def _tiny_model(model: StyleSDFConfig) -> StyleSDFConfig:
+def tiny_model(model: StyleSDFConfig) -> StyleSDFConfig:
+    """Return a miniature of an architecture: 16 × 16 rays, 32 × 32 pixels."""
     return replace(
         model,
         latent_size=16,

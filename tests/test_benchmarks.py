@@ -13,6 +13,7 @@ from benchmarks.arithmetic import Arithmetic, recorded
 from benchmarks.floor import decoder_floor, field_floor
 from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera
+from stylesdf.config import preset
 from stylesdf.model import Generator
 from train.stages import chunked
 
@@ -194,7 +195,8 @@ def test_inference_is_measured_and_says_what_is_missing(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "| work |" in out and "| more | needs trimesh |" in out
     monkeypatch.undo()
-    names = [(name, run()) for name, _, run in cuda.tasks(images.random_model(cuda.TINY), True) if "comp" not in name]
+    model = images.random_model(cuda_training.tiny_model(preset("ffhq")))
+    names = [(name, run()) for name, _, run in cuda.tasks(model, True) if "comp" not in name]
     assert len(names) == 5 and names[1][1].image.shape[0] == 8 and len(names[-1][1].faces) > 100
 
 
