@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.arithmetic import LEAST_SECONDS, Arithmetic, recorded
-from benchmarks.estimates import random_pictures, start_of
+from benchmarks.estimates import kinds_of_steps, random_pictures, start_of
 from benchmarks.images import DEVICE
 from benchmarks.measure import seconds
 from stylesdf.config import StyleSDFConfig
@@ -165,10 +165,7 @@ def kinds_of(config: RendererConfig | DecoderConfig) -> dict[int, int]:
     elif config.is_adversarial:
         first = config.field_steps
         penalties = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)
-    kinds: dict[tuple[bool, ...], list[int]] = {}
-    for step in range(first, first + math.lcm(*penalties)):
-        kinds.setdefault(tuple(step % every == 0 for every in penalties), []).append(step)
-    return {steps[0]: len(steps) for steps in kinds.values()}
+    return kinds_of_steps(first, penalties)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -181,13 +180,25 @@ def _renderer_parts(stage, initial: PretrainedGenerator) -> Iterator[Part]:
         middle = first + phase.steps // 2
         middle -= middle % config.game.r1_every
         stage.generator.renderer.log_beta.data.fill_(math.log(guided_beta(config)))
-        steps = [middle + offset for offset in range(min(config.game.r1_every, 2))]
-        yield from _weighted(stage, f"phase {number}", steps, [1, config.game.r1_every - 1])
+        yield from _weighted(stage, f"phase {number}", kinds_of_steps(middle, [config.game.r1_every]))
         first += phase.steps
 
 
-def _weighted(stage, name: str, steps: list[int], weights: list[int]) -> Iterator[Part]:
-    for step, weight in zip(steps, weights):
+def kinds_of_steps(first: int, periods: list[int]) -> dict[int, int]:
+    """Return the first step of each kind, and how many of a period are of that kind.
+
+    Args:
+        first: Step from which on they are looked for.
+        periods: Of each penalty, which comes every so many steps.
+    """
+    kinds: dict[tuple[bool, ...], list[int]] = {}
+    for step in range(first, first + math.lcm(*periods)):
+        kinds.setdefault(tuple(step % every == 0 for every in periods), []).append(step)
+    return {steps[0]: len(steps) for steps in kinds.values()}
+
+
+def _weighted(stage, name: str, kinds: dict[int, int]) -> Iterator[Part]:
+    for step, weight in kinds.items():
         yield f"{name}×{weight}", lambda step=step: _step_at(stage, step)
 
 
@@ -211,14 +222,8 @@ def _decoder_parts(stage) -> Iterator[Part]:
         yield "field step", lambda: _step_at(stage, 0)
     if not config.is_adversarial:
         return
-    path = PATH_LENGTH_EVERY if config.path_length_weight else 0
-    period = math.lcm(path or 1, config.game.r1_every)
-    kinds = Counter((step % config.game.r1_every == 0, bool(path) and step % path == 0) for step in range(period))
-    first = -(-config.field_steps // period) * period
-    for kind, weight in kinds.items():
-        step = next(step for step in range(first, first + period)
-                    if (step % config.game.r1_every == 0, bool(path) and step % path == 0) == kind)  # fmt: skip
-        yield f"adversarial step×{weight}", lambda step=step: _step_at(stage, step)
+    periods = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)
+    yield from _weighted(stage, "adversarial step", kinds_of_steps(config.field_steps, periods))
 
 
 def measure(name: str) -> dict:

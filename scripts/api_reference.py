@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from pydoc import locate
 
@@ -136,7 +135,7 @@ def _word(value: inspect.Parameter) -> str:
     return word + (f" = {default}" if value.default is not value.empty else "")
 
 
-def _markdown(text: str, taken: Iterable[inspect.Parameter]) -> str:
+def _markdown(text: str, taken: list[inspect.Parameter]) -> str:
     """Turn a docstring in Google's style into Markdown; ``taken`` say more of an argument than its name."""
     words = {value.name: _word(value) for value in taken}
     by_name = next((value.name for value in taken if value.kind is value.KEYWORD_ONLY), None)

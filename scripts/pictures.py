@@ -1,5 +1,7 @@
 """Draw the README's pictures with the public API: the same model gives the same files.
 
+Only the live page's picture depends on the machine: how finely a page draws follows from how fast it is.
+
 python scripts/pictures.py
 """
 

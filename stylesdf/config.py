@@ -186,33 +186,28 @@ def _positive_ints(name: str, values) -> tuple[int, ...]:
     return tuple(values)
 
 
+# The toy heads: small enough to train and to run on two CPU cores.
+_TOY = StyleSDFConfig(
+    latent_size=64,
+    field_width=64,
+    field_depth=4,
+    view_directions=False,
+    num_samples=32,
+    scene_radius=0.105,
+    background="learned",
+    cull_to_ball=True,
+    decoder_style_size=64,
+    decoder_mapping_layers=2,
+    decoder_channels=(64, 32, 16),
+)
 PRESETS = {
     # The paper's models; see section 4 of the paper for sizes and pose priors.
     "ffhq": StyleSDFConfig(),
     "afhq": StyleSDFConfig(decoder_channels=(512, 256, 128, 64), pose_yaw=0.15, pose_pitch=0.15),
-    # The toy heads: small enough to train and to run on two CPU cores.
-    "toy": StyleSDFConfig(
-        latent_size=64,
-        field_width=64,
-        field_depth=4,
-        view_directions=False,
-        num_samples=32,
-        scene_radius=0.105,
-        background="learned",
-        cull_to_ball=True,
-        decoder_style_size=64,
-        decoder_mapping_layers=2,
-        decoder_channels=(64, 32, 16),
-    ),
-    # The same for full frames of photos.
-    "photos": StyleSDFConfig(
-        latent_size=128,
-        field_width=64,
-        field_depth=4,
-        view_directions=False,
-        decoder_style_size=64,
-        decoder_mapping_layers=2,
-        decoder_channels=(64, 32, 16),
+    "toy": _TOY,
+    # As small, for full frames: what lies behind the head is rendered too.
+    "photos": dataclasses.replace(
+        _TOY, latent_size=128, num_samples=24, scene_radius=0.12, background="last_sample", cull_to_ball=False
     ),
 }
 
