@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.tiny import TINY, Model
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells have it for what they start in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
