@@ -68,7 +68,8 @@ def _parse(name: str, annotation: str, old, text: str):
             return None
         if kind.startswith("tuple["):
             read = readers[kind[len("tuple[") : -len(", ...]")]]
-            return tuple(read(item) for item in text.split(",") if item)
+            # as a user types it, or as settings are printed
+            return tuple(read(item.strip(" '\"")) for item in text.strip("()[]").split(",") if item.strip())
         return readers[kind](text.lower() if kind == "bool" else text)
     except (ValueError, KeyError):
         raise ValueError(f"setting {name} is {text!r}, expected a value like {old!r}") from None

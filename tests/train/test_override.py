@@ -21,6 +21,9 @@ def test_each_type_is_read_as_it_is_annotated():
     config = override(TOY, ["sphere_steps=5", "beta_end=2e-3", "use_alpha=True", "discriminator_channels=1,2"])
     assert (config.sphere_steps, config.beta_end, config.use_alpha) == (5, 0.002, True)
     assert config.discriminator_channels == (1, 2)
+    for printed in ("(1, 2)", "[1, 2]", "1, 2"):
+        assert override(TOY, [f"discriminator_channels={printed}"]).discriminator_channels == (1, 2)
+    assert override(config, ["game.augment=('color', 'cutout')"]).game.augment == ("color", "cutout")
     assert override(config, ["use_alpha=false"]).use_alpha is False
 
 
