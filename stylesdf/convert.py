@@ -20,7 +20,7 @@ from stylesdf.checkpoint import DISCRIMINATOR_FILES, file_hash, save_model, tens
 from stylesdf.config import PRESETS, StyleSDFConfig, shown
 from stylesdf.files import replacing_folder
 from stylesdf.model import Generator
-from stylesdf.ops import FIR_TAPS
+from stylesdf.ops import fir_taps
 from stylesdf.torchfile import Inert, Stored, TorchFile, what_it_is_instead
 
 PRESET_NAMES = ("ffhq", "afhq")
@@ -469,7 +469,7 @@ def _warn(state: Mapping[str, Tensor], new_noises: list[str], dropped: dict[str,
     spare = [name for name, reason in dropped.items() if reason == SPARE_NOISE]
     if spare:
         logger.warning("%s, dropped: %s", SPARE_NOISE, ", ".join(spare))
-    taps = torch.tensor(FIR_TAPS)
+    taps = fir_taps(torch.zeros(()))
     for name in (name for name, reason in dropped.items() if reason == FIR_KERNEL):
         kernel = state[name].float()
         if kernel.shape != (4, 4) or not torch.allclose(kernel / kernel.sum(), torch.outer(taps, taps) / 64):

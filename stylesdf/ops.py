@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stylesdf.fast.convolution import convolve
 
 SLOPE = 0.2
-FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
+FIR_SUM = 8.0  # of the taps
 
 
 def assert_shape(tensor: Tensor, shape: tuple[int | None, ...]) -> None:
@@ -37,6 +37,13 @@ def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
     return x * math.sqrt(2.0) if x.requires_grad else x.mul_(math.sqrt(2.0))
 
 
+def fir_taps(like: Tensor) -> Tensor:
+    """Return the low-pass [1, 3, 3, 1], made on the device of a tensor: a copy from the host would wait for a GPU."""
+    taps = like.new_ones(4)
+    taps[1:3] = 3.0
+    return taps
+
+
 def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1, bias: Tensor | None = None) -> Tensor:
     """Convolve every channel with the separable [1, 3, 3, 1] low-pass, normalised to ``gain``.
 
@@ -51,7 +58,7 @@ def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1, bias: Te
         ``(B, C, H + 2 pad − 3, W + 2 pad − 3)``, or half of that, rounded up.
     """
     channels = x.shape[1]
-    taps = torch.tensor(FIR_TAPS, device=x.device, dtype=x.dtype) / sum(FIR_TAPS) * math.sqrt(gain)
+    taps = fir_taps(x) / FIR_SUM * math.sqrt(gain)
     kernel = (taps[:, None] * taps).expand(channels, 1, 4, 4)
     return convolve(x, kernel, bias, stride=stride, padding=pad, groups=channels)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylesdf.decoder import Decoder, StyledConv, ToRGB, check_noise_mode, standard_normal
 from stylesdf.fast.convolution import affine
-from stylesdf.ops import FIR_TAPS, SLOPE, assert_shape, modulate
+from stylesdf.ops import SLOPE, assert_shape, fir_taps, modulate
 
 BAND_ELEMENTS = 2**21  # of a layer's output at a time on a CPU: what the next operation reads is still in the cache
 HALO = 2  # rows of zeros above and below the maps between blocks, for the filters that reach over their edges
@@ -67,7 +67,7 @@ def condition_decoder(decoder: Decoder, ws: Tensor, dtype: torch.dtype | None = 
     for k, block in enumerate(decoder.blocks, start=1):
         convs += [_condition_conv(block.up_conv, ws[:, 2 * k - 1]), _condition_conv(block.conv, ws[:, 2 * k])]
         colours.append(_condition_colour(block.to_rgb, ws[:, 2 * k + 1]))
-    taps = ws.new_tensor(FIR_TAPS)
+    taps = fir_taps(ws)
     return ConditionedDecoder(convs, colours, taps[:, None] * taps / 16).to(dtype)
 
 

@@ -197,7 +197,7 @@ class DecoderStage:
             return self._renderings.take(draws["entry"][part])
         latents = {name: draws[name] for name in ("z", "psi") if name in draws}
         w = frozen_codes(self.generator, take(latents, part, self.device))
-        pose = draws["pose"][part].to(self.device)
+        pose = draws["pose"][part]
         if "picture" in draws:
             w, pose = self._shown.put_in(draws["picture"][part], w, pose)
         return w, *render_scenes(self.generator, w, pose)

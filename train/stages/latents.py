@@ -1,4 +1,4 @@
-"""Latents of a batch, and their codes as they will be shown: truncated by as much as people will truncate them.
+"""Latents of a batch, their codes as they will be shown, truncated by as much as people will, and cameras.
 
 Shapes: B batch.
 """
@@ -8,7 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stylesdf.camera import Camera
+
 MEAN_LATENTS = 1024  # the centre of truncation, while the mapping learns, is the mean code of so many
+
+
+def cameras_of(poses: Tensor, device: torch.device) -> Camera:
+    """Return cameras on a device, of yaw and pitch on the CPU, radians ``(B, 2)``: checking them waits for no GPU."""
+    return Camera.from_angles(poses[:, 0], poses[:, 1]).to(device)
 
 
 def draw_latents(batch: int, size: int, least_truncation: float, random: torch.Generator | None = None) -> dict:

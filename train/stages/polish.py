@@ -33,7 +33,7 @@ from train.run.engine import Engine, Means, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
-from train.stages.latents import draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, latent_codes
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
 TERMS = (*(POINT_TERMS.keys() - {"sphere_anchor"}), "colour", "coverage", "smoothness", "speckle")
@@ -120,8 +120,8 @@ class PolishStage:
             mine = take(draws, part, self.device)
             with torch.no_grad():
                 codes = latent_codes(self.generator.renderer_mapping, mine)
-            camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
-            taught = self._teach(codes, mine["pose"], mine.get("views"))
+            camera = cameras_of(draws["pose"][part], self.device)
+            taught = self._teach(codes, draws["pose"][part], mine.get("views"))
             field = ChunkedField(self.generator.field.condition(codes))
             terms = self._terms(field, camera, taught, mine)
             (share * weighted_sum(terms, config.terms)).backward()
@@ -168,12 +168,12 @@ class PolishStage:
         resolution, samples = model.config.render_resolution, model.config.num_samples
 
         def draw(pose: Tensor, samples: int) -> RenderOutput:
-            camera = Camera.from_angles(pose[:, 0], pose[:, 1])
+            camera = cameras_of(pose, self.device)
             return render_field(model, field, camera, None, resolution, samples, surface_guided=True)
 
         if views is not None:
             aside = [self.reader.angles(to_reader_size(draw(v, samples).thumbnail)) - v for v in views.unbind(dim=1)]
-            pose = pose - torch.stack(aside).mean(dim=0).clamp(-MOST_TURN, MOST_TURN)
+            pose = pose - torch.stack(aside).mean(dim=0).clamp(-MOST_TURN, MOST_TURN).to(pose.device)
         return draw(pose, TEACHER_OVERSAMPLING * samples)
 
     def _terms(self, field: ChunkedField, camera: Camera, taught: RenderOutput, mine: dict) -> dict[str, Tensor]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import sample_poses
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
 from train.config import DecoderConfig
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder, encode
 from train.run.engine import take
-from train.stages.latents import draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, latent_codes
 
 
 class ShownAgain:
@@ -48,11 +48,10 @@ class ShownAgain:
         Args:
             pictures: Numbers, −1 where none is. ``(B,)``, on the CPU.
             w: ``(B, latent_size)``.
-            pose: Yaw and pitch, radians. ``(B, 2)``.
+            pose: Yaw and pitch, radians. ``(B, 2)``, on the CPU.
         """
-        is_shown = (pictures >= 0)[:, None].to(w.device)
-        codes, poses = self.codes[pictures.to(w.device)], self.data.poses[pictures].to(w.device)
-        return torch.where(is_shown, codes, w), torch.where(is_shown, poses, pose)
+        is_shown, codes = (pictures >= 0)[:, None], self.codes[pictures.to(w.device)]
+        return torch.where(is_shown.to(w.device), codes, w), torch.where(is_shown, self.data.poses[pictures], pose)
 
 
 class RenderingPool:
@@ -95,7 +94,7 @@ class RenderingPool:
         self.next = step + self.size
 
     def _scene(self, number: int) -> tuple[Tensor, Tensor, int]:
-        """Return code ``(1, latent_size)`` and pose ``(1, 2)`` of a number, and which picture it shows, −1 for none."""
+        """Return code ``(1, latent_size)``, pose ``(1, 2)`` on the CPU, and which picture it is of, −1 for none."""
         model = self.generator.config
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
         picture = torch.full((1,), -1) if self.shown is None else self.shown.draw_one(random)
@@ -103,7 +102,7 @@ class RenderingPool:
         latents = draw_latents(1, model.latent_size, self.least_truncation, random)
         w = frozen_codes(self.generator, take(latents, slice(None), self.generator.device))
         if self.shown is not None:
-            w, pose = self.shown.put_in(picture, w, pose.to(w))
+            w, pose = self.shown.put_in(picture, w, pose)
         return w, pose, int(picture)
 
     def targets(self, index: Tensor) -> Tensor:
@@ -139,11 +138,11 @@ def frozen_codes(generator: Generator, latents: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def render_scenes(generator: Generator, w: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-    """Render identities from cameras, in full precision: feature maps and thumbnails."""
+    """Render identities from poses on the CPU, in full precision: feature maps and thumbnails."""
     with torch.autocast(w.device.type, enabled=False):
         size = 1 if w.device.type == "cpu" else len(w)  # one identity's matrices and activations stay in the cache
         renderings = [
-            generator.render(codes, Camera.from_angles(angles[:, 0], angles[:, 1]))
+            generator.render(codes, cameras_of(angles, w.device))
             for codes, angles in zip(w.split(size), pose.split(size))
         ]
     features, thumbnails = (
@@ -162,7 +161,7 @@ def render_field_image(generator: Generator, w: Tensor, pose: Tensor) -> Tensor:
             generator.renderer,
             field,
             SurfaceGuide.measure(field, model),
-            Camera.from_angles(pose[:, 0], pose[:, 1]).to(generator.device),
+            cameras_of(pose, generator.device),
             resolution=model.image_resolution,
             num_samples=model.num_samples,
             with_features=False,

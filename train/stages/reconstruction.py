@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import Camera
 from stylesdf.mapping import rectify
 from stylesdf.model import Generator
 from train import losses
@@ -35,6 +34,7 @@ from train.networks.encoder import (
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
+from train.stages.latents import cameras_of
 from train.terms import weighted_sum
 
 
@@ -143,11 +143,11 @@ class Reconstruction:
     ) -> tuple[dict[str, Tensor], ChunkedField]:
         """Encode some pictures and draw them; return the terms and their fields."""
         device = self.engine.device
-        pictures, poses = self.data.image_batch(index).to(device), self.data.poses[index].to(device)
-        mean, log_std = self.encoder(pictures, poses)
+        pictures, poses = self.data.image_batch(index).to(device), self.data.poses[index]
+        mean, log_std = self.encoder(pictures, poses.to(device))
         codes = rectify(mean + log_std.exp() * draws["noise"])
         field = ChunkedField(self.generator.field.condition(codes))
-        camera = replace(Camera.from_angles(poses[:, 0], poses[:, 1]), shift=lattice.shift(*place))
+        camera = replace(cameras_of(poses, device), shift=lattice.shift(*place))
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         rendering = render_field(self.generator, field, camera, draws["offset"], *sampling)
         rows, columns = lattice.slices(*place)

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.fast.surface import GRID
 from stylesdf.field import sphere_initialize
@@ -30,7 +30,7 @@ from train.run.engine import Engine, Means, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
-from train.stages.latents import draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, latent_codes
 from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
@@ -228,7 +228,7 @@ class RendererStage:
             self.generator.field.condition(latent_codes(self.generator.renderer_mapping, mine)),
             eikonal_weight=on_rays * share_of(part, phase.batch_size),  # the batch's mean is the sum over its parts
         )
-        camera = Camera.from_angles(mine["pose"][:, 0], mine["pose"][:, 1])
+        camera = cameras_of(scenes["pose"][part], self.device)
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         return render_field(self.generator, field, camera, mine["offset"], *sampling), field
 
