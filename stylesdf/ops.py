@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from stylesdf.fast.convolution import convolve
 
 SLOPE = 0.2
-FIR_SUM = 8.0  # of the taps
 
 
 def assert_shape(tensor: Tensor, shape: tuple[int | None, ...]) -> None:
@@ -38,9 +37,9 @@ def biased_leaky_relu(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def fir_taps(like: Tensor) -> Tensor:
-    """Return the low-pass [1, 3, 3, 1], made on the device of a tensor: a copy from the host would wait for a GPU."""
-    taps = like.new_ones(4)
-    taps[1:3] = 3.0
+    """Return the low-pass [1, 3, 3, 1] / 8, ``(4,)``, made where a tensor is: a copy from the host waits for a GPU."""
+    taps = like.new_full((4,), 0.125)
+    taps[1:3] = 0.375
     return taps
 
 
@@ -58,7 +57,7 @@ def fir_filter(x: Tensor, pad: int, gain: float = 1.0, stride: int = 1, bias: Te
         ``(B, C, H + 2 pad − 3, W + 2 pad − 3)``, or half of that, rounded up.
     """
     channels = x.shape[1]
-    taps = fir_taps(x) / FIR_SUM * math.sqrt(gain)
+    taps = fir_taps(x) * math.sqrt(gain)
     kernel = (taps[:, None] * taps).expand(channels, 1, 4, 4)
     return convolve(x, kernel, bias, stride=stride, padding=pad, groups=channels)
 

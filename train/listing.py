@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 
 from train.config import STAGE_OF
+from train.override import show
 from train.recipes import RECIPES, Recipe, Run
 
 WIDTH = 120
@@ -148,16 +149,3 @@ def _values(config: object, path: list[str]) -> Iterable[object]:
         return [value for each in config for value in _values(each, path[1:])]
     inner = getattr(config, path[0], None)
     return [] if inner is None and path[1:] else _values(inner, path[1:])
-
-
-def show(value: object) -> str:
-    """Return a value as ``--set`` takes it."""
-    if isinstance(value, Mapping):
-        return " ".join(f"{name}={show(each)}" for name, each in value.items()) or "none"
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(show, value)) or "none"
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    if value is dataclasses.MISSING:
-        return "required"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -68,8 +68,20 @@ def _parse(name: str, annotation: str, old, text: str):
             return None
         if kind.startswith("tuple["):
             read = readers[kind[len("tuple[") : -len(", ...]")]]
-            # as a user types it, or as settings are printed
-            return tuple(read(item.strip(" '\"")) for item in text.strip("()[]").split(",") if item.strip())
+            return tuple(read(item) for item in text.split(",") if item)
         return readers[kind](text.lower() if kind == "bool" else text)
     except (ValueError, KeyError):
-        raise ValueError(f"setting {name} is {text!r}, expected a value like {old!r}") from None
+        raise ValueError(f"setting {name} is {text!r}, expected a value like {show(old)}") from None
+
+
+def show(value: object) -> str:
+    """Return a value as ``--set`` takes it."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={show(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(show, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if value is dataclasses.MISSING:
+        return "required"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -68,7 +68,7 @@ def condition_decoder(decoder: Decoder, ws: Tensor, dtype: torch.dtype | None = 
         convs += [_condition_conv(block.up_conv, ws[:, 2 * k - 1]), _condition_conv(block.conv, ws[:, 2 * k])]
         colours.append(_condition_colour(block.to_rgb, ws[:, 2 * k + 1]))
     taps = fir_taps(ws)
-    return ConditionedDecoder(convs, colours, taps[:, None] * taps / 16).to(dtype)
+    return ConditionedDecoder(convs, colours, taps[:, None] * taps * 4.0).to(dtype)
 
 
 def _condition_conv(conv: StyledConv, code: Tensor) -> ConditionedConv:

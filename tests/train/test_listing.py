@@ -10,7 +10,8 @@ import pytest
 
 from train.__main__ import main
 from train.config import STAGE_OF
-from train.listing import attribute_texts, first_sentence, settings_of, settings_text, show
+from train.listing import attribute_texts, first_sentence, settings_of, settings_text
+from train.override import show
 from train.recipes import RECIPES
 
 

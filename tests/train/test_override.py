@@ -21,9 +21,6 @@ def test_each_type_is_read_as_it_is_annotated():
     config = override(TOY, ["sphere_steps=5", "beta_end=2e-3", "use_alpha=True", "discriminator_channels=1,2"])
     assert (config.sphere_steps, config.beta_end, config.use_alpha) == (5, 0.002, True)
     assert config.discriminator_channels == (1, 2)
-    for printed in ("(1, 2)", "[1, 2]", "1, 2"):
-        assert override(TOY, [f"discriminator_channels={printed}"]).discriminator_channels == (1, 2)
-    assert override(config, ["game.augment=('color', 'cutout')"]).game.augment == ("color", "cutout")
     assert override(config, ["use_alpha=false"]).use_alpha is False
 
 
@@ -77,9 +74,9 @@ def test_the_last_of_two_counts():
         ("terms.veiw=none", "terms.veiw is not there to be taken away, expected one of view, eikonal"),
         ("seed=x", "setting seed is 'x', expected a value like 0"),
         ("sphere_steps=1.5", "setting sphere_steps is '1.5', expected a value like 600"),
-        ("use_alpha=yes", "setting use_alpha is 'yes', expected a value like False"),
-        ("terms.view=heavy", "setting terms.view is 'heavy', expected a value like 1.0"),
-        ("discriminator_channels=8,x", r"setting discriminator_channels is '8,x', expected a value like \(24, 40"),
+        ("use_alpha=yes", "setting use_alpha is 'yes', expected a value like false"),
+        ("terms.view=heavy", "setting terms.view is 'heavy', expected a value like 1"),
+        ("discriminator_channels=8,x", "setting discriminator_channels is '8,x', expected a value like 24,40,64"),
         ("game.augment=blur", "augment names 'blur', expected operations among color, translation, cutout"),
     ],
 )
