@@ -15,8 +15,10 @@ from tests.tiny import TINY, Model
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)  # two threads that wait for each other on a busy machine are ten times slower
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells have it for what they start in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# shells ignore the first for what they start in the background, nohup the second; Windows has no second
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(autouse=True)
