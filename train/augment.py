@@ -49,7 +49,7 @@ def adapt_probability(probability: Tensor, mean_sign: Tensor, target: float, ste
         probability: Now, in [0, 1]. ``()``.
         mean_sign: Mean of sign(D(real)), in [−1, 1]. ``()``.
         target: Where the mean sign is to stay; 0.6 in the paper.
-        step_size: Images of a step over images in which the probability may go from 0 to 1.
+        step_size: How far it may move.
     """
     return (probability + torch.sign(mean_sign - target) * step_size).clamp(0.0, 1.0)
 

@@ -17,7 +17,8 @@ from train.augment import NUMBERS, adapt_probability, augment
 from train.config import GameConfig
 from train.run.engine import Engine
 
-ADA_IMAGES = 500_000  # over so many ADA may move the probability from 0 to 1
+ADA_IMAGES = 500_000  # over so many ADA may move the probability from 0 to 1,
+ADA_SHARE = 0.2  # or over this share of a run's steps, where these are fewer
 
 
 class Game:
@@ -121,12 +122,13 @@ class Game:
         terms |= penalties
         return gamma / 2 * self.config.r1_every * sum(penalties.values())
 
-    def adapt(self, record: dict[str, float], batch: int) -> None:
+    def adapt(self, record: dict[str, float], batch: int, total_steps: int) -> None:
         """Let ADA move the probability after a step of so many images; it is added to the record."""
         if not self.config.ada_target:
             return
         sign = torch.tensor(record["d_real_sign"], device=self.augment_probability.device)
-        moved = adapt_probability(self.augment_probability, sign, self.config.ada_target, batch / ADA_IMAGES)
+        step_size = max(batch / ADA_IMAGES, 1.0 / (ADA_SHARE * total_steps))
+        moved = adapt_probability(self.augment_probability, sign, self.config.ada_target, step_size)
         self.augment_probability.copy_(moved)
         record["augment_probability"] = moved.item()
 

@@ -12,7 +12,7 @@ from torch import nn
 from tests.train import runs
 from train.augment import NUMBERS, augment
 from train.config import GameConfig
-from train.game import ADA_IMAGES, Game, adam, linear_decay, scale_learning_rates, update_average
+from train.game import ADA_IMAGES, ADA_SHARE, Game, adam, linear_decay, scale_learning_rates, update_average
 from train.run.engine import Engine
 
 
@@ -143,20 +143,29 @@ def test_a_part_is_varied_by_its_own_numbers():
 def test_ada_moves_the_probability_and_records_it(sign, direction):
     game = game_of(augment=("color",), augment_probability=0.5, ada_target=0.6)
     record = {"d_real_sign": sign}
-    game.adapt(record, ADA_IMAGES // 10)
+    game.adapt(record, ADA_IMAGES // 10, total_steps=10**6)
     assert record["augment_probability"] == pytest.approx(0.5 + direction * 0.1)
     assert game.augment_probability.item() == record["augment_probability"]
 
 
+def test_ada_may_get_from_nothing_to_always_within_a_share_of_a_short_run():
+    """A run of 50,000 pictures was over before 500,000 had been seen."""
+    game = game_of(augment=("color",), augment_probability=0.0, ada_target=0.6)
+    for _ in range(round(ADA_SHARE * 100)):
+        game.adapt({"d_real_sign": 1.0}, 8, total_steps=100)
+    assert game.augment_probability.item() == pytest.approx(1.0)
+
+
 def test_without_ada_the_probability_stays():
     game, record = game_of(augment=("color",), augment_probability=0.5), {"d_real_sign": 1.0}
-    game.adapt(record, ADA_IMAGES)
+    game.adapt(record, ADA_IMAGES, total_steps=1)
     assert game.augment_probability.item() == 0.5 and record == {"d_real_sign": 1.0}
 
 
 @pytest.mark.parametrize("make", [runs.renderer_stage, runs.decoder_stage])
 def test_a_run_saves_the_probability_that_ada_moves(make, monkeypatch, tmp_path):
     monkeypatch.setattr("train.game.ADA_IMAGES", 100)
+    monkeypatch.setattr("train.game.ADA_SHARE", 100)
     stage, resumed = make(), make()
     record = stage.step()
     assert abs(record["augment_probability"] - 0.5) == pytest.approx(8 / 100)

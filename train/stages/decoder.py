@@ -265,7 +265,7 @@ class DecoderStage:
                 means.add(terms, share)
             self.engine.optimizer_step(game.discriminator_optimizer)
         record = means.result(self.engine)
-        game.adapt(record, batch)
+        game.adapt(record, batch, self.config.total_steps)
         return record
 
     def _fake(self, scenes: Scenes, part: slice) -> Tensor:

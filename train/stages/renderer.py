@@ -281,7 +281,7 @@ class RendererStage:
             means.add(terms, share)
         self.engine.optimizer_step(self.game.discriminator_optimizer)
         record = means.result(self.engine)
-        self.game.adapt(record, phase.batch_size)
+        self.game.adapt(record, phase.batch_size, config.total_steps)
         return record
 
     def _generator_gradients(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, float]:
