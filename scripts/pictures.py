@@ -91,6 +91,12 @@ def draw_light(model: StyleSDF) -> Image.Image:
     return sheet([[head.view(Shot(yaw=0.25, light=light)).image for light in lights] for head in heads])
 
 
+def draw_perspective(model: StyleSDF) -> Image.Image:
+    """Two identities without perspective, with the model's own, and from half and a quarter as far."""
+    heads = [model.head(seed, TRUNCATION) for seed in SEEDS[:2]]
+    return sheet([[head.view(Shot(0.25, 0.1, perspective=each)).image for head in heads for each in (0, 1, 2, 4)]])
+
+
 def draw_likeness(model: StyleSDF) -> Image.Image:
     """A photograph (NASA, in the public domain, of scikit-image), what is looked at, and the head from three sides."""
     from skimage.data import astronaut
@@ -141,7 +147,8 @@ def draw_people(_model: StyleSDF) -> Image.Image:
 
 PICTURES = {
     "people": draw_people, "seeds": draw_seeds, "turn": draw_turn, "mesh": draw_mesh, "truncation": draw_truncation,
-    "edits": draw_edits, "light": draw_light, "likeness": draw_likeness, "live": draw_live,
+    "edits": draw_edits, "light": draw_light, "perspective": draw_perspective, "likeness": draw_likeness,
+    "live": draw_live,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stylesdf.arguments import MAX_FRAMES, check_truncation, parse_edits, parse_seed, parse_seeds
-from stylesdf.camera import PATHS
+from stylesdf.camera import MAX_PERSPECTIVE, PATHS
 from stylesdf.card import licence_of
 from stylesdf.checkpoint import default_model
 from stylesdf.config import DEFAULT_MODEL, DENSITIES
@@ -320,6 +320,8 @@ def _add_fov(parser: argparse.ArgumentParser) -> None:
 
 def _add_style(parser: argparse.ArgumentParser, quality: str = QUALITIES[0]) -> None:
     _add_fov(parser)
+    lens = f"from 0 (orthographic) to {MAX_PERSPECTIVE:g} (a near eye)"
+    parser.add_argument("--perspective", type=_typed(_perspective), default=1.0, help=lens)
     parser.add_argument("--noise-mode", choices=NOISE_MODES, default="const", help="the decoder's noise")
     parser.add_argument("--texture-seed", type=_typed(parse_seed), help="take the texture from another seed")
     light = "move the picture's light: degrees around and above the head, as in --light-deg=-80,10"
@@ -364,6 +366,10 @@ def _fps(text: str) -> float:
 
 def _fov_deg(text: str) -> float:
     return _real(text, "a number of degrees between 0 and 120", lambda value: 0 < value < 120)
+
+
+def _perspective(text: str) -> float:
+    return _real(text, f"a number from 0 to {MAX_PERSPECTIVE:g}", lambda value: 0 <= value <= MAX_PERSPECTIVE)
 
 
 def _light_deg(text: str) -> tuple[float, float]:
@@ -573,7 +579,7 @@ def _head(args: argparse.Namespace, model: StyleSDF, seed: int | None) -> Head:
 
 def _shot(args: argparse.Namespace) -> Shot:
     yaw, pitch = getattr(args, "yaw", 0.0), getattr(args, "pitch", 0.0)
-    style = {name: getattr(args, name) for name in ("fov_deg", "quality", "noise_mode")}
+    style = {name: getattr(args, name) for name in ("fov_deg", "quality", "noise_mode", "perspective")}
     return Shot(yaw, pitch, **style, light=args.light_deg)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 Angles = float | Sequence[float] | Tensor
 PATHS = ("ellipse", "sweep", "spiral")
+MAX_PERSPECTIVE = 4.0
 SPIRAL_SWINGS = 3  # to both sides, in one round of the spiral; odd, so that up and down are mirror images
 
 
@@ -24,12 +25,15 @@ class Camera:
     Attributes:
         cam2world: Columns right, up, back, origin in world axes; the camera looks along −back. ``(B, 3, 4)``.
         fov_deg: Full field of view in degrees; None stands for the model's own.
+        perspective: From 0 to 4. The eye stands 1/perspective from what lies at unit depth, which keeps its size; 0 is
+            orthographic.
         shift: How far the pixels' centres are moved to the right and downwards, in shares of the picture's width, as a
             lens is shifted: with less than a pixel's width, rays between those of the plain picture are cast.
     """
 
     cam2world: Tensor
     fov_deg: float | None = None
+    perspective: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
@@ -38,10 +42,14 @@ class Camera:
             raise ValueError(f"cam2world has shape {shape}, expected (B, 3, 4) or (B, 4, 4)")
         if self.fov_deg is not None and not 0.0 < float(self.fov_deg) < 120.0:
             raise ValueError(f"fov_deg is {self.fov_deg}, expected degrees between 0 and 120")
+        if not 0.0 <= float(self.perspective) <= MAX_PERSPECTIVE:
+            raise ValueError(f"perspective is {self.perspective}, expected a number from 0 to {MAX_PERSPECTIVE:g}")
         object.__setattr__(self, "cam2world", self.cam2world[:, :3])
 
     @classmethod
-    def from_angles(cls, yaw: Angles, pitch: Angles, fov_deg: float | None = None, roll: Angles = 0.0) -> Camera:
+    def from_angles(
+        cls, yaw: Angles, pitch: Angles, fov_deg: float | None = None, roll: Angles = 0.0, perspective: float = 1.0
+    ) -> Camera:
         """Place cameras on the unit sphere, looking at the origin.
 
         Args:
@@ -49,6 +57,7 @@ class Camera:
             pitch: Radians, positive moves the camera to +y; strictly between −π/2 and π/2.
             fov_deg: Full field of view in degrees; None takes the model's.
             roll: Radians, positive turns the camera counter-clockwise, as seen by itself.
+            perspective: From 0 to 4.
 
         Returns:
             As many cameras as there are angles.
@@ -71,7 +80,7 @@ class Camera:
         up = torch.linalg.cross(back, right)
         cos, sin = roll.cos()[:, None], roll.sin()[:, None]
         right, up = cos * right + sin * up, cos * up - sin * right
-        return cls(torch.stack([right, up, back, back], dim=-1), fov_deg)
+        return cls(torch.stack([right, up, back, back], dim=-1), fov_deg, perspective)
 
     @property
     def batch_size(self) -> int:
@@ -137,6 +146,11 @@ def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor
     camera_d = torch.stack([columns / focal, -rows / focal, -torch.ones_like(rows)], dim=-1)[None]  # (1, H, W, 3)
     rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
     rays_o = cam2world[:, None, None, :, 3].expand_as(rays_d)
+    if camera.perspective != 1.0:  # through the same places at unit depth
+        through = rays_o + rays_d
+        camera_d = camera_d * camera_d.new_tensor([camera.perspective, camera.perspective, 1.0])
+        rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
+        rays_o = through - rays_d
     return rays_o, rays_d, camera_d
 
 

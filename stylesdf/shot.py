@@ -31,6 +31,8 @@ class Shot:
         light: Where the picture's light comes from, angles around and above the head in radians: (0, 0) is the front,
             (π/2, 0) its left (+x). The picture is multiplied by what that changes on the surface, without shadows that
             one part casts on another. None leaves the light as the model draws it, which counts as (−0.57, 0.58).
+        perspective: From 0 to 4. The eye stands 1/perspective from the origin, where sizes stay (a dolly zoom); 0 is
+            orthographic.
 
     Raises:
         ValueError: A value out of its range.
@@ -43,9 +45,10 @@ class Shot:
     quality: str = "exact"
     noise_mode: str = "const"
     light: tuple[float, float] | None = None
+    perspective: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("yaw", "pitch", "roll"):
+        for name in ("yaw", "pitch", "roll", "perspective"):
             object.__setattr__(self, name, check_number(name, getattr(self, name)))
         if self.quality not in QUALITIES:
             raise ValueError(f"quality is {self.quality!r}, expected one of {', '.join(QUALITIES)}")
@@ -55,13 +58,13 @@ class Shot:
                 raise ValueError(f"light is {shown(self.light)}, expected two angles in radians, or None")
             angles = tuple(check_number(f"light[{i}]", angle) for i, angle in enumerate(self.light))
             object.__setattr__(self, "light", angles)
-        self.camera  # noqa: B018 - it refuses a pitch and a field of view that are out of range
+        self.camera  # noqa: B018 - it refuses a pitch, a field of view and a perspective that are out of range
 
     @property
     @ordinary_torch()
     def camera(self) -> Camera:
         """The camera, on the CPU."""
-        return Camera.from_angles(self.yaw, self.pitch, self.fov_deg, self.roll)
+        return Camera.from_angles(self.yaw, self.pitch, self.fov_deg, self.roll, self.perspective)
 
     def round(
         self, num_frames: int, path: str | None = "ellipse", yaw_range: float = 0.5, pitch_range: float = 0.25

@@ -78,6 +78,12 @@ def test_a_wild_field_of_view_is_refused(fov_deg):
         Camera.from_angles(0.0, 0.0, fov_deg=fov_deg)
 
 
+@pytest.mark.parametrize("perspective", [-0.1, 4.1, math.nan, math.inf])
+def test_a_wild_perspective_is_refused(perspective):
+    with pytest.raises(ValueError, match=f"perspective is {perspective}, expected a number from 0 to 4"):
+        Camera.from_angles(0.0, 0.0, perspective=perspective)
+
+
 def test_square_matrices_lose_their_last_row():
     matrix = torch.eye(4)[None]
     torch.testing.assert_close(Camera(matrix).cam2world, matrix[:, :3])
@@ -103,6 +109,24 @@ def test_the_optical_axis_meets_the_origin():
     # an odd number of pixels has one in the middle
     rays_o, rays_d, _ = camera_rays(Camera.from_angles(YAWS, PITCHES), 5, fov_deg=12.0)
     torch.testing.assert_close((rays_o + rays_d)[:, 2, 2], torch.zeros(4, 3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("perspective", [0.0, 0.5, 1.0, 2.0])
+def test_perspective_moves_the_eye_and_keeps_what_lies_at_the_origin(perspective):
+    plain, moved = (
+        camera_rays(Camera.from_angles(YAWS, PITCHES, roll=ROLLS, perspective=value), 5, fov_deg=12.0)
+        for value in (1.0, perspective)
+    )
+    (rays_o, rays_d, camera_d), back = moved, plain[0]
+    torch.testing.assert_close(rays_o + rays_d, plain[0] + plain[1])
+    torch.testing.assert_close((rays_d * -back).sum(dim=-1), torch.ones(4, 5, 5))
+    if perspective:  # all rays come from one place
+        eye = rays_o + (1.0 - 1.0 / perspective) * rays_d
+        torch.testing.assert_close(eye, back / perspective, atol=1e-5, rtol=0)
+    else:
+        torch.testing.assert_close(rays_d, -back, atol=1e-6, rtol=0)
+    expected = torch.einsum("bji,bhwj->bhwi", Camera.from_angles(YAWS, PITCHES, roll=ROLLS).cam2world[..., :3], rays_d)
+    torch.testing.assert_close(camera_d.expand_as(expected), expected, atol=1e-6, rtol=0)
 
 
 def test_pixel_centres_by_hand():

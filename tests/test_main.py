@@ -308,6 +308,7 @@ def test_help_shows_units_defaults_and_examples(capsys):
         (["--seeds", ""], "expected integers"),
         (["--truncation", "3"], "truncation is 3.0, expected a number from 0 to 1"),
         (["--fov-deg", "0"], "'0' is not a number of degrees"),
+        (["--perspective", "-1"], "'-1' is not a number from 0 to 4"),
         (["--noise-mode", "loud"], "invalid choice: 'loud'"),
         (["--device", "gpu"], "device 'gpu' is not there"),
         (["--device", "cuda:99"], "device 'cuda:99' is not there"),

@@ -182,6 +182,18 @@ def test_both_laws_render(tiny_config, density):
     assert out.depth[0, 0, 8, 8].item() == pytest.approx(0.94, abs=0.03)
 
 
+@pytest.mark.parametrize("distance", [math.inf, 0.5, 0.25])
+def test_a_sphere_is_as_large_as_its_distance_makes_it(tiny_toy_config, distance):
+    """Its outline, seen under the angle asin(r / d), has the radius r / √(1 − r²/d²) on a plane through its centre."""
+    radius, renderer = 0.06, sharp(tiny_toy_config)
+    plain, seen = (
+        1.0 - renderer(sphere(radius), Camera.from_angles(0.5, 0.2, perspective=1 / d), 64, 96).background.mean().item()
+        for d in (1.0, distance)
+    )
+    growth = (1 - radius**2) / (1 - radius**2 / distance**2) - 1
+    assert seen / plain - 1 == pytest.approx(growth, rel=0.25)  # the density is not quite a surface
+
+
 def culled(config):
     return dataclasses.replace(config, cull_to_ball=True)
 

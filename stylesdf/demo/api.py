@@ -50,7 +50,7 @@ def build(page: Page, may_load: bool = False) -> None:
     def view(
         seed: int, truncation: float = 0.7, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0,
         fov: float | None = None, around: float = AROUND, above: float = ABOVE, mode: str = "image",
-        quality: str = "exact", edits: str = "", model: str = "",
+        quality: str = "exact", edits: str = "", model: str = "", perspective: float = 1.0,
     ) -> gr.FileData:  # fmt: skip
         """Look at the head of a seed in any way the page can; PNG.
 
@@ -67,11 +67,12 @@ def build(page: Page, may_load: bool = False) -> None:
             quality: exact, fast or best.
             edits: What to change about the head, as in age=1.5,beard=1; a wrong name is answered with all names.
             model: See generate.
+            perspective: From 0 (orthographic) to 4 (a near eye).
         """
         with speaking():
             what = scene(
                 model, seed=seed, truncation=truncation, yaw=yaw, pitch=pitch, roll=roll, fov=fov,
-                around=around, above=above, mode=mode, quality=quality, edits=edits,
+                perspective=perspective, around=around, above=above, mode=mode, quality=quality, edits=edits,
             )  # fmt: skip
         return picture(what)
 

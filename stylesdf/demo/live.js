@@ -87,10 +87,11 @@ class LiveStage {
   }
 
   async frame(scene, size) {
-    const { renderer } = this, { header } = this.model, { yaw, pitch, roll, around, above } = scene
+    const { renderer } = this, { header } = this.model, { yaw, pitch, roll, perspective, around, above } = scene
     const mode = scene.mode === 'thumbnail' ? 'image' : scene.mode
     const light = scene.mode === 'thumbnail' ? {} : { around, above }
-    const seen = { ...viewer.firstScene(header), yaw, pitch, roll, ...light, mode, fov: scene.fov ?? header.fov_deg }
+    const camera = { yaw, pitch, roll, perspective, fov: scene.fov ?? header.fov_deg }
+    const seen = { ...viewer.firstScene(header), ...camera, ...light, mode }
     this.setHead(scene)
     renderer.begin(size, viewer.viewOf(seen, header), viewer.needsNormals(seen))
     renderer.advance(size)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urlencode
 
 from stylesdf.arguments import MAX_SEED, check_seed, check_truncation, parse_edits
+from stylesdf.camera import MAX_PERSPECTIVE
 from stylesdf.config import shown
 from stylesdf.shot import QUALITIES, Shot
 
@@ -52,6 +53,7 @@ class Scene:
         pitch: Degrees, from −60 to 60; positive moves the camera up.
         roll: Degrees, from −180 to 180, counter-clockwise as seen by the camera.
         fov: Full field of view in degrees, from 4 to 40; None is the model's own.
+        perspective: See ``Shot``, from 0 (orthographic) to 4.
         around: Where the light of picture and shape is around the head, degrees from −180 to 180; 0 is the front.
         above: The same above it, from −90 to 90.
         mode: What is shown, one of ``MODES``.
@@ -73,6 +75,7 @@ class Scene:
     pitch: float = 0.0
     roll: float = 0.0
     fov: float | None = None
+    perspective: float = 1.0
     around: float = AROUND
     above: float = ABOVE
     mode: str = "image"
@@ -101,6 +104,7 @@ class Scene:
         _check("roll", self.roll, -MAX_ROLL, MAX_ROLL, " degrees")
         if self.fov is not None:
             _check("fov", self.fov, MIN_FOV, MAX_FOV, " degrees")
+        _check("perspective", self.perspective, 0.0, MAX_PERSPECTIVE)
         _check("around", self.around, -MAX_AROUND, MAX_AROUND, " degrees")
         _check("above", self.above, -MAX_ABOVE, MAX_ABOVE, " degrees")
         for field in dataclasses.fields(self):  # 20 and 20.0 are one value: the same link, the same bytes
@@ -120,7 +124,8 @@ class Scene:
     def shot(self) -> Shot:
         """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
-        return Shot(**angles, fov_deg=self.fov, quality=self.quality, light=self.light)
+        style = {"quality": self.quality, "light": self.light, "perspective": self.perspective}
+        return Shot(**angles, fov_deg=self.fov, **style)
 
     @property
     def light(self) -> tuple[float, float] | None:
@@ -210,6 +215,7 @@ class Scene:
         turns = [f"{axis}=math.radians({getattr(self, axis):g})" for axis in ("yaw", "pitch", "roll")
                  if getattr(self, axis)]  # fmt: skip
         turns += [f"fov_deg={self.fov:g}"] if self.fov is not None else []
+        turns += [f"perspective={self.perspective:g}"] if self.perspective != 1.0 else []
         turns += [f'quality="{self.quality}"'] if self.quality != "exact" else []
         light = f"light=(math.radians({self.around:g}), math.radians({self.above:g}))"
         turns += [light] if self.light is not None else []

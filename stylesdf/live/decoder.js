@@ -125,9 +125,8 @@ class Decoder {
   // Features, for some rows and `outputs` blocks at a time; counts: evaluations instead, see volume.glsl.
   * volume(view, rows = this.resolution, counts = false) {
     const { gl, renderer, header, features } = this, { blocks } = features, { outputs } = renderer
-    const values = { ...renderer.field(), weights: this.field, camera: view.camera, focal: view.focal,
-      size: this.resolution, samples: this.samples, beta: this.beta, isLaplace: this.is_laplace,
-      isCulled: this.is_culled, isOpaque: this.is_opaque, counts }
+    const values = { ...renderer.field(), ...view, weights: this.field, size: this.resolution, samples: this.samples,
+      beta: this.beta, isLaplace: this.is_laplace, isCulled: this.is_culled, isOpaque: this.is_opaque, counts }
     for (let start = 0; start < blocks; start += outputs) {
       const layers = Array.from({ length: Math.min(outputs, blocks - start) }, (_, i) => start + i)
       for (let top = 0; top < this.resolution; top += rows) {

@@ -12,7 +12,7 @@ uniform sampler3D guide; // distances on a grid, as guide.glsl makes them
 uniform float guideSize, guideError;
 uniform float radius; // of the scene's ball, and half of the guide's side
 uniform mat4x3 camera; // right, up, back, origin
-uniform float focal, size; // in units of the picture's size; pixels per side
+uniform float focal, size, perspective; // in units of the picture's size; pixels per side; see Python's Camera
 
 const int OFFSETS = DEPTH * BLOCKS, FIRST = OFFSETS + DEPTH + 1, HEADS = FIRST + 3, BIASES = HEADS + 1;
 
@@ -22,17 +22,17 @@ vec4 within(vec4 angle) { // the same angle in -pi .. pi, where every GPU's sine
   return angle - 6.283185307 * round(angle * 0.1591549431);
 }
 
+vec4 texel(int column, int row) {
+  return texelFetch(weights, ivec2(column, row), 0);
+}
+
 vec4 first(vec3 point, int block) {
-  return texelFetch(weights, ivec2(block, OFFSETS), 0)
-    + texelFetch(weights, ivec2(block, FIRST), 0) * point.x
-    + texelFetch(weights, ivec2(block, FIRST + 1), 0) * point.y
-    + texelFetch(weights, ivec2(block, FIRST + 2), 0) * point.z;
+  return texel(block, OFFSETS) + texel(block, FIRST) * point.x + texel(block, FIRST + 1) * point.y
+    + texel(block, FIRST + 2) * point.z;
 }
 
 mat4 columns(int i, int row) { // four of M, from column 4 i on
-  ivec2 at = ivec2(4 * i, row);
-  return mat4(texelFetch(weights, at, 0), texelFetch(weights, at + ivec2(1, 0), 0),
-    texelFetch(weights, at + ivec2(2, 0), 0), texelFetch(weights, at + ivec2(3, 0), 0));
+  return mat4(texel(4 * i, row), texel(4 * i + 1, row), texel(4 * i + 2, row), texel(4 * i + 3, row));
 }
 
 vec4 addProduct(vec4 sum, int row) { // adds the matrix in a row of the texture, times `hidden`
@@ -41,7 +41,7 @@ vec4 addProduct(vec4 sum, int row) { // adds the matrix in a row of the texture,
 }
 
 vec4 later(int layer, int block) {
-  return addProduct(texelFetch(weights, ivec2(block, OFFSETS + layer), 0), (layer - 1) * BLOCKS + block);
+  return addProduct(texel(block, OFFSETS + layer), (layer - 1) * BLOCKS + block);
 }
 
 void advance(int layer) {
@@ -51,7 +51,7 @@ void advance(int layer) {
 }
 
 vec4 heads() { // distance, red, green, blue of what is in `hidden`
-  return addProduct(texelFetch(weights, ivec2(0, BIASES), 0), HEADS);
+  return addProduct(texel(0, BIASES), HEADS);
 }
 
 float distanceAt(vec3 point) { // leaves the last hidden layer in `hidden`
@@ -63,6 +63,13 @@ float distanceAt(vec3 point) { // leaves the last hidden layer in `hidden`
 vec3 colourHere() { // after distanceAt; in 0 .. 1
   advance(DEPTH);
   return 1.0 / (1.0 + exp(-heads().yzw));
+}
+
+// Ray through a place in the picture, (0, 0) is its middle; of unit z-depth
+void aim(vec2 place, out vec3 origin, out vec3 along) {
+  vec3 aside = (camera[0] * place.x + camera[1] * place.y) / focal;
+  origin = camera[3] + (1.0 - perspective) * aside;
+  along = perspective * aside - camera[2];
 }
 
 float guess(vec3 point) { // the guide's distance

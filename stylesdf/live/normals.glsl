@@ -10,8 +10,9 @@ void main() {
   vec4 place = texelFetch(places, ivec2(gl_FragCoord.xy), 0);
   normal = vec4(0.0);
   if (place.w == 0.0) return;
-  vec2 centre = gl_FragCoord.xy / size - 0.5;
-  vec3 point = camera[3] + mat3(camera[0], camera[1], camera[2]) * vec3(centre / focal, -1.0) * place.x;
+  vec3 origin, along;
+  aim(gl_FragCoord.xy / size - 0.5, origin, along);
+  vec3 point = origin + along * place.x;
 
   for (int b = 0; b < blocks; b++) {
     vec4 angle = within(first(point, b));
@@ -43,7 +44,7 @@ void main() {
   vec3 gradient = vec3(0.0);
   for (int b = 0; b < blocks; b++) {
     vec4 g = hidden[b] * cosines[b];
-    for (int axis = 0; axis < 3; axis++) gradient[axis] += dot(texelFetch(weights, ivec2(b, FIRST + axis), 0), g);
+    for (int axis = 0; axis < 3; axis++) gradient[axis] += dot(texel(b, FIRST + axis), g);
   }
   normal = vec4(normalize(gradient), 1.0);
 }

@@ -161,7 +161,7 @@ class Renderer {
     return { size, frame, normalFrame, places, colours, normals, release }
   }
 
-  // Begin a drawing of `size` pixels per side; view: { camera, focal, cut }, see viewOf.
+  // Begin a drawing of `size` pixels per side; view: what viewOf returns.
   begin(size, view, withNormals) {
     const back = this.targets[1]
     if (!back || back.size !== size) {
@@ -194,10 +194,8 @@ class Renderer {
     gl.enable(gl.SCISSOR_TEST)
     gl.scissor(0, job.row, size, rows)
     gl.bindFramebuffer(gl.FRAMEBUFFER, target.frame)
-    const common = { ...this.field(), camera: view.camera, focal: view.focal, size }
-    this.run('trace', {
-      ...common, slope: header.slope, cut: view.cut, evaluations: EVALUATIONS,
-    })
+    const common = { ...this.field(), ...view, size }
+    this.run('trace', { ...common, slope: header.slope, evaluations: EVALUATIONS })
     if (job.withNormals) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, target.normalFrame)
       this.run('normals', { ...common, places: target.places })
@@ -268,6 +266,7 @@ function viewOf(scene, header) {
   return {
     camera: new Float32Array([...turned[0], ...turned[1], ...back, ...back]),
     focal: 0.5 / Math.tan(scene.fov * Math.PI / 360),
+    perspective: scene.perspective,
     cut: [...plane, scene.cutAt * header.scene_radius],
   }
 }

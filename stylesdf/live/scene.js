@@ -2,8 +2,8 @@
 // What is seen, as one value. Links, file names, PNG metadata and Python code use the names of the Gradio page.
 
 const MAX_SEED = 2 ** 32 - 1
-const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180], fov: [4, 40, 0.1], cutAt: [-1, 1],
-  around: [-180, 180, 1], above: [-90, 90, 1] } // and a slider's step
+const LIMITS = { psi: [0, 1], share: [0, 1], pitch: [-85, 85], roll: [-180, 180], fov: [4, 40, 0.1], perspective: [0, 4],
+  cutAt: [-1, 1], around: [-180, 180, 1], above: [-90, 90, 1] } // and a slider's step
 const SEEDS = ['seed', 'texture', 'to'] // texture: whose colours it has; to: whom it is blended with; null: nobody
 const CHOICES = { mode: ['image', 'normals', 'depth', 'shape'], cut: ['none', 'front', 'side', 'top'] }
 const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', share: 'morph_share', edit: 'edits' } // in Python
@@ -11,7 +11,7 @@ const LONG = { psi: 'truncation', texture: 'texture_seed', to: 'morph_seed', sha
 // Angles in degrees; around and above: where the light is, here where models draw it.
 function firstScene(header) {
   return { seed: 0, psi: 0.7, texture: null, to: null, share: 0, edit: '', yaw: 0, pitch: 0, roll: 0, fov: header.fov_deg,
-    mode: 'image', cut: 'none', cutAt: 0, around: -33, above: 33 }
+    perspective: 1, mode: 'image', cut: 'none', cutAt: 0, around: -33, above: 33 }
 }
 
 const isLightMoved = ({ around, above }) => around !== -33 || above !== 33
@@ -106,6 +106,7 @@ function pythonOf(scene, header) {
   if (isLightMoved(scene)) options.push(`light=(math.radians(${around}), math.radians(${above}))`)
   if (options.length) imports.push('import math')
   if (scene.fov !== header.model_fov_deg) options.push(`fov_deg=${scene.fov}`)
+  if (scene.perspective !== 1) options.push(`perspective=${scene.perspective}`)
   lines.push(`view = head.view(${options.length ? `Shot(${options.join(', ')})` : ''})`)
   imports.push(`from stylesdf import ${options.length ? 'Shot, ' : ''}StyleSDF`)
   const file = quoted(`${titleOf(scene)}.png`)

@@ -26,9 +26,9 @@ vec3 contours(float value, float pixel) {
 }
 
 void main() {
-  vec2 centre = gl_FragCoord.xy / size - 0.5;
-  vec3 along = mat3(camera[0], camera[1], camera[2]) * vec3(centre / focal, -1.0); // unit z-depth
-  vec3 origin = camera[3], ray = normalize(along);
+  vec3 origin, along;
+  aim(gl_FragCoord.xy / size - 0.5, origin, along);
+  vec3 ray = normalize(along);
   place = vec4(0.0);
   colour = vec4(0.0);
 

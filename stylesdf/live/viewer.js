@@ -72,7 +72,7 @@ class Viewer {
     this.scene = { ...old, ...change }
     const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
     if (differs('seed', 'psi', 'texture', 'to', 'share', 'edit')) this.needs.head = true
-    if (differs('yaw', 'pitch', 'roll', 'fov', 'cut', 'cutAt')) this.needs.view = true
+    if (differs('yaw', 'pitch', 'roll', 'fov', 'perspective', 'cut', 'cutAt')) this.needs.view = true
     if (differs('mode')) this.isSharp = false
     if (differs('mode', 'around', 'above')) {
       this.needs.shade = true
@@ -220,9 +220,9 @@ class Viewer {
   }
 
   bindHands() {
-    const canvas = byId('canvas'), fingers = new Map()
+    const canvas = byId('canvas'), fingers = new Map(), on = (...event) => canvas.addEventListener(...event)
     let last = 0, turnsLight = false
-    canvas.addEventListener('pointerdown', (event) => {
+    on('pointerdown', (event) => {
       if (event.button > 2) return
       canvas.focus({ preventScroll: true })
       canvas.setPointerCapture(event.pointerId)
@@ -233,7 +233,7 @@ class Viewer {
       last = event.timeStamp
       event.preventDefault()
     })
-    canvas.addEventListener('pointermove', (event) => {
+    on('pointermove', (event) => {
       const before = fingers.get(event.pointerId)
       if (!before) return
       const now = [event.clientX, event.clientY], scale = DEGREES_PER_WIDTH / canvas.clientWidth
@@ -260,16 +260,16 @@ class Viewer {
       const calm = window.matchMedia('(prefers-reduced-motion: reduce)').matches
       if (calm || turnsLight || event.timeStamp - last > 80) this.stop()
     }
-    canvas.addEventListener('pointerup', lift)
-    canvas.addEventListener('pointercancel', lift)
-    canvas.addEventListener('contextmenu', (event) => event.preventDefault())
-    canvas.addEventListener('wheel', (event) => {
+    on('pointerup', lift)
+    on('pointercancel', lift)
+    on('contextmenu', (event) => event.preventDefault())
+    on('wheel', (event) => {
       event.preventDefault()
       const pixels = event.deltaY * (event.deltaMode === 0 ? 1 : 33) // else it counts lines
       this.zoom(ZOOM_STEP ** (clamp(pixels, [-100, 100]) / 100))
     }, { passive: false })
-    canvas.addEventListener('dblclick', () => this.front())
-    canvas.addEventListener('keydown', (event) => {
+    on('dblclick', () => this.front())
+    on('keydown', (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return
       const actions = {
         ArrowLeft: () => this.turn(-KEY_STEP, 0), ArrowRight: () => this.turn(KEY_STEP, 0),

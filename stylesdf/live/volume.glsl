@@ -21,8 +21,8 @@ float density(float value) {
 }
 
 void main() {
-  vec2 centre = ((gl_FragCoord.xy - 2.0) / size - 0.5) * vec2(1.0, -1.0);
-  vec3 along = mat3(camera[0], camera[1], camera[2]) * vec3(centre / focal, -1.0); // unit z-depth
+  vec3 origin, along;
+  aim(((gl_FragCoord.xy - 2.0) / size - 0.5) * vec2(1.0, -1.0), origin, along);
   float spacing = 2.0 * radius / float(samples), segment = spacing * length(along);
   vec4 sum[OUTPUTS], tally = vec4(0.0);
   for (int b = 0; b < OUTPUTS; b++) sum[b] = vec4(0.0);
@@ -33,7 +33,7 @@ void main() {
     vec3 point;
     for (; k < samples; k++) { // to the next sample that may hold something: rays side by side evaluate together
       t = 1.0 - radius + float(k) * spacing;
-      point = camera[3] + along * t;
+      point = origin + along * t;
       isLast = isOpaque && k == samples - 1;
       if (isLast || (length(point) < radius ? guess(point) - guideError < EMPTY * beta : !isCulled)) break;
     }

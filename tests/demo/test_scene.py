@@ -17,7 +17,7 @@ from tests.browser.serve import small_model
 PLAIN = Scene("toy", 3)
 RICH = Scene(
     "owner/name@v1", 2**32 - 1, 0.35, texture_seed=5, morph_seed=0, morph_share=0.25, yaw=-12.5, pitch=8, roll=3,
-    fov=14, around=70, above=-10, mode="normals", quality="best", edits="age=1.5,smile=-2",
+    fov=14, perspective=0.25, around=70, above=-10, mode="normals", quality="best", edits="age=1.5,smile=-2",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def test_a_link_says_what_is_not_usual_only():
         ({"roll": math.inf}, "roll is inf"),
         ({"roll": True}, "roll is True"),
         ({"fov": 1}, "fov is 1, expected degrees from 4 to 40"),
+        ({"perspective": 5}, "perspective is 5, expected a number from 0 to 4"),
         ({"around": 181}, "around is 181, expected degrees from -180 to 180"),
         ({"above": "high"}, "above is 'high', expected degrees from -90 to 90"),
         ({"mode": "x-ray"}, "mode is 'x-ray', expected one of image"),

@@ -91,6 +91,14 @@ def test_a_wide_view_sees_what_lies_beyond_the_grid(tiny_config):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("perspective", [0.0, 4.0])
+def test_any_perspective_is_guided_alike(config, perspective):
+    model = make(config)
+    guided, plain = rendered(model, camera=Camera.from_angles(0.4, 0.2, perspective=perspective))
+    assert (guided.thumbnail - plain.thumbnail).square().mean().sqrt() < 3e-3
+
+
+@torch.no_grad()
 def test_features_are_left_out_when_nobody_asks(config):
     model = make(config)
     field = model.field.condition(torch.randn(1, 16))

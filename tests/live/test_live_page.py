@@ -47,7 +47,8 @@ def visit(chromium, small, tmp_path):
 
 @pytest.mark.parametrize(
     "guide, seed, psi, yaw, pitch, change",
-    [(48, 3, 0.7, 20, 5, {}), (24, 5, 1, -70, -15, {}), (48, 2, 0.7, 0, 0, {"to": 6, "share": 0.4, "texture": 1})],
+    [(48, 3, 0.7, 20, 5, {}), (24, 5, 1, -70, -15, {}), (48, 2, 0.7, 0, 0, {"to": 6, "share": 0.4, "texture": 1}),
+     (48, 3, 0.7, 20, 5, {"perspective": 0}), (48, 5, 0.7, -20, 5, {"perspective": 4})],
 )
 def test_the_surface_is_that_of_pytorch(chromium, people, guide, seed, psi, yaw, pitch, change):
     model, path = people
@@ -64,7 +65,9 @@ def test_the_surface_is_that_of_pytorch(chromium, people, guide, seed, psi, yaw,
         field = model.field.condition(w)
         if "texture" in codes:
             field = dataclasses.replace(field, view_layer=model.field.view_layer.fold(codes["texture"]))
-    expected = find_surface(model, field, Camera.from_angles(math.radians(yaw), math.radians(pitch)), SIZE)
+    lens = {"perspective": change.get("perspective", 1.0)}
+    camera = Camera.from_angles(math.radians(yaw), math.radians(pitch), **lens)
+    expected = find_surface(model, field, camera, SIZE)
     hit = places[..., 3] > 0.0
     both = hit & expected["hit"]
     iou = (both.sum() / (hit | expected["hit"]).sum()).item()

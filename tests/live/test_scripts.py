@@ -165,6 +165,7 @@ SCENES = [
     {"seed": 2, "to": 6, "share": 0.5, "edit": "age=1.5,beard=-1"},
     {"seed": 1, "cut": "side", "cutAt": 0.1, "mode": "shape", "around": 40, "above": -5},
     {"seed": 4, "yaw": 10, "around": -90, "above": 0},
+    {"seed": 5, "perspective": 0.25},
 ]
 
 
@@ -195,14 +196,14 @@ def test_bad_fragments_are_told_and_left_out(tmp_path):
 
 
 def test_links_of_the_page_are_links_of_the_viewer(tmp_path):
-    seen = {"yaw": -25.5, "pitch": 8.0, "roll": 2.0, "fov": 10.0, "around": 60.0, "above": -20.0, "mode": "shape"}
-    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, **seen, edits="beard=2,age=-0.25")
+    seen = {"yaw": -25.5, "pitch": 8.0, "roll": 2.0, "fov": 10.0, "perspective": 0.25, "mode": "shape"}
+    scene = Scene("you/heads", 21, 0.9, 4, 5, 0.3, **seen, around=60.0, above=-20.0, edits="beard=2,age=-0.25")
     code = "return readFragment(given.text, given.header)"
     found = run_script(code, tmp_path, {"text": scene.query(), "header": HEADER})
     assert found["complaints"] == []
     values = {
         "seed": 21, "psi": 0.9, "texture": 4, "to": 5, "share": 0.3, "yaw": -25.5, "pitch": 8, "roll": 2, "fov": 10,
-        "around": 60, "above": -20, "mode": "shape", "edit": "beard=2,age=-0.25",
+        "perspective": 0.25, "around": 60, "above": -20, "mode": "shape", "edit": "beard=2,age=-0.25",
     }  # fmt: skip
     assert {name: found["scene"][name] for name in values} == values
 

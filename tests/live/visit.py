@@ -72,7 +72,9 @@ class Visit:
         """Wait until something is true; Playwright's own way to wait needs ``eval``, which the page forbids."""
         start = time.monotonic()
         while not self.page.evaluate(expression):
-            assert time.monotonic() - start < PATIENCE / 1000, f"{expression} stays false; {self.scene()}"
+            has_failed, told = self.page.evaluate("[window.liveHeads?.hasFailed, byId('status').textContent]")
+            assert not has_failed, f"the page gave up: {told}"
+            assert time.monotonic() - start < PATIENCE / 1000, f"{expression} stays false; {told} {self.scene()}"
             self.page.wait_for_timeout(50)
 
     def wait_for(self, condition: str) -> None:

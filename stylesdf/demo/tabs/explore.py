@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from stylesdf.arguments import MAX_SEED
+from stylesdf.camera import MAX_PERSPECTIVE
 from stylesdf.demo.models import NotLoaded, pinned
 from stylesdf.demo.page import GOAL_SECONDS, LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
@@ -76,6 +77,7 @@ def _view_controls(fov_deg: float) -> dict:
     sliders = (
         ("yaw", "Yaw °", -MAX_YAW, MAX_YAW, 0, 0.1), ("pitch", "Pitch °", -MAX_PITCH, MAX_PITCH, 0, 0.1),
         ("roll", "Roll °", -MAX_ROLL, MAX_ROLL, 0, 1), ("fov", "Field of view °", MIN_FOV, MAX_FOV, fov_deg, 0.1),
+        ("perspective", "Perspective, 0 is orthographic", 0, MAX_PERSPECTIVE, 1, 0.05),
         ("around", "Light from the side °", -MAX_AROUND, MAX_AROUND, AROUND, 1),
         ("above", "Light from above °", -MAX_ABOVE, MAX_ABOVE, ABOVE, 1),
     )  # fmt: skip
@@ -96,7 +98,7 @@ def build_view(page: Page) -> None:
     camera = [page.controls[name] for name in ("yaw", "pitch", "roll", "fov")]
     page.controls["mode"].render()
     with gr.Row():
-        for slider in camera:
+        for slider in (*camera, page.controls["perspective"]):
             slider.render()
     with gr.Row(equal_height=True):
         for text, yaw in SNAPS:
