@@ -77,8 +77,14 @@ def solidity(samples: PointSamples) -> Tensor:
     return losses.solidity_loss(samples.sdf, samples.filled_depth())
 
 
+def symmetry(samples: PointSamples) -> Tensor:
+    """Mean |sdf(x, y, z) − sdf(−x, y, z)|. When to use: poses are unknown, and left and right are alike."""
+    mirrored = samples.points * samples.points.new_tensor([-1.0, 1.0, 1.0])
+    return (samples.sdf - samples.field(mirrored)[0]).abs().mean()
+
+
 POINT_TERMS: dict[str, Callable[[PointSamples], Tensor]] = {
-    term.__name__: term for term in (eikonal, minimal_surface, sphere_anchor, bounds, solidity)
+    term.__name__: term for term in (eikonal, minimal_surface, sphere_anchor, bounds, solidity, symmetry)
 }
 
 

@@ -89,6 +89,14 @@ def test_solidity_is_nothing_for_a_solid_and_half_the_missing_depth_in_a_bubble(
     assert POINT_TERMS["solidity"](bubble).item() == pytest.approx(0.005 + 0.04 / 2)
 
 
+def test_symmetry_is_nothing_for_mirror_images_and_else_how_far_both_sides_differ(points):
+    assert POINT_TERMS["symmetry"](sphere(points)).item() < 1e-7
+    beside, axis = torch.tensor([0.01, 0.0, 0.0]), torch.tensor([[[0.03, 0.0, CENTRE_Z], [-0.06, 0.0, CENTRE_Z]]])
+    aside = sphere(axis - beside)
+    aside = dataclasses.replace(aside, points=axis, field=lambda at: sphere(at).field(at - beside))
+    assert POINT_TERMS["symmetry"](aside).item() == pytest.approx(0.02, rel=1e-5)
+
+
 def test_only_listed_terms_are_measured_and_weighed(points):
     assert point_terms(sphere(points), []) == {}
     terms = point_terms(sphere(points, scale=1.5), ["eikonal", "bounds"])

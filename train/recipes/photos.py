@@ -24,12 +24,14 @@ def _for_photos(settings: RendererConfig | DecoderConfig, **changes) -> Renderer
 # two processes share each batch, and the discriminator compares images in groups of four
 PHASES = tuple(dataclasses.replace(phase, batch_size=max(8, phase.batch_size)) for phase in RENDERER.phases)
 
+TERMS = RENDERER.terms | {"symmetry": 5.0}  # left and right are alike, which tells where a head looks
+
 PHOTOS = Recipe(
     name="photos",
     data=None,
     model=preset("photos"),
     runs=(
-        Run("renderer", _for_photos(RENDERER, phases=PHASES, sphere_radius=0.07)),
+        Run("renderer", _for_photos(RENDERER, phases=PHASES, sphere_radius=0.07, terms=TERMS)),
         Run("decoder", _for_photos(DECODER), "renderer"),
     ),
     about="A small model of one kind of thing, learned from single photos without poses and masks.",
