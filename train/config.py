@@ -72,7 +72,8 @@ class GameConfig:
             fewer than about 10,000 pictures.
         augment_probability: Of each operation; with ADA, where it starts.
         ada_target: Where ADA holds the mean sign of the discriminator on real images, 0.6 in its paper; 0 is off, and
-            the probability stays. When to use: instead of a fixed probability, if you cannot try several.
+            the probability stays. It may go from 0 to 1 over 500,000 images, or over a fifth of a shorter run's steps.
+            When to use: instead of a fixed probability, if you cannot try several.
         freeze_generator_steps: First steps in which only the discriminator learns. When to use: no pose labels; it
             then knows which way the start turns before the generator moves.
         ema_decay: Of the published average, per step.

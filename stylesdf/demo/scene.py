@@ -96,8 +96,8 @@ class Scene:
                 raise ValueError(f"{name} is {shown(seed)}, expected an integer from 0 to {MAX_SEED}, or nothing")
         if not isinstance(self.edits, str) or len(self.edits) > MAX_TEXT:
             raise ValueError(f"edits are {shown(self.edits)}, expected a text of at most {MAX_TEXT} characters")
-        edits = {name: amount for name, amount in parse_edits(self.edits).items() if amount}
-        object.__setattr__(self, "edits", ",".join(f"{name}={amount:g}" for name, amount in edits.items()))
+        edits = [f"{name}={amount:g}" for name, amount in sorted(parse_edits(self.edits).items()) if amount]
+        object.__setattr__(self, "edits", ",".join(edits))  # in any order they are one head
         _check("morph_share", self.morph_share, 0.0, 1.0)
         _check("yaw", self.yaw, -MAX_YAW, MAX_YAW, " degrees")
         _check("pitch", self.pitch, -MAX_PITCH, MAX_PITCH, " degrees")

@@ -29,6 +29,7 @@ def test_links_bring_it_back(scene):
 
 def test_edits_of_nothing_are_none():
     assert dataclasses.replace(PLAIN, edits=" age = 1.50, smile=0 ").edits == "age=1.5"
+    assert dataclasses.replace(PLAIN, edits="smile=1,age=2") == dataclasses.replace(PLAIN, edits="age=2,smile=1")
     assert dataclasses.replace(PLAIN, edits="").title == "head-3"
     assert dataclasses.replace(PLAIN, edits="age=1").title == "head-3-edited"
 

@@ -203,7 +203,7 @@ def test_links_of_the_page_are_links_of_the_viewer(tmp_path):
     assert found["complaints"] == []
     values = {
         "seed": 21, "psi": 0.9, "texture": 4, "to": 5, "share": 0.3, "yaw": -25.5, "pitch": 8, "roll": 2, "fov": 10,
-        "perspective": 0.25, "around": 60, "above": -20, "mode": "shape", "edit": "beard=2,age=-0.25",
+        "perspective": 0.25, "around": 60, "above": -20, "mode": "shape", "edit": "age=-0.25,beard=2",
     }  # fmt: skip
     assert {name: found["scene"][name] for name in values} == values
 

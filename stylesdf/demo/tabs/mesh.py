@@ -82,7 +82,8 @@ def build(page: Page, tab: str) -> None:
     def arrive(request: gr.Request, query: str, seen: tuple | None, made: tuple | None):
         """Turn the viewer as the picture is turned; of another head show a coarse surface, if that costs little."""
         scene = page.read(query)
-        if seen == head_of(scene, made is not None and made[1][3]):
+        *_, is_textured = (False,) if made is None else made[1]
+        if seen == head_of(scene, is_textured):
             return gr.Model3D(camera_position=viewer_camera(page, scene)), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         locked = gr.DownloadButton(value=None, interactive=False)
         seconds = page.studio.seconds_to_mesh(page.studio.model(scene), PREVIEW_RESOLUTION)
