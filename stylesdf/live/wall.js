@@ -12,7 +12,7 @@ function headAt(first, [x, y]) {
   const [near, far] = [Math.abs(x), Math.abs(y)].sort((a, b) => a - b), along = far > 0 ? near / far : 0
   const eighth = Math.floor(Math.atan2(y, x) / Math.PI * 4 + 8) % 8
   const [seed, to] = [eighth, (eighth + 1) % 8].map((n) => (first + n) % (MAX_SEED + 1))
-  return { seed, to, share: tidy(eighth % 2 ? 1 - along : along, 3), psi: tidy(far, 3), edit: '' }
+  return { seed, to, share: tidy(eighth % 2 ? 1 - along : along, 3), psi: tidy(far, 3) }
 }
 
 const placeOf = (n) => [STEP * (n % TILES) - 1, 1 - STEP * Math.floor(n / TILES)] // of a tile
@@ -85,7 +85,7 @@ class Wall {
   async draw() {
     const { viewer, middle, node } = this, { renderer, model, scene, header } = viewer
     if (scene.seed !== this.seed) this.first = this.seed = scene.seed
-    const { seed, psi, to, share, edit, ...rest } = scene, kind = JSON.stringify([this.first, rest])
+    const { seed, psi, to, share, ...rest } = scene, kind = JSON.stringify([this.first, rest])
     if (kind !== this.kind) this.missing = Array.from({ length: TILES ** 2 }, (_, n) => n)
     this.kind = kind
     const distance = (n) => Math.max(...placeOf(n).map((value, i) => Math.abs(value - middle[i])))

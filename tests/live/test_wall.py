@@ -37,12 +37,13 @@ def place_of(visit, tile: int) -> tuple[float, float]:
 
 @pytest.mark.browser
 def test_hands_and_keys_on_the_wall(chromium, small, tmp_path):
-    visit = Visit(chromium, small, "#wall=8&mode=normals")
+    visit = Visit(chromium, small, "#wall=8&mode=normals&edit=age=1")
     page = visit.page
     visit.until("liveHeads.wall.missing?.length < 620")
     page.screenshot(path=tmp_path / "wall.png")
     alpha = "document.querySelector('#wall canvas').getContext('2d').getImageData(800, 800, 1, 1).data[3]"
     assert page.evaluate(alpha) == 255  # the head in the middle is there
+    assert "age=1" in page.evaluate("liveHeads.wall.kind")  # with another edit all are drawn again
     assert page.is_disabled("#save") and page.get_attribute("#wall-button", "aria-pressed") == "true"
 
     x, y = place_of(visit, MIDDLE)
@@ -64,6 +65,7 @@ def test_hands_and_keys_on_the_wall(chromium, small, tmp_path):
     assert not page.evaluate("liveHeads.wall.isOpen")
     scene = visit.scene()
     assert (scene["seed"], scene["to"], scene["psi"]) == (8, 9, 0.25) and math.isclose(scene["share"], 0.667)
+    assert scene["edit"] == "age=1"
     visit.until("!document.getElementById('wall')")
     assert not page.is_disabled("#save")
 
