@@ -122,15 +122,15 @@ class Game:
         terms |= penalties
         return gamma / 2 * self.config.r1_every * sum(penalties.values())
 
-    def adapt(self, record: dict[str, float], batch: int, total_steps: int) -> None:
+    def adapt(self, record: dict[str, Tensor], batch: int, total_steps: int) -> None:
         """Let ADA move the probability after a step of so many images; it is added to the record."""
         if not self.config.ada_target:
             return
-        sign = torch.tensor(record["d_real_sign"], device=self.augment_probability.device)
+        sign = record["d_real_sign"]
         step_size = max(batch / ADA_IMAGES, 1.0 / (ADA_SHARE * total_steps))
         moved = adapt_probability(self.augment_probability, sign, self.config.ada_target, step_size)
         self.augment_probability.copy_(moved)
-        record["augment_probability"] = moved.item()
+        record["augment_probability"] = moved
 
     def update_average(self, average: nn.Module, model: nn.Module, step: int) -> None:
         """Move the published average after a step."""

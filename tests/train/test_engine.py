@@ -19,7 +19,7 @@ from tests.train.test_polish import CONFIG as POLISH
 from tests.train.test_polish import make as polish_stage
 from train import losses
 from train.networks.discriminators import minibatch_std
-from train.run.engine import Engine, Means
+from train.run.engine import Engine, Means, fetch
 from train.stages import chunked
 
 ROOT = Path(__file__).parents[2]
@@ -194,14 +194,14 @@ def test_pictures_one_by_one_have_no_variety_and_are_finite(stage, micro_batch, 
 
 def test_variety_is_the_mean_over_the_parts_that_have_one():
     images = torch.randn(6, 3, 4, 4)
-    means = Means()
+    means = Means(Engine(micro_batch=3), 6)
     for part in (slice(0, 1), slice(1, 3), slice(3, 6)):
         means.add_variety(images[part], (part.stop - part.start) / 6)
     expected = (2 * images[1:3].std(dim=0).mean() + 3 * images[3:].std(dim=0).mean()) / 5
-    assert means.result(Engine())["variety"] == pytest.approx(expected.item())
-    alone = Means()
+    assert fetch(means.result())["variety"] == pytest.approx(expected.item())
+    alone = Means(Engine(micro_batch=1), 6)
     alone.add_variety(images[:1], 1.0)
-    assert alone.result(Engine()) == {} == Means().result(Engine())
+    assert fetch(alone.result()) == {}
 
 
 def test_more_processes_than_images_are_refused():

@@ -71,8 +71,7 @@ class Engine:
         Raises:
             ValueError: A process or micro-batch gets a part of a group, or there are more processes than images.
         """
-        parts = [self._parts_of(batch_size, rank) for rank in range(self.accelerator.num_processes)]
-        sizes = [part.stop - part.start for own in parts for part in own]
+        sizes = self.part_sizes(batch_size)
         group = math.gcd(batch_size, group_size)
         if any(math.gcd(size, group_size) != group for size in sizes):
             count = self.accelerator.num_processes
@@ -82,6 +81,11 @@ class Engine:
                 f"discriminator compares them in groups of {group}: with {count} process{'es' * (count > 1)} expected "
                 f"a multiple of {count * group_size}{micro}"
             )
+
+    def part_sizes(self, batch_size: int) -> list[int]:
+        """Return how many images the parts of a batch have, in all processes."""
+        parts = [self._parts_of(batch_size, rank) for rank in range(self.accelerator.num_processes)]
+        return [part.stop - part.start for own in parts for part in own]
 
     def _parts_of(self, batch_size: int, rank: int) -> list[slice]:
         count = self.accelerator.num_processes
@@ -154,9 +158,16 @@ def _listed(sizes: list[int]) -> str:
 
 
 class Means:
-    """Terms of a step, averaged over its parts and processes by their share of the batch."""
+    """Terms of a batch, averaged over its parts and processes by their share of it; they stay on the device.
 
-    def __init__(self) -> None:
+    Args:
+        engine: Where the batch is worked on.
+        batch_size: How many images it has.
+    """
+
+    def __init__(self, engine: Engine, batch_size: int) -> None:
+        self._engine = engine
+        self._has_variety = max(engine.part_sizes(batch_size)) > 1
         self._sums: dict[str, Tensor] = {}
         self._shares: dict[str, float] = {}
 
@@ -167,18 +178,25 @@ class Means:
 
     def add_variety(self, images: Tensor, share: float) -> None:
         """Add the mean deviation of a part's images ``(B, C, H, W)`` from each other; a single one has none."""
+        if not self._has_variety:
+            return
         images = images.detach().float()
         is_single = len(images) == 1
         value = images.new_zeros(()) if is_single else images.std(dim=0).mean()
         self.add({"variety": value}, 0.0 if is_single else share)
 
-    def result(self, engine: Engine) -> dict[str, float]:
-        """Return every term that some part has."""
+    def result(self) -> dict[str, Tensor]:
+        """Return every term, ``()``; variety where some part has several images."""
         if not self._sums:
             return {}
         sums = torch.stack(list(self._sums.values()))
-        sums, shares = engine.total(torch.stack([sums, sums.new_tensor(list(self._shares.values()))])).tolist()
-        return {name: value / share for name, value, share in zip(self._sums, sums, shares) if share}
+        sums, shares = self._engine.total(torch.stack([sums, sums.new_tensor(list(self._shares.values()))]))
+        return dict(zip(self._sums, (sums / shares).unbind()))
+
+
+def fetch(record: dict[str, Tensor]) -> dict[str, float]:
+    """Return a step's terms as numbers; nothing else in a step waits for the device."""
+    return dict(zip(record, torch.stack(list(record.values())).tolist())) if record else {}
 
 
 def share_of(part: slice, batch_size: int) -> float:
@@ -187,5 +205,8 @@ def share_of(part: slice, batch_size: int) -> float:
 
 
 def take(draws: dict[str, Tensor], part: slice, device: torch.device) -> dict[str, Tensor]:
-    """Return one part of what was drawn for a whole batch, on the device."""
-    return {name: values[part].to(device) for name, values in draws.items()}
+    """Return one part of what was drawn for a whole batch, on the device; the copy to a GPU waits for nothing."""
+    mine = {name: values[part] for name, values in draws.items()}
+    if device.type == "cuda":
+        mine = {name: values.pin_memory() for name, values in mine.items()}
+    return {name: values.to(device, non_blocking=True) for name, values in mine.items()}

@@ -23,7 +23,7 @@ from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
 from train.networks.encoder import PictureEncoder
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
-from train.run.engine import Engine, Means, share_of, take
+from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents
 from train.stages.pool import RenderingPool, ShownAgain, frozen_codes, render_scenes
@@ -145,7 +145,7 @@ class DecoderStage:
                 record |= self._path_length_step()
         self.game.update_average(self.generator_ema, self.generator, self.state.step)
         self.state.step += 1
-        return record
+        return fetch(record)
 
     def _draw_scenes(self, batch: int) -> dict[str, Tensor]:
         """Draw what a batch of pictures needs, on the CPU and for all processes."""
@@ -209,13 +209,13 @@ class DecoderStage:
             images = torch.where(is_flipped[:, None, None, None], images.flip(3), images)
         return images
 
-    def _field_step(self) -> dict[str, float]:
+    def _field_step(self) -> dict[str, Tensor]:
         """Draw the data's pictures as they are; of the others what the field shows at the image's resolution.
 
         Where renderings are not kept the others' thumbnails have to do.
         """
-        means, config = Means(), self.config
-        batch = config.batch_size
+        batch = self.config.batch_size
+        means = Means(self.engine, batch)
         draws = self._draw_scenes(batch)
         draws.pop("mix_z", None)  # a second style has other colours than the field
         scenes = Scenes(draws)
@@ -236,11 +236,11 @@ class DecoderStage:
             means.add(terms, share)
             means.add_variety(image, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
-        return means.result(self.engine)
+        return means.result()
 
-    def _discriminator_step(self, scenes: Scenes) -> dict[str, float]:
-        game, means = self.game, Means()
-        batch = self.config.batch_size
+    def _discriminator_step(self, scenes: Scenes) -> dict[str, Tensor]:
+        game, batch = self.game, self.config.batch_size
+        means = Means(self.engine, batch)
         draws = self._draw_real(batch)
         for part in self.engine.parts(batch):
             share = share_of(part, batch)
@@ -264,7 +264,7 @@ class DecoderStage:
                 (share * game.penalty(self.config.r1_gamma, terms, **pairs)).backward()
                 means.add(terms, share)
             self.engine.optimizer_step(game.discriminator_optimizer)
-        record = means.result(self.engine)
+        record = means.result()
         game.adapt(record, batch, self.config.total_steps)
         return record
 
@@ -277,9 +277,9 @@ class DecoderStage:
         images.requires_grad_(True)
         return self.discriminator(self.game.augmented(images, draws, part)), images
 
-    def _generator_step(self, scenes: Scenes) -> dict[str, float]:
-        config, means = self.config, Means()
-        batch = config.batch_size
+    def _generator_step(self, scenes: Scenes) -> dict[str, Tensor]:
+        config, batch = self.config, self.config.batch_size
+        means = Means(self.engine, batch)
         self.discriminator.requires_grad_(False)
         draws = self._draw_real(batch) if config.game.use_relativistic_loss else None
         for part in self.engine.parts(batch):
@@ -304,7 +304,7 @@ class DecoderStage:
             means.add_variety(image, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
         self.discriminator.requires_grad_(True)
-        return means.result(self.engine)
+        return means.result()
 
     def _pictures(self, draws: dict, part: slice) -> tuple[Tensor, Tensor]:
         """Return which of a part show a picture of the data again, ``(N,)``, and these, ``(N, 3, R, R)``."""
@@ -312,7 +312,7 @@ class DecoderStage:
         rows = (shown >= 0).nonzero()[:, 0]
         return rows, self.data.image_batch(shown[rows]).to(self.device)
 
-    def _path_length_step(self) -> dict[str, float]:
+    def _path_length_step(self) -> dict[str, Tensor]:
         """Path-length penalty on a batch of half the size, in full precision."""
         config = self.config
         batch = max(self.engine.accelerator.num_processes, config.batch_size // 2)
@@ -320,7 +320,7 @@ class DecoderStage:
         lengths = [self._path_lengths(scenes, part, len(parts) == 1) for part in parts]
         total = self.engine.total(sum(length.detach().sum() for length in lengths))
         self.path_length_mean.lerp_(total / batch, PATH_LENGTH_DECAY)
-        means = Means()
+        means = Means(self.engine, batch)
         for part, length in zip(parts, lengths):
             if len(parts) > 1:  # only now that the mean is known can a part be taken back
                 length = self._path_lengths(scenes, part, True)
@@ -329,7 +329,7 @@ class DecoderStage:
             (share * config.path_length_weight * PATH_LENGTH_EVERY * penalty).backward()
             means.add({"path_length": penalty, "path_length_mean": self.path_length_mean}, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
-        return means.result(self.engine)
+        return means.result()
 
     def _path_lengths(self, scenes: Scenes, part: slice, differentiable: bool) -> Tensor:
         features, _, codes, noise = self._inputs(scenes, part)

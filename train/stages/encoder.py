@@ -24,7 +24,7 @@ from stylesdf.fast.surface import SurfaceGuide, render_guided
 from train.config import HEADS_PER_STEP, PICTURES_PER_STEP, VIEWS_OF_HEAD, EncoderConfig
 from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.pretrained import PretrainedGenerator
-from train.run.engine import Engine, Means, share_of, take
+from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents
 from train.stages.pool import frozen_codes
@@ -84,7 +84,7 @@ class EncoderStage:
 
     def step(self) -> dict[str, float]:
         """Take one step; return the share of the codes' variance that is not read, and the poses' mean errors."""
-        step, means = self.state.step, Means()
+        step, means = self.state.step, Means(self.engine, PICTURES_PER_STEP)
         rising, falling = (step + 1) / WARM_UP, linear_decay(step / self.config.total_steps, FINAL_LEARNING_RATE)
         scale_learning_rates(self.optimizer, min(1.0, rising) * falling)
         self.drawings.draw_up_to(FIRST_HEADS + step * HEADS_PER_STEP)
@@ -94,13 +94,13 @@ class EncoderStage:
         }
         for part in self.engine.parts(PICTURES_PER_STEP):
             share, mine = share_of(part, PICTURES_PER_STEP), take(draws, part, self.device)
-            terms = self._terms(mine["index"].cpu(), mine["numbers"])
+            terms = self._terms(draws["index"][part], mine["numbers"])
             (share * (terms["code"] + POSE_WEIGHT * terms.pop("pose"))).backward()
             means.add(terms, share)
         self.engine.optimizer_step(self.optimizer)
         update_average(self.average, self.encoder, EMA_DECAY, step)
         self.state.step += 1
-        return means.result(self.engine)
+        return fetch(means.result())
 
     def _terms(self, index: Tensor, numbers: Tensor) -> dict[str, Tensor]:
         pictures, coordinates, poses = self.drawings.take(index)

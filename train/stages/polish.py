@@ -29,7 +29,7 @@ from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder
 from train.networks.pose_reader import PoseReader, check_poses, learn_poses, to_reader_size
 from train.pretrained import copy_renderer
-from train.run.engine import Engine, Means, share_of, take
+from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
@@ -110,7 +110,8 @@ class PolishStage:
 
     def step(self) -> dict[str, float]:
         """Take one step; return every term."""
-        config, means, batch = self.config, Means(), self.config.batch_size
+        config, batch = self.config, self.config.batch_size
+        means = Means(self.engine, batch)
         progress = self.state.step / config.total_steps
         scale_learning_rates(self.optimizer, linear_decay(progress, FINAL_LEARNING_RATE))
         self._sharpen(progress)
@@ -130,7 +131,7 @@ class PolishStage:
         self.engine.optimizer_step(self.optimizer)
         update_average(self.generator_ema, self.generator, EMA_DECAY, self.state.step)
         self.state.step += 1
-        return means.result(self.engine) | {"beta": self.generator.renderer.beta.item()}
+        return fetch(means.result() | {"beta": self.generator.renderer.beta.detach()})
 
     @torch.no_grad()
     def _sharpen(self, progress: float) -> None:

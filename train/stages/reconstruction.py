@@ -100,7 +100,7 @@ class Reconstruction:
         phase: Phase,
         is_frozen: bool,
         point_losses: Callable[[Phase, ChunkedField, Tensor], dict[str, Tensor]] | None,
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Take the encoder's step, and leave the generator's gradients for it to take its own.
 
         Args:
@@ -111,10 +111,11 @@ class Reconstruction:
                 is none.
 
         Returns:
-            Every term.
+            Every term, ``()``.
         """
-        config, model, means = self.config, self.generator.config, Means()
+        config, model = self.config, self.generator.config
         batch, side = phase.batch_size, phase.resolution
+        means = Means(self.engine, batch)
         lattice = Lattice(self.data.images.shape[-1], side)
         draws = {
             "noise": torch.randn(batch, model.latent_size),
@@ -136,7 +137,7 @@ class Reconstruction:
             means.add(terms, share)
         self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
-        return means.result(self.engine)
+        return means.result()
 
     def _show(
         self, index: Tensor, lattice: Lattice, place: tuple[int, int], draws: dict[str, Tensor], phase: Phase

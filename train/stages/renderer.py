@@ -26,7 +26,7 @@ from train.game import Game, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP
 from train.pretrained import copy_renderer
-from train.run.engine import Engine, Means, share_of, take
+from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
@@ -179,9 +179,9 @@ class RendererStage:
             self.engine.optimizer_step(self.game.generator_optimizer)
             self._bound_beta()
             self.game.update_average(self.generator_ema, self.generator, self.state.step)
-            record["beta"] = self.generator.renderer.beta.item()
+            record["beta"] = self.generator.renderer.beta.detach()
         self.state.step += 1
-        return record | {"resolution": phase.resolution, "fade": fade}
+        return fetch(record) | {"resolution": phase.resolution, "fade": fade}
 
     def _set_learning_rates(self, phase: Phase) -> None:
         progress = self.state.step / max(self.config.total_steps, 1)
@@ -191,7 +191,7 @@ class RendererStage:
             decay = self.game.generator_decay(progress)
             scale_learning_rates(self.reconstruction.optimizer, phase.learning_rate_scale * decay * warm_up)
 
-    def _adversarial_step(self, phase: Phase, fade: float, is_frozen: bool) -> dict[str, float]:
+    def _adversarial_step(self, phase: Phase, fade: float, is_frozen: bool) -> dict[str, Tensor]:
         """Take the discriminator's step, and leave the generator's gradients for it to take its own.
 
         Both players see the same renderings, which are kept from one to the other where a batch has a single part.
@@ -251,8 +251,8 @@ class RendererStage:
                 poses = torch.where(is_flipped[:, None], poses * poses.new_tensor([-1.0, 1.0]), poses)
         return images, poses
 
-    def _discriminator_step(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, float]:
-        config, means = self.config, Means()
+    def _discriminator_step(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, Tensor]:
+        config, means = self.config, Means(self.engine, phase.batch_size)
         penalise = self.game.is_penalised(self.state.step)
         for part in self.engine.parts(phase.batch_size):
             share = share_of(part, phase.batch_size)
@@ -280,12 +280,12 @@ class RendererStage:
             (share * loss).backward()
             means.add(terms, share)
         self.engine.optimizer_step(self.game.discriminator_optimizer)
-        record = means.result(self.engine)
+        record = means.result()
         self.game.adapt(record, phase.batch_size, config.total_steps)
         return record
 
-    def _generator_gradients(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, float]:
-        config, means = self.config, Means()
+    def _generator_gradients(self, phase: Phase, fade: float, scenes: dict, draws: dict, kept) -> dict[str, Tensor]:
+        config, means = self.config, Means(self.engine, phase.batch_size)
         self.discriminator.requires_grad_(False)
         for part in self.engine.parts(phase.batch_size):
             share = share_of(part, phase.batch_size)
@@ -317,7 +317,7 @@ class RendererStage:
             means.add(terms, share)
             means.add_variety(rendering.thumbnail, share)
         self.discriminator.requires_grad_(True)
-        return means.result(self.engine)
+        return means.result()
 
     def _names_at_points(self, phase: Phase) -> list[str]:
         """Return which of the listed terms are measured at random points in a phase, not at the samples of rays."""
