@@ -330,10 +330,10 @@ def test_sliders_edit_the_head(visit):
     page.evaluate("location.hash = '#seed=4&edit=smile%3D2'")
     visit.wait_for("scene.edit === 'smile=2'")
     assert page.input_value("#edit-age") == "0" and page.input_value("#edit-smile") == "2"
-    page.click("#wall-button")  # of heads as they are
+    page.click("#wall-button")  # of heads that are edited too
     page.focus("#wall")
     page.keyboard.press("Enter")
-    visit.wait_for("scene.edit === ''")
+    visit.wait_for("scene.psi === 0 && scene.edit === 'smile=2'")
 
 
 def test_a_lost_card_comes_back(visit):
