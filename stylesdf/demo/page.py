@@ -189,6 +189,14 @@ def speaking(title: str = "That did not work", *errors: type[Exception], consequ
         raise gr.Error(in_html(sentence(error) + consequence), title=title, print_exception=False) from error
 
 
+def let_stop(stop: gr.Button, status: gr.Markdown, running) -> None:
+    """Let a button stop an event and say so, and once more: what the event told last may arrive after that."""
+    stopped = stop.click(
+        lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[running], **AT_ONCE
+    )
+    stopped.then(None, None, status, js="() => new Promise((say) => setTimeout(say, 500, 'Stopped.'))", **PRIVATE)
+
+
 def warn(text: str) -> None:
     """Tell the visitor that something is not as it should be."""
     gr.Warning(in_html(text))

@@ -9,7 +9,7 @@ import gradio as gr
 from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import AT_ONCE, HEAVY, Page, speaking, visitor
+from stylesdf.demo.page import AT_ONCE, HEAVY, Page, let_stop, speaking, visitor
 from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES
 from stylesdf.demo.zero import on_gpu
 from stylesdf.film import write_video
@@ -97,8 +97,6 @@ def build(page: Page) -> None:
         on_gpu(shoot), [kind, frames, shape, seeds, file_format, *page.inputs],
         [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=movie, **HEAVY,
     )  # fmt: skip
-    stop.click(
-        lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[making], **AT_ONCE,
-    )  # fmt: skip
+    let_stop(stop, status, making)
     kind.change(lambda what: gr.Textbox(visible=what == "morph"), kind, seeds, **AT_ONCE)
     frames.release(estimate, [frames, *page.inputs], status, **AT_ONCE)

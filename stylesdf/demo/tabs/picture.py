@@ -14,7 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import AT_ONCE, HEAVY, QUICK, Page, sentence, speaking, visitor, warn
+from stylesdf.demo.page import HEAVY, QUICK, Page, let_stop, sentence, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
 from stylesdf.inversion import Inversion, cut, open_picture, read_pictures
@@ -128,9 +128,7 @@ def build(page: Page) -> None:
         look_for, how, [likeness, status, download, stop, *page.setters],
         show_progress="hidden", **HEAVY,
     )  # fmt: skip
-    stop.click(
-        lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[finding], **AT_ONCE,
-    )  # fmt: skip
+    let_stop(stop, status, finding)
 
 
 def figure(picture: Image.Image, caption: str) -> str:
