@@ -18,7 +18,7 @@ from tests.train import runs
 from train.__main__ import main
 from train.run.loop import train
 from train.run.options import RunOptions
-from train.run.signals import Stopped
+from train.run.signals import Stopped, StopRequest
 from train.run.state import saved_steps
 
 KILLS = int(os.environ.get("STYLESDF_KILLS", 4))
@@ -118,6 +118,26 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
     b = final_tensors(runs.renderer_stage, tmp_path / "whole")
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert logged(out) == list(range(1, 7))
+
+
+@pytest.mark.parametrize("number, error", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_that_comes_twice_at_once_is_one_request_and_later_is_another(number, error, monkeypatch):
+    """A group of processes is asked by whoever stops it, and each process once more by the launcher."""
+
+    def leave(*_):
+        raise error
+
+    before = signal.signal(number, leave)
+    try:
+        with StopRequest() as request:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            assert request.signal_number == number
+            monkeypatch.setattr("train.run.signals.TOGETHER", 0.0)
+            with pytest.raises(error):
+                signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
 
 
 def test_the_command_ends_with_the_signals_status(tmp_path, monkeypatch):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
+
+TOGETHER = 2.0  # seconds within which a signal is the same request: a group gets it once more from its launcher
 
 
 class Stopped(Exception):
@@ -18,11 +21,12 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM while it is entered; a second one has its usual effect."""
+    """Notes SIGINT and SIGTERM while it is entered; one that comes again later has its usual effect."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._previous: dict[int, object] = {}
+        self._times: dict[int, float] = {}  # of the first of each
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -38,4 +42,6 @@ class StopRequest:
 
     def _note(self, number: int, _frame) -> None:
         self.signal_number = number
-        signal.signal(number, self._previous[number])
+        if time.monotonic() - self._times.setdefault(number, time.monotonic()) > TOGETHER:
+            signal.signal(number, self._previous[number])
+            signal.raise_signal(number)
