@@ -418,7 +418,8 @@ def _generate(args: argparse.Namespace) -> None:
             head = _head(args, model, seed)
             view = head.view(_shot(args))
             about = {**head.provenance, "yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
-            about |= {"light": args.light_deg} if args.light_deg else {}
+            lens_and_light = {"fov_deg": args.fov_deg, "perspective": args.perspective, "light": args.light_deg}
+            about |= {name: value for name, value in lens_and_light.items() if value is not None}
             pictures = {"": view.image}
             if args.save_all:
                 near, far = model.config.near, model.config.far

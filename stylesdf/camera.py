@@ -14,7 +14,7 @@ from torch import Tensor
 
 Angles = float | Sequence[float] | Tensor
 PATHS = ("ellipse", "sweep", "spiral")
-MAX_PERSPECTIVE = 4.0
+MAX_PERSPECTIVE = 4.0  # an eye at 0.25, outside of the scene balls of all presets
 SPIRAL_SWINGS = 3  # to both sides, in one round of the spiral; odd, so that up and down are mirror images
 
 
@@ -147,10 +147,9 @@ def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor
     rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
     rays_o = cam2world[:, None, None, :, 3].expand_as(rays_d)
     if camera.perspective != 1.0:  # through the same places at unit depth
-        through = rays_o + rays_d
+        moved = (1.0 - camera.perspective) * (rays_d + cam2world[:, None, None, :, 2])
+        rays_o, rays_d = rays_o + moved, rays_d - moved
         camera_d = camera_d * camera_d.new_tensor([camera.perspective, camera.perspective, 1.0])
-        rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
-        rays_o = through - rays_d
     return rays_o, rays_d, camera_d
 
 

@@ -91,8 +91,9 @@ def test_pictures_are_those_of_python(client, folder):
     expected = StyleSDF.from_pretrained(folder).generate([2], 0.5, np.deg2rad(10), np.deg2rad(5)).images[0]
     assert Image.open(path).tobytes() == expected.tobytes()
     assert Scene.from_picture(path).seed == 2
-    path = client.predict(api_name="/view", seed=2, roll=90, fov=20, mode="normals", quality="fast")
-    assert Scene.from_picture(path).mode == "normals"
+    path = client.predict(api_name="/view", seed=2, roll=90, fov=20, mode="normals", quality="fast", perspective=0)
+    scene = Scene.from_picture(path)
+    assert (scene.mode, scene.perspective) == ("normals", 0.0)
     path = client.predict(api_name="/mix", seed=2, texture_seed=4, morph_seed=7, morph_share=0.25)
     assert Scene.from_picture(path).morph_share == 0.25
 

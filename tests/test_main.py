@@ -180,6 +180,15 @@ def test_the_light_reaches_the_pictures(folder, out):
         assert picture.tobytes() == expected.tobytes() and picture.text["light"] == str(light)
 
 
+def test_the_lens_reaches_the_pictures(folder, out):
+    lens = ["--perspective", "0.25", "--fov-deg", "14"]
+    main(["generate", "--model", str(folder), "--seeds", "3", *lens, "--out", "p"])
+    with Image.open("p/seed0003.png") as picture:
+        expected = StyleSDF.from_pretrained(folder).head(3).view(Shot(fov_deg=14, perspective=0.25)).image
+        assert picture.tobytes() == expected.tobytes()
+        assert (picture.text["perspective"], picture.text["fov_deg"]) == ("0.25", "14.0")
+
+
 def test_mesh_can_be_smoothed_and_thinned_out(folder, out, capsys):
     argv = ["mesh", "--model", str(folder), "--seed", "3", "--truncation", "0", "--resolution", "48"]
     assert main([*argv, "--smoothing", "3", "--max-faces", "1000", "--out", "head.ply"]) == 0

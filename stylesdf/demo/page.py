@@ -189,7 +189,7 @@ def speaking(title: str = "That did not work", *errors: type[Exception], consequ
         raise gr.Error(in_html(sentence(error) + consequence), title=title, print_exception=False) from error
 
 
-def let_stop(stop: gr.Button, status: gr.Markdown, running) -> None:
+def let_stop(stop: gr.Button, status: gr.Markdown, running: gr.events.Dependency) -> None:
     """Let a button stop an event and say so, and once more: what the event told last may arrive after that."""
     stopped = stop.click(
         lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[running], **AT_ONCE

@@ -124,8 +124,8 @@ class Scene:
     def shot(self) -> Shot:
         """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
-        style = {"quality": self.quality, "light": self.light, "perspective": self.perspective}
-        return Shot(**angles, fov_deg=self.fov, **style)
+        lens = {"fov_deg": self.fov, "perspective": self.perspective}
+        return Shot(**angles, **lens, quality=self.quality, light=self.light)
 
     @property
     def light(self) -> tuple[float, float] | None:

@@ -110,10 +110,12 @@ class ImageSet:
         """Return some pictures, 8 bits, on the device."""
         if isinstance(array, Tensor):
             return array[indices.to(array.device)]
-        chosen = torch.from_numpy(array[indices.numpy()])
-        if self.device.type == "cuda":
-            chosen = chosen.pin_memory()  # so that the copy does not wait for the device
-        return chosen.to(self.device, non_blocking=True)
+        return to_device(torch.from_numpy(array[indices.numpy()]), self.device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of any shape from the CPU; a copy to a GPU does not wait for it."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def plain_share(pictures: np.ndarray) -> tuple[float, np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from train.data.images import to_device
 from train.errors import RunError
 
 if torch.distributed.is_available():
@@ -195,7 +196,7 @@ class Means:
 
 
 def fetch(record: dict[str, Tensor]) -> dict[str, float]:
-    """Return a step's terms as numbers; nothing else in a step waits for the device."""
+    """Return a step's terms, ``()`` each, as numbers: in one copy, for which the host waits once."""
     return dict(zip(record, torch.stack(list(record.values())).tolist())) if record else {}
 
 
@@ -205,8 +206,5 @@ def share_of(part: slice, batch_size: int) -> float:
 
 
 def take(draws: dict[str, Tensor], part: slice, device: torch.device) -> dict[str, Tensor]:
-    """Return one part of what was drawn for a whole batch, on the device; the copy to a GPU waits for nothing."""
-    mine = {name: values[part] for name, values in draws.items()}
-    if device.type == "cuda":
-        mine = {name: values.pin_memory() for name, values in mine.items()}
-    return {name: values.to(device, non_blocking=True) for name, values in mine.items()}
+    """Return one part of what was drawn for a whole batch, on the device."""
+    return {name: to_device(values[part], device) for name, values in draws.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-TOGETHER = 2.0  # seconds within which a signal is the same request: a group gets it once more from its launcher
+TOGETHER = 2.0  # seconds within which a signal is the same request: launchers pass on what processes got themselves
 
 
 class Stopped(Exception):
