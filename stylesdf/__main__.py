@@ -34,7 +34,6 @@ from stylesdf.files import check_ending, replacing
 from stylesdf.film import VIDEO_ENDINGS, write_video
 from stylesdf.fit import Progress
 from stylesdf.head import Head
-from stylesdf.inversion import read_pictures
 from stylesdf.live.export import HTML_ENDINGS, WEIGHTS
 from stylesdf.mesh import (
     KEEP,
@@ -439,7 +438,6 @@ def _invert(args: argparse.Namespace) -> None:
     for path in (saved, sheet):
         _check_file(path, (path.suffix,))
     model = _load(args)
-    pictures = read_pictures(model, args.photos, args.photo)
     first, is_told = None, False
     with _progress_bar("search") as bar:
 
@@ -455,8 +453,8 @@ def _invert(args: argparse.Namespace) -> None:
 
         found = model.invert(args.photos, mirror=args.mirror, photo=args.photo, on_step=show)
     size = model.config.image_resolution
-    both = Image.new("RGB", (2 * size, len(pictures) * size))
-    for row, (photo, picture, shot, psnr) in enumerate(zip(args.photos, pictures, found.shots, found.psnr)):
+    both = Image.new("RGB", (2 * size, len(found.pictures) * size))
+    for row, (photo, picture, shot, psnr) in enumerate(zip(args.photos, found.pictures, found.shots, found.psnr)):
         both.paste(picture, (0, row * size))
         both.paste(found.head.view(shot).image, (size, row * size))
         print(f"{photo}: yaw {shot.yaw:.3f}, pitch {shot.pitch:.3f}, {psnr:.1f} dB")

@@ -34,18 +34,20 @@ PHOTO_HEADS, PHOTO_TRUNCATION = 12, 0.8  # of the model's own, that say how a ph
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """A head that was found in pictures; of these nothing is kept but how they were cut and how near it came.
+    """A head that was found in pictures; the head itself holds nothing of them.
 
     Attributes:
         head: Like any other.
         shots: From where each picture sees it.
         psnr: Of each picture, as ``head.view(shot).image`` draws it, against its central square at the model's size,
             decibels: from about 22 on it is a likeness.
+        pictures: What was looked at, R×R each.
     """
 
     head: Head
     shots: tuple[Shot, ...]
     psnr: tuple[float, ...]
+    pictures: tuple[Image.Image, ...]
 
 
 class InversionMixin:
@@ -82,11 +84,12 @@ class InversionMixin:
             ValueError: None or too many pictures, or one that is no picture, is damaged, too large or too small; a
                 photo in which not one face is found, or a model in whose own pictures none are.
         """
-        pictures = [as_tensor(each) for each in read_pictures(self, images, photo)]
-        fit = fit_pictures(self, pictures, self.inverter, mirror, refine, photo, on_step)
+        pictures = read_pictures(self, images, photo)
+        fit = fit_pictures(self, [as_tensor(each) for each in pictures], self.inverter, mirror, refine, photo, on_step)
         origin = {"seed": None, "truncation": None, "pictures": len(pictures)}
         head = replace(self.head_from_codes(fit.w, fit.ws), origin=origin)
-        return Inversion(head, tuple(Shot(yaw, pitch) for yaw, pitch in fit.angles.tolist()), fit.psnr)
+        shots = tuple(Shot(yaw, pitch) for yaw, pitch in fit.angles.tolist())
+        return Inversion(head, shots, fit.psnr, tuple(pictures))
 
 
     @cached_property

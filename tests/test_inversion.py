@@ -54,6 +54,7 @@ def test_it_comes_nearer_the_same_every_time(model, picture, has_inverter):
     assert len(steps) == (6 if has_inverter else 9)
     assert [step.share for step in steps] == sorted(step.share for step in steps) and steps[-1].share == 1.0
     assert steps[-1].image.size == picture.size and steps[-1].psnr > steps[0].psnr - 3.0
+    assert [seen.tobytes() for seen in found.pictures] == [picture.convert("RGB").tobytes()]
     again = model.invert([picture])
     assert again.head.w.equal(found.head.w) and again.head.ws.equal(found.head.ws) and again.shots == found.shots
     drawn = as_tensor(found.head.view(found.shots[0]).image)
