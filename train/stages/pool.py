@@ -153,7 +153,7 @@ def render_scenes(generator: Generator, w: Tensor, pose: Tensor) -> tuple[Tensor
 
 @torch.no_grad()
 def render_field_image(generator: Generator, w: Tensor, pose: Tensor) -> Tensor:
-    """Render one identity with one ray per pixel of the image, in full precision. ``(1, 3, R, R)``."""
+    """Render one identity with one ray per pixel of the image, as finely as β asks for. ``(1, 3, R, R)``."""
     model = generator.config
     with torch.autocast(w.device.type, enabled=False):
         field = generator.field.condition(w)
@@ -163,6 +163,5 @@ def render_field_image(generator: Generator, w: Tensor, pose: Tensor) -> Tensor:
             SurfaceGuide.measure(field, model),
             cameras_of(pose, generator.device),
             resolution=model.image_resolution,
-            num_samples=model.num_samples,
             with_features=False,
         ).thumbnail
