@@ -17,7 +17,7 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import standard_normal
 from stylesdf.model import Generator
 from train import losses
-from train.config import PATH_LENGTH_EVERY, DecoderConfig
+from train.config import PATH_LENGTH_EVERY, STEPS_PER_RENDERING, DecoderConfig
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
@@ -132,7 +132,7 @@ class DecoderStage:
         config = self.config
         self.game.set_learning_rates(self.state.step / max(config.total_steps, 1))
         if config.num_renderings:
-            self._renderings.advance_to(self.state.step)
+            self._renderings.advance_to(self.state.step // STEPS_PER_RENDERING)
         if self.state.step < config.field_steps:
             record = self._field_step()
         else:
