@@ -212,11 +212,7 @@ def _decoder_parts(stage) -> Iterator[Part]:
         if config.field_steps:
             yield "field image", lambda: render_field_image(generator, w, poses)
             image = torch.zeros(1, 3, *2 * [generator.config.image_resolution], dtype=torch.float16)
-            for number in range(config.num_renderings):
-                if number < config.shown_share * config.num_renderings:
-                    pool.pictures[number] = number % len(stage.data)
-                else:
-                    pool._field_images[number] = image.clone()
+            pool._field_images |= {number: image.clone() for number in range(config.num_renderings)}
     pool.advance_to = lambda step: None
     if config.field_steps:
         yield "field step", lambda: _step_at(stage, 0)

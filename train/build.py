@@ -66,8 +66,7 @@ def build_stage(
     if isinstance(settings, RendererConfig):
         stage = RendererStage(renderer_config, settings, data, engine, initial)
     else:
-        encoder = _needed_encoder(initial) if settings.shown_share else None
-        stage = DecoderStage(model_config, settings, data, initial, engine, encoder=encoder)
+        stage = DecoderStage(model_config, settings, data, initial, engine)
     if initial is not None:
         _take_discriminators(stage, initial.name_or_path)
     return stage

@@ -251,11 +251,7 @@ class DecoderConfig:
         least_truncation: As in stage 1, of the renderer's codes.
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
             pixel of the image (L1), before the discriminator comes in. When to use: a short run; it starts from a
-            picture that is sharp where the field is. Where no renderings are kept, pictures that are shown again and
-            thumbnails are its targets. 0 in the paper; all steps: there is no discriminator.
-        shown_share: Of the renderings, how many show a picture of the data again, from the code that stage 1's encoder
-            finds for it; in ``field_steps`` its image should be that picture. When to use: the field is less sharp than
-            the data. 0 in the paper.
+            picture that is sharp where the field is. 0 in the paper; all steps: there is no discriminator.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
         num_renderings: Renderings kept and shown again, one of them exchanged at every fourth step: a short run on a
@@ -265,7 +261,7 @@ class DecoderConfig:
         seed: Of everything random.
 
     Raises:
-        ValueError: ``shown_share`` is no share; or ``field_steps`` without pictures to learn from.
+        ValueError: ``field_steps`` without renderings that are kept.
     """
 
     steps: int = 300_000
@@ -278,7 +274,6 @@ class DecoderConfig:
     mixing_probability: float = 0.9
     least_truncation: float = 1.0
     field_steps: int = 0
-    shown_share: float = 0.0
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
     horizontal_flip: bool = True
@@ -286,12 +281,8 @@ class DecoderConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.field_steps and not (self.num_renderings or self.shown_share):
-            raise ValueError(
-                "field_steps is on, but num_renderings and shown_share are 0: there are no pictures to learn from"
-            )
-        if not 0.0 <= self.shown_share <= 1.0:
-            raise ValueError(f"shown_share is {self.shown_share!r}, expected a number in [0, 1]")
+        if self.field_steps and not self.num_renderings:
+            raise ValueError("field_steps is on, but num_renderings is 0: there are no pictures to learn from")
 
     @property
     def total_steps(self) -> int:

@@ -20,7 +20,6 @@ from tests.tiny import TINY
 from train.config import DecoderConfig, GameConfig, Phase, RendererConfig
 from train.data.images import ImageSet
 from train.networks import discriminators
-from train.networks.encoder import PictureEncoder
 from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
 
@@ -61,10 +60,9 @@ DECODER = DecoderConfig(
     thumbnail_weight=1.0,
     discriminator_channels=(4, 4, 8, 8),
 )  # fmt: skip
-SHOWING = dataclasses.replace(
+KEEPING = dataclasses.replace(
     with_game(DECODER, use_relativistic_loss=True, ada_target=0.0),
     num_renderings=6,
-    shown_share=0.5,
     mixing_probability=0.0,
 )
 
@@ -90,12 +88,11 @@ def decoder_stage(engine: Engine | None = None, config: DecoderConfig = DECODER)
     torch.manual_seed(5)
     renderer = Generator(MODEL)
     torch.nn.init.constant_(renderer.decoder.conv.noise_strength, 0.5)  # so that noise matters
-    encoder = PictureEncoder(MODEL.latent_size, MODEL.image_resolution) if config.shown_share else None
-    return DecoderStage(MODEL, config, tiny_data(), renderer, engine, encoder=encoder)
+    return DecoderStage(MODEL, config, tiny_data(), renderer, engine)
 
 
-def showing_stage(engine: Engine | None = None) -> DecoderStage:
-    return decoder_stage(engine, SHOWING)
+def keeping_stage(engine: Engine | None = None) -> DecoderStage:
+    return decoder_stage(engine, KEEPING)
 
 
 def uneven_stage(engine: Engine | None = None) -> RendererStage:
@@ -144,7 +141,7 @@ def _ungrouped(stage: DecoderStage) -> DecoderStage:
     return stage
 
 
-STAGES = [renderer_stage, reconstructing_stage, decoder_stage, showing_stage]
+STAGES = [renderer_stage, reconstructing_stage, decoder_stage, keeping_stage]
 LAUNCHED = [*STAGES, uneven_stage]
 
 

@@ -13,7 +13,14 @@ from stylesdf.model import Generator
 from tests.train.test_recipes import SIZED, miniature
 from train.__main__ import main
 from train.build import build_stage
-from train.config import DecoderConfig, EncoderConfig, PolishConfig, PriorConfig, RendererConfig
+from train.config import (
+    STEPS_PER_RENDERING,
+    DecoderConfig,
+    EncoderConfig,
+    PolishConfig,
+    PriorConfig,
+    RendererConfig,
+)
 from train.presets import PRESETS
 from train.recipes import RECIPES
 from train.recipes.drawn import DECODED, MODEL, POLISHED, SHOWN
@@ -90,13 +97,14 @@ def test_what_each_process_does_by_itself_is_not_halved():
 
 
 def test_a_pool_of_renderings_takes_memory_and_is_filled_by_each_process():
-    pooled = estimate(MODEL, DECODED)
-    anew = estimate(MODEL, dataclasses.replace(DECODED, num_renderings=0))
-    maps = DECODED.num_renderings * (2 * MODEL.field_width + 12) * MODEL.render_resolution**2 / 1e9  # GB
-    pictures = DECODED.num_renderings // 2 * 2 * 3 * MODEL.image_resolution**2 / 1e9
-    assert pooled["memory_gb"] - anew["memory_gb"] == pytest.approx(maps + pictures, abs=0.02)
+    many = dataclasses.replace(DECODED, num_renderings=DECODED.num_renderings + 1000)
+    maps = 1000 * (2 * MODEL.field_width + 12) * MODEL.render_resolution**2 / 1e9  # GB
+    pictures = 1000 * 2 * 3 * MODEL.image_resolution**2 / 1e9
+    more = estimate(MODEL, many)["memory_gb"] - estimate(MODEL, DECODED)["memory_gb"]
+    assert more == pytest.approx(maps + pictures, abs=0.02)
     (filled,) = [task for task in tasks_of(MODEL, DECODED) if task.name == "rendering"]
-    assert filled.count == DECODED.num_renderings + DECODED.steps and filled.repeated == filled.work
+    assert filled.count == DECODED.num_renderings + DECODED.steps / STEPS_PER_RENDERING
+    assert filled.repeated == filled.work
 
 
 def test_spheres_guides_and_penalties_are_work():

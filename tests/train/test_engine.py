@@ -155,9 +155,8 @@ SMALL_BATCHES = {
     "renderer": partial(renderer_of, runs.RENDERER),
     "reconstructing": partial(renderer_of, runs.RECONSTRUCTING),
     "decoder": partial(decoder_of, runs.DECODER),
-    "showing": partial(decoder_of, runs.SHOWING),
-    "field steps": partial(decoder_of, runs.SHOWING, field_steps=1),
-    "field steps without a pool": partial(decoder_of, runs.SHOWING, field_steps=1, num_renderings=0),
+    "keeping": partial(decoder_of, runs.KEEPING),
+    "field steps": partial(decoder_of, runs.KEEPING, field_steps=1),
     "polish": polish_of,
 }
 

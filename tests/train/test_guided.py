@@ -132,7 +132,7 @@ def test_field_pictures_are_those_of_the_entries_own_scenes():
     for step in (0, 3):
         pool.advance_to(step)
         images = pool.targets(torch.tensor([0, 3, 1]))
-        w, pose, _ = pool._scene(step + (0 - step) % 4)
+        w, pose = pool._scene(step + (0 - step) % 4)
         camera = Camera.from_angles(pose[:, 0], pose[:, 1])
         with torch.no_grad():
             plain = stage.generator.render(w, camera, resolution=32, num_samples=64)
@@ -147,5 +147,43 @@ def test_a_run_that_starts_from_the_fields_pictures_resumes_bit_for_bit(tmp_path
 
 
 def test_field_pictures_need_a_pool():
-    with pytest.raises(ValueError, match="num_renderings and shown_share are 0"):
+    with pytest.raises(ValueError, match="num_renderings is 0"):
         DecoderStage(runs.MODEL, dataclasses.replace(DECODER, field_steps=1), runs.tiny_data(), Generator(runs.MODEL))
+
+
+def test_steps_that_draw_the_field_s_pictures_need_no_discriminator():
+    config = runs.with_game(runs.KEEPING, adam_beta1=0.9, learning_rate=0.01)
+    stage = runs.decoder_stage(config=dataclasses.replace(config, field_steps=60, steps=60))
+    assert stage.discriminator is None and stage.discriminators() == {}
+    records = [stage.step() for _ in range(60)]
+    assert "d_loss" not in records[0]
+    assert records[-1]["field_l1"] < 0.7 * records[0]["field_l1"]
+    of_no_steps = dataclasses.replace(config, steps=0)
+    assert runs.decoder_stage(config=of_no_steps).discriminators().keys() == {"image"}  # it is handed on
+
+
+def test_one_of_the_renderings_is_exchanged_at_every_fourth_step():
+    stage = runs.decoder_stage(config=runs.KEEPING)
+    seen = []
+    for _ in range(9):
+        stage.step()
+        seen.append(stage._renderings.w.clone())
+    changed = [(after != before).any(dim=1).sum().item() for before, after in zip(seen, seen[1:])]
+    assert changed == [0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def test_a_frozen_decoder_stays_while_the_discriminator_learns_at_its_own_rate():
+    config = runs.with_game(runs.KEEPING, freeze_generator_steps=1, discriminator_learning_rate=0.5)
+    stage = runs.decoder_stage(config=config)
+    rate = stage.game.discriminator_optimizer.param_groups[0]["initial_lr"]
+    assert rate == pytest.approx(0.5 * 2 / 3)  # lazy: r1_every is 2
+    assert stage.game.generator_optimizer.param_groups[0]["initial_lr"] < 0.01
+    before = snapshot(stage)
+    record = stage.step()
+    after = snapshot(stage)
+    moved = {name.split(".")[0] for name, value in after.items() if name in before and not value.equal(before[name])}
+    assert "discriminator" in moved and not moved & {"generator", "generator_ema"}
+    assert "g_loss" not in record and "path_length" not in record
+    record = stage.step()
+    assert "g_loss" in record
+    assert not snapshot(stage)["generator.decoder.conv.weight"].equal(before["generator.decoder.conv.weight"])

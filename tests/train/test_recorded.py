@@ -68,7 +68,7 @@ def decoder(config) -> DecoderStage:
         config, batch_size=4, discriminator_channels=(4, 4, 8, 8), num_renderings=min(6, config.num_renderings),
         field_steps=min(config.field_steps, STEPS), steps=STEPS if config.field_steps else 2 * STEPS,
     )  # fmt: skip
-    return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial(), encoder=encoder())
+    return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial())
 
 
 def inverter(config) -> EncoderStage:

@@ -2,9 +2,9 @@
 
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
 there within minutes. Then the mapping learns to give the codes that the data has, the surface is polished, and the
-decoder learns to draw at full size: half the time the pictures, from their own codes, and half the time what the field
-shows of new heads. Last, a network learns from pictures of the finished model to find the head in them. No run has an
-adversary that sees pictures: against one the decoder drew wrinkles where the field says too little, as about mouths.
+decoder learns to draw what the field shows of new heads with a ray for each pixel of the full size. Last, a network
+learns from pictures of the finished model to find the head in them. No run has an adversary that sees pictures: against
+one the decoder drew wrinkles where the field says too little, as about mouths.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ POLISHED = PolishConfig(
     },
 )  # fmt: skip
 
-# the decoder's weights are scaled as it runs (equalised learning rate): steps of 3e-2 are those of 1e-3 elsewhere
+# the decoder's weights are scaled as it runs (equalised learning rate): steps of 2e-2 are those of 1e-3 elsewhere
 DECODED = DecoderConfig(
-    steps=1500,
-    field_steps=1500,
+    steps=2000,
+    field_steps=2000,
     batch_size=8,
-    game=GameConfig(learning_rate=3e-2, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
+    game=GameConfig(learning_rate=2e-2, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
     path_length_weight=0.0,
     mixing_probability=0.0,
-    shown_share=0.5,
-    num_renderings=800,
+    least_truncation=LEAST_TRUNCATION,
+    num_renderings=400,
 )
 
 

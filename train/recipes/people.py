@@ -20,7 +20,7 @@ of the colours. Beyond ±30° of yaw and ±15° of pitch little was seen, the ba
 
 SMALL = Recipe(name="people", data="people:6000", model=MODEL, runs=chain(), about=ABOUT, limits=LIMITS)
 
-# on a GPU: a wider field and decoder, more rays of more pictures in every step, every picture rendered anew
+# on a GPU: a wider field and decoder, more rays of more pictures in every step
 LARGE = dataclasses.replace(
     SMALL,
     model=dataclasses.replace(MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)),
@@ -32,6 +32,6 @@ LARGE = dataclasses.replace(
                 Phase(resolution=32, steps=18000, batch_size=64, num_samples=24, is_adversarial=False),
             ),
         ),
-        dataclasses.replace(DECODED, steps=6000, field_steps=6000, batch_size=32, num_renderings=0),
+        dataclasses.replace(DECODED, steps=6000, field_steps=6000, batch_size=32),
     ),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from stylesdf.config import StyleSDFConfig
+from stylesdf.fast.surface import num_guided_samples
 from train.config import (
     CODE_AXES,
     CODE_PATHS,
@@ -25,6 +26,7 @@ from train.config import (
     PATH_LENGTH_EVERY,
     PATHS_AT_ONCE,
     PICTURES_PER_STEP,
+    STEPS_PER_RENDERING,
     TEACHER_OVERSAMPLING,
     VIEWS_OF_HEAD,
     DecoderConfig,
@@ -234,15 +236,16 @@ def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
     tasks, anew = [], 0.0 if config.num_renderings else rendering
     if config.num_renderings:
         # each process keeps all of them
-        tasks.append(Task("rendering", config.num_renderings + config.steps, rendering, rendering))
+        count = config.num_renderings + config.steps / STEPS_PER_RENDERING
+        tasks.append(Task("rendering", count, rendering, rendering))
         if config.field_steps:
-            samples = model.image_resolution**2 * model.num_samples
+            samples = model.image_resolution**2 * num_guided_samples(model, POLISHED_BETA)
             image = guide_work(model) + _view(model, samples, POLISHED_BETA)
-            count = (1 - config.shown_share) * (config.num_renderings + config.field_steps)
+            count = config.num_renderings + config.field_steps / STEPS_PER_RENDERING
             tasks.append(Task("field image", count, image, image))
     read = READ * 3 * model.image_resolution**2
     if config.field_steps:
-        of_image = anew + CONVOLVED * decoder.work + config.shown_share * read
+        of_image = anew + CONVOLVED * decoder.work
         work = config.batch_size * of_image + UPDATE * trained
         tasks.append(Task("field step", config.field_steps, work, UPDATE * trained))
     if not config.is_adversarial:

@@ -100,5 +100,5 @@ def _decoder_numbers(model: StyleSDFConfig, config: DecoderConfig, micro_batch: 
         weights += (COPIES - 1) * judge.weights
     pool = config.num_renderings * (0.5 * model.field_width + 3) * map_size
     if config.field_steps:
-        pool += config.num_renderings * (1 - config.shown_share) * 0.5 * 3 * pixels
+        pool += config.num_renderings * 0.5 * 3 * pixels
     return weights + batch * held + pool

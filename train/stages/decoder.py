@@ -21,12 +21,11 @@ from train.config import PATH_LENGTH_EVERY, STEPS_PER_RENDERING, DecoderConfig
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
-from train.networks.encoder import PictureEncoder
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents
-from train.stages.pool import RenderingPool, ShownAgain, frozen_codes, render_scenes
+from train.stages.pool import RenderingPool, frozen_codes, render_scenes
 
 PATH_LENGTH_DECAY = 0.01  # of the running mean
 
@@ -54,7 +53,6 @@ class DecoderStage:
         renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
             it has the same one.
         engine: Where it runs; None is one process on the CPU.
-        encoder: Of ``train/networks/encoder.py``, trained with ``renderer``; needed where pictures are shown again.
 
     Raises:
         ValueError: Settings or models that do not go together.
@@ -69,14 +67,11 @@ class DecoderStage:
         data: ImageSet,
         renderer: Generator,
         engine: Engine | None = None,
-        encoder: PictureEncoder | None = None,
     ) -> None:
         self.config = config
         self.data = data
         self.engine = engine or Engine()
         self.device = self.engine.device
-        if config.shown_share and encoder is None:
-            raise ValueError("shown_share is on, but there is no encoder that reads the data's pictures")
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(renderer, self.generator)
@@ -90,10 +85,7 @@ class DecoderStage:
             self.discriminator = ImageDiscriminator(*sizes).to(self.device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
-        self._shown = ShownAgain(encoder.to(self.device), data, config) if config.shown_share else None
-        self._renderings = RenderingPool(
-            self.generator, config.num_renderings, config.least_truncation, config.seed, self._shown
-        )
+        self._renderings = RenderingPool(self.generator, config.num_renderings, config.least_truncation, config.seed)
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
@@ -155,8 +147,6 @@ class DecoderStage:
         else:
             draws = draw_latents(batch, model.latent_size, config.least_truncation)
             draws["pose"] = sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution)
-            if self._shown is not None:
-                draws["picture"] = self._shown.draw(batch)
         draws["noise_seed"] = torch.randint(2**62, (batch,))
         if torch.rand(()) < config.mixing_probability:
             draws["mix_z"] = torch.randn(batch, model.latent_size)
@@ -197,10 +187,7 @@ class DecoderStage:
             return self._renderings.take(draws["entry"][part])
         latents = {name: draws[name] for name in ("z", "psi") if name in draws}
         w = frozen_codes(self.generator, take(latents, part, self.device))
-        pose = draws["pose"][part]
-        if "picture" in draws:
-            w, pose = self._shown.put_in(draws["picture"][part], w, pose)
-        return w, *render_scenes(self.generator, w, pose)
+        return w, *render_scenes(self.generator, w, draws["pose"][part])
 
     def _real(self, draws: dict, part: slice) -> Tensor:
         images = self.data.image_batch(draws["index"][part]).to(self.device)
@@ -210,10 +197,7 @@ class DecoderStage:
         return images
 
     def _field_step(self) -> dict[str, Tensor]:
-        """Draw the data's pictures as they are; of the others what the field shows at the image's resolution.
-
-        Where renderings are not kept the others' thumbnails have to do.
-        """
+        """Draw what the field shows at the image's resolution."""
         batch = self.config.batch_size
         means = Means(self.engine, batch)
         draws = self._draw_scenes(batch)
@@ -221,18 +205,11 @@ class DecoderStage:
         scenes = Scenes(draws)
         for part in self.engine.parts(batch):
             with self.engine.autocast():
-                features, thumbnail, codes, noise = self._inputs(scenes, part)
+                features, _, codes, noise = self._inputs(scenes, part)
                 image = self.generator.synthesis(features, codes, "random", noise).float()
-            if "entry" in draws:
-                terms = {"field_l1": F.l1_loss(image, self._renderings.targets(draws["entry"][part]))}
-            else:
-                rows, pictures = self._pictures(draws, part)
-                shrunk = F.adaptive_avg_pool2d(image, thumbnail.shape[-1])
-                terms = {"thumbnail_l1": F.l1_loss(shrunk, thumbnail)}
-                # of the whole part; it may show none
-                terms["reconstruction"] = F.l1_loss(image[rows], pictures, reduction="sum") / image.numel()
+            terms = {"field_l1": F.l1_loss(image, self._renderings.targets(draws["entry"][part]))}
             share = share_of(part, batch)
-            (share * sum(terms.values())).backward()
+            (share * terms["field_l1"]).backward()
             means.add(terms, share)
             means.add_variety(image, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
@@ -305,12 +282,6 @@ class DecoderStage:
         self.engine.optimizer_step(self.game.generator_optimizer)
         self.discriminator.requires_grad_(True)
         return means.result()
-
-    def _pictures(self, draws: dict, part: slice) -> tuple[Tensor, Tensor]:
-        """Return which of a part show a picture of the data again, ``(N,)``, and these, ``(N, 3, R, R)``."""
-        shown = draws["picture"][part]
-        rows = (shown >= 0).nonzero()[:, 0]
-        return rows, self.data.image_batch(shown[rows]).to(self.device)
 
     def _path_length_step(self) -> dict[str, Tensor]:
         """Path-length penalty on a batch of half the size, in full precision."""
