@@ -27,14 +27,14 @@ class Camera:
         fov_deg: Full field of view in degrees; None stands for the model's own.
         perspective: From 0 to 4. The eye stands 1/perspective from what lies at unit depth, which keeps its size; 0 is
             orthographic.
-        shift: How far the pixels' centres are moved to the right and downwards, in shares of the picture's width, as a
-            lens is shifted: with less than a pixel's width, rays between those of the plain picture are cast.
+        places: Where rays go through the picture, to the right and downwards of its middle, in shares of its width,
+            ``(B, H, W, 2)``; None is through the pixels' centres.
     """
 
     cam2world: Tensor
     fov_deg: float | None = None
     perspective: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
+    places: Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.cam2world.shape)
@@ -93,7 +93,13 @@ class Camera:
             device: Where they go; None leaves them.
             dtype: Floating point type; None leaves it.
         """
-        return replace(self, cam2world=self.cam2world.to(device=device, dtype=dtype))
+        places = None if self.places is None else self.places.to(device=device, dtype=dtype)
+        return replace(self, cam2world=self.cam2world.to(device=device, dtype=dtype), places=places)
+
+    def split(self) -> list[Camera]:
+        """Return B single cameras."""
+        places = [None] * self.batch_size if self.places is None else self.places.split(1)
+        return [replace(self, cam2world=pose, places=own) for pose, own in zip(self.cam2world.split(1), places)]
 
     def expand(self, batch_size: int) -> Camera:
         """Repeat a single camera, or check that there are ``batch_size`` of them.
@@ -125,7 +131,7 @@ def focal_length(fov_deg: float) -> float:
 
 
 def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Cast one ray through every pixel centre, shifted where the camera says so.
+    """Cast one ray through every pixel's centre, or where the camera says.
 
     Args:
         camera: Cameras.
@@ -135,16 +141,19 @@ def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor
     Returns:
         rays_o: Origins in the world. ``(B, H, W, 3)``.
         rays_d: Directions in the world with unit z-depth (not unit length). ``(B, H, W, 3)``.
-        camera_d: The same directions in camera axes. ``(1, H, W, 3)``.
+        camera_d: The same directions in camera axes. ``(1, H, W, 3)``, or of each camera where each has its own.
     """
     cam2world = camera.cam2world
     focal = focal_length(camera.fov_deg if camera.fov_deg is not None else fov_deg)
-    centres = (torch.arange(resolution, device=cam2world.device, dtype=cam2world.dtype) + 0.5) / resolution - 0.5
-    right, down = camera.shift
-    rows, columns = torch.meshgrid(centres + down, centres + right, indexing="ij")
+    if camera.places is not None:
+        columns, rows = camera.places.unbind(dim=-1)
+    else:
+        centres = (torch.arange(resolution, device=cam2world.device, dtype=cam2world.dtype) + 0.5) / resolution - 0.5
+        rows, columns = torch.meshgrid(centres, centres, indexing="ij")
+        rows, columns = rows[None], columns[None]
     # direction = ((i − R/2) / f, −(j − R/2) / f, −1), here in units of the image size
-    camera_d = torch.stack([columns / focal, -rows / focal, -torch.ones_like(rows)], dim=-1)[None]  # (1, H, W, 3)
-    rays_d = torch.einsum("bij,hwj->bhwi", cam2world[:, :, :3], camera_d[0])
+    camera_d = torch.stack([columns / focal, -rows / focal, -torch.ones_like(rows)], dim=-1)
+    rays_d = torch.einsum("bij,bhwj->bhwi", cam2world[:, :, :3], camera_d.expand(len(cam2world), -1, -1, -1))
     rays_o = cam2world[:, None, None, :, 3].expand_as(rays_d)
     if camera.perspective != 1.0:  # through the same places at unit depth
         moved = (1.0 - camera.perspective) * (rays_d + cam2world[:, None, None, :, 2])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -193,10 +193,7 @@ def render_guided_batch(
         As of ``VolumeRenderer.forward``, of batch size B.
     """
     offsets = [None] * len(fields) if offset is None else offset.split(1)
-    scenes = zip(fields, guides, camera.cam2world.split(1), offsets)
+    scenes = zip(fields, guides, camera.split(), offsets)
     return RenderOutput.batch(
-        [
-            render_guided(renderer, field, guide, replace(camera, cam2world=pose), offset=own, **options)
-            for field, guide, pose, own in scenes
-        ]
+        [render_guided(renderer, field, guide, single, offset=own, **options) for field, guide, single, own in scenes]
     )

@@ -21,25 +21,36 @@ from train.losses import coverage_loss
 from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder
 from train.run.grid import sample_grid
 from train.stages import RendererStage
-from train.stages.reconstruction import Lattice
+from train.stages.reconstruction import choose_pixels, places_of, take_pixels
 
 
-def test_rays_of_a_lattice_go_through_the_pixels_it_takes():
-    camera = Camera.from_angles(0.3, -0.2)
-    origins, directions, _ = camera_rays(camera, 32, 12.0)
-    lattice = Lattice(32, 8)
-    for row, column in ((0, 0), (1, 3), (3, 2)):
-        shifted = dataclasses.replace(camera, shift=lattice.shift(row, column))
-        few_origins, few_directions, _ = camera_rays(shifted, 8, 12.0)
-        rows, columns = lattice.slices(row, column)
-        wanted = directions[:, rows, columns]
-        torch.testing.assert_close(few_directions, wanted)
-        torch.testing.assert_close(few_origins, origins[:, :8, :8])
+def test_rays_go_through_the_pixels_they_are_compared_with():
+    camera = Camera.from_angles(torch.tensor([0.3, -0.1]), torch.tensor([-0.2, 0.1]))
+    origins, directions, camera_axes = camera_rays(camera, 32, 12.0)
+    pixels = torch.randint(32 * 32, (2, 5, 4))
+    few = camera_rays(dataclasses.replace(camera, places=places_of(pixels, 32)), 5, 12.0)
+    for given, all_rays in zip(few, (origins, directions, camera_axes.expand_as(directions))):
+        torch.testing.assert_close(given.permute(0, 3, 1, 2), take_pixels(all_rays.permute(0, 3, 1, 2), pixels))
 
 
-def test_a_lattice_must_divide_the_picture():
-    with pytest.raises(ValueError, match="a phase has 12×12 rays, expected a divisor of the pictures' 32 pixels"):
-        Lattice(32, 12)
+def test_half_of_the_rays_go_where_a_picture_is_detailed():
+    pictures = torch.zeros(2, 3, 64, 64)
+    pictures[0, :, 8:20, 40:52] = torch.rand(3, 12, 12).round() * 2 - 1
+    pixels = choose_pixels(pictures, torch.rand(2, 400))
+    rows, columns = pixels // 64, pixels % 64
+    is_near = ((rows - 13.5).abs() < 10) & ((columns - 45.5).abs() < 10)
+    share = is_near.float().mean(dim=1)
+    assert 0.5 < share[0] < 0.6  # half of them, and what falls there by chance
+    assert share[1] < 0.2 and len(pixels[1].unique()) > 350  # a plain picture: anywhere
+    distance = (rows // 2 - 15.5).square() + (columns // 2 - 15.5).square()  # of blocks
+    assert (distance.diff(dim=1) >= 0).all()
+    assert len((rows[1] % 2 * 2 + columns[1] % 2).bincount()) == 4  # every pixel of a block
+
+
+def test_a_picture_s_pixels_do_not_depend_on_its_batch():
+    pictures, random = torch.rand(3, 3, 32, 32), torch.rand(3, 50)
+    together = choose_pixels(pictures, random)
+    assert torch.equal(together[1:2], choose_pixels(pictures[1:2], random[1:2]))
 
 
 def test_divergence_is_that_of_the_closed_form():

@@ -77,6 +77,9 @@ class DecoderStage:
         copy_renderer(renderer, self.generator)
         if renderer.config == model_config:
             copy_decoder(renderer, self.generator)
+        elif config.field_steps:  # colours are learned sooner while styles do not change them
+            for affine in (module.affine for module in self.generator.decoder.modules() if hasattr(module, "affine")):
+                torch.nn.init.zeros_(affine.weight)
         for part in RENDERER_PARTS:
             getattr(self.generator, part).requires_grad_(False)
         self.discriminator = None

@@ -37,32 +37,62 @@ from train.stages.chunked import ChunkedField, render_field
 from train.stages.latents import cameras_of
 from train.terms import weighted_sum
 
+DETAIL_SHARE = 0.5  # of the rays of a picture go where it is detailed
+SMALLEST_CONTRAST = 1e-4
 
-class Lattice:
-    """Every n-th pixel of a picture in both directions, from one of its first n×n on.
+
+def contrast(pictures: Tensor) -> Tensor:
+    """Measure how far the neighbourhoods of blocks of 2×2 pixels are from plain, in units of a picture's mean.
 
     Args:
-        image_resolution: Of the picture.
-        side: How many pixels are taken in each direction; a divisor of it.
+        pictures: In [−1, 1]. ``(B, 3, R, R)``.
 
-    Raises:
-        ValueError: It is none.
+    Returns:
+        Positive. ``(B, R/2, R/2)``.
     """
+    blocks = F.avg_pool2d(pictures, 2)
+    width = 2 * max(1, blocks.shape[-1] // 64) + 1
+    options = {"kernel_size": width, "stride": 1, "padding": width // 2, "count_include_pad": False}
+    differences = (blocks - F.avg_pool2d(blocks, **options)).abs().mean(dim=1, keepdim=True)
+    around = F.avg_pool2d(differences, **options).squeeze(1) + SMALLEST_CONTRAST
+    return around / around.mean(dim=(1, 2), keepdim=True)
 
-    def __init__(self, image_resolution: int, side: int) -> None:
-        if side < 1 or image_resolution % side:
-            raise ValueError(
-                f"a phase has {side}×{side} rays, expected a divisor of the pictures' {image_resolution} pixels"
-            )
-        self.resolution, self.side, self.step = image_resolution, side, image_resolution // side
 
-    def shift(self, row: int, column: int) -> tuple[float, float]:
-        """Return the camera's shift under which rays of ``side`` pixels go through the pixels' centres."""
-        return tuple((place + 0.5 - self.step / 2) / self.resolution for place in (column, row))
+def choose_pixels(pictures: Tensor, random: Tensor) -> Tensor:
+    """Choose pixels to be shown again, ``DETAIL_SHARE`` of them where a picture is detailed, the others anywhere.
 
-    def slices(self, row: int, column: int) -> tuple[slice, slice]:
-        """Return rows and columns of these pixels."""
-        return slice(row, None, self.step), slice(column, None, self.step)
+    Args:
+        pictures: In [−1, 1]. ``(B, 3, R, R)``.
+        random: In [0, 1), one number for a pixel. ``(B, N)``.
+
+    Returns:
+        Numbers of pixels, counted row by row, from the middle of the picture outwards: those of all pictures lie about
+        equally far from it, and so do their samples from the middle of the scene. ``(B, N)``.
+    """
+    detail = contrast(pictures)
+    side, count = detail.shape[-1], random.shape[1]
+    axis = torch.arange(side, device=detail.device) - (side - 1) / 2
+    outwards = (axis.square()[:, None] + axis.square()).flatten().argsort(stable=True)
+    chance = torch.lerp(torch.ones_like(detail), detail, DETAIL_SHARE).flatten(1)[:, outwards]
+    reached = chance.cumsum(dim=1)
+    # one pixel in each of N parts of equal chance
+    places = (torch.arange(count, device=detail.device) + random) / count * reached[:, -1:]
+    chosen = torch.searchsorted(reached, places).clamp(max=side * side - 1)
+    left = (reached.gather(1, chosen) - places) / chance.gather(1, chosen)  # of the block, in [0, 1]
+    quarter = (4 * left).long().clamp(0, 3)
+    block = outwards[chosen]
+    return (2 * (block // side) + quarter // 2) * 2 * side + 2 * (block % side) + quarter % 2
+
+
+def take_pixels(maps: Tensor, pixels: Tensor) -> Tensor:
+    """Return some pixels, numbered row by row ``(B, H, W)``, of maps ``(B, C, R, R)``. ``(B, C, H, W)``."""
+    index = pixels.flatten(1)[:, None].expand(-1, maps.shape[1], -1)
+    return maps.flatten(2).gather(2, index).unflatten(2, pixels.shape[1:])
+
+
+def places_of(pixels: Tensor, size: int) -> Tensor:
+    """Return where a camera's rays go through the centres of pixels ``(B, H, W)``: its ``places``, ``(B, H, W, 2)``."""
+    return (torch.stack([pixels % size, pixels // size], dim=-1) + 0.5) / size - 0.5
 
 
 class Reconstruction:
@@ -104,8 +134,8 @@ class Reconstruction:
         """Take the encoder's step, and leave the generator's gradients for it to take its own.
 
         Args:
-            phase: Its batch size and resolution say how many pictures are shown and with how many rays in each
-                direction, among those through the full-size pixels.
+            phase: Its batch size says how many pictures are shown, its resolution squared through how many of their
+                full-size pixels rays go.
             is_frozen: Leave the generator none.
             point_losses: Function of phase, fields and random points ``(B, P, 3)`` that returns further terms; None
                 is none.
@@ -116,19 +146,18 @@ class Reconstruction:
         config, model = self.config, self.generator.config
         batch, side = phase.batch_size, phase.resolution
         means = Means(self.engine, batch)
-        lattice = Lattice(self.data.images.shape[-1], side)
         draws = {
             "noise": torch.randn(batch, model.latent_size),
+            "pixel": torch.rand(batch, side * side),
             "offset": torch.rand(batch, side, side),
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
         }
         index = torch.randint(len(self.data), (batch,))
         self.data.prefetch(torch.cat([index[part] for part in self.engine.parts(batch)]))
-        place = tuple(torch.randint(lattice.step, (2,)).tolist())
         self.generator.requires_grad_(not is_frozen)
         for part in self.engine.parts(batch):
             share, mine = share_of(part, batch), take(draws, part, self.engine.device)
-            terms, field = self._show(index[part], lattice, place, mine, phase)
+            terms, field = self._show(index[part], mine, phase)
             if point_losses is not None:
                 terms |= point_losses(phase, field, mine["points"])
             # the field goes back through the encoder once more
@@ -139,24 +168,23 @@ class Reconstruction:
         self.engine.optimizer_step(self.optimizer)
         return means.result()
 
-    def _show(
-        self, index: Tensor, lattice: Lattice, place: tuple[int, int], draws: dict[str, Tensor], phase: Phase
-    ) -> tuple[dict[str, Tensor], ChunkedField]:
+    def _show(self, index: Tensor, draws: dict[str, Tensor], phase: Phase) -> tuple[dict[str, Tensor], ChunkedField]:
         """Encode some pictures and draw them; return the terms and their fields."""
         device = self.engine.device
         pictures, poses = self.data.image_batch(index).to(device), self.data.poses[index]
         mean, log_std = self.encoder(pictures, poses.to(device))
         codes = rectify(mean + log_std.exp() * draws["noise"])
         field = ChunkedField(self.generator.field.condition(codes))
-        camera = replace(cameras_of(poses, device), shift=lattice.shift(*place))
+        pixels = choose_pixels(pictures, draws["pixel"]).unflatten(1, (phase.resolution, phase.resolution))
+        places = places_of(pixels, pictures.shape[-1])
+        camera = replace(cameras_of(poses, device), places=places)
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         rendering = render_field(self.generator, field, camera, draws["offset"], *sampling)
-        rows, columns = lattice.slices(*place)
         terms = {
-            "reconstruction": F.l1_loss(rendering.thumbnail, pictures[:, :, rows, columns]),
+            "reconstruction": F.l1_loss(rendering.thumbnail, take_pixels(pictures, pixels)),
             "divergence": divergence(mean, log_std),
         }
         if "coverage" in self.config.terms:
-            alpha = self.data.alpha_batch(index).to(device)[:, :, rows, columns]
+            alpha = take_pixels(self.data.alpha_batch(index).to(device), pixels)
             terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)
         return terms, field
