@@ -211,9 +211,8 @@ def _decoder_parts(stage) -> Iterator[Part]:
         pool.next = config.num_renderings
         if config.field_steps:
             yield "field image", lambda: render_field_image(generator, w, poses)
-            image = torch.zeros(1, 3, *2 * [generator.config.image_resolution], dtype=torch.float16)
-            pool._field_images |= {number: image.clone() for number in range(config.num_renderings)}
-    pool.advance_to = lambda step: None
+            pool.images = pool.images.new_zeros(config.num_renderings, *pool.images.shape[1:]).zero_()
+    pool.advance_to = lambda *_: None
     if config.field_steps:
         yield "field step", lambda: _step_at(stage, 0)
     if not config.is_adversarial:

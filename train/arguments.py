@@ -167,7 +167,7 @@ def _add_watching_arguments(parser: argparse.ArgumentParser) -> None:
     for option, text in {
         "--save-every": "between states (default: a 400th of the run, at least 200)",
         "--log-every": "between lines of RUN/log.jsonl",
-        "--grid-every": "between sample grids (default: a 40th of the run, at least 500)",
+        "--grid-every": "between sample grids (default: a 20th of the run, at least 1000)",
         "--snapshot-every": "between models that are kept in RUN/snapshots",
         "--evaluate-every": "between evaluations, into log, trackers and RUN/evaluation.png",
         "--profile": "to profile, after three to warm up, into RUN/profile: a trace, and operators by time",

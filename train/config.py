@@ -18,7 +18,8 @@ CODE_PATHS, PATHS_AT_ONCE = 60_000, 2000  # of the flow, which the mapping learn
 HEADS_PER_STEP, VIEWS_OF_HEAD, PICTURES_PER_STEP = 3, 2, 48  # of the encoder: heads drawn anew, pictures it learns from
 GUIDE_SIDE = 24  # of grids that guide one rendering: with more, measuring them takes longer than what it spares
 KEPT_NUMBERS = 2**28  # a field's activations of fewer numbers are kept for the way back instead of computed again
-STEPS_PER_RENDERING = 4  # of stage 2, after which one of the renderings that are kept is exchanged
+STEPS_PER_RENDERING = 4  # of stage 2, for each of the renderings that are exchanged
+RENDERINGS_AT_ONCE = 8  # that are exchanged: the processes share them
 PATH_LENGTH_EVERY = 4  # steps of stage 2 between path-length penalties, each × as many
 TEACHER_OVERSAMPLING = 2  # samples per ray of polishing's teacher, in those of the student
 NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals polishing compares with a neighbour's
@@ -254,7 +255,7 @@ class DecoderConfig:
             picture that is sharp where the field is. 0 in the paper; all steps: there is no discriminator.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
-        num_renderings: Renderings kept and shown again, one of them exchanged at every fourth step: a short run on a
+        num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step: a short run on a
             small machine is spared most of the rendering. 0 renders every batch anew, as the paper does.
         horizontal_flip: Show half of the pictures mirrored.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).

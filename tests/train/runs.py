@@ -112,6 +112,11 @@ def ungrouped_decoder_stage(engine: Engine | None = None) -> DecoderStage:
     return _ungrouped(decoder_stage(engine))
 
 
+def field_stage(engine: Engine | None = None) -> DecoderStage:
+    """Learns from a pool of renderings and their images, which the processes share out."""
+    return decoder_stage(engine, dataclasses.replace(KEEPING, num_renderings=7, steps=2, field_steps=2))
+
+
 def full_renderer_stage(engine: Engine | None = None) -> RendererStage:
     """The paper's size with two pictures in a step, after a short sphere initialisation."""
     phases = (dataclasses.replace(Phase(), steps=2, batch_size=2),)

@@ -126,7 +126,7 @@ def test_a_run_that_is_stopped_finishes_its_grid(tmp_path, monkeypatch):
         grid.load()
 
 
-@pytest.mark.parametrize("total, every", [(2400, (200, 500)), (200_000, (500, 5000)), (0, (200, 500))])
+@pytest.mark.parametrize("total, every", [(2400, (200, 1000)), (200_000, (500, 10_000)), (0, (200, 1000))])
 def test_by_default_intervals_grow_with_the_run(total, every):
     options = RunOptions().for_steps(total)
     assert (options.save_every, options.grid_every) == every

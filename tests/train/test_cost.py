@@ -96,7 +96,7 @@ def test_what_each_process_does_by_itself_is_not_halved():
     assert HARDWARE[CPU] == PROCESSES * CORE
 
 
-def test_a_pool_of_renderings_takes_memory_and_is_filled_by_each_process():
+def test_a_pool_of_renderings_takes_memory_and_is_filled_by_all_processes_together():
     many = dataclasses.replace(DECODED, num_renderings=DECODED.num_renderings + 1000)
     maps = 1000 * (2 * MODEL.field_width + 12) * MODEL.render_resolution**2 / 1e9  # GB
     pictures = 1000 * 2 * 3 * MODEL.image_resolution**2 / 1e9
@@ -104,7 +104,7 @@ def test_a_pool_of_renderings_takes_memory_and_is_filled_by_each_process():
     assert more == pytest.approx(maps + pictures, abs=0.02)
     (filled,) = [task for task in tasks_of(MODEL, DECODED) if task.name == "rendering"]
     assert filled.count == DECODED.num_renderings + DECODED.steps / STEPS_PER_RENDERING
-    assert filled.repeated == filled.work
+    assert filled.repeated == 0.0
 
 
 def test_spheres_guides_and_penalties_are_work():

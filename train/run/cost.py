@@ -235,14 +235,13 @@ def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
     trained = generator_weights(model, has_decoder=True) - generator_weights(model)
     tasks, anew = [], 0.0 if config.num_renderings else rendering
     if config.num_renderings:
-        # each process keeps all of them
         count = config.num_renderings + config.steps / STEPS_PER_RENDERING
-        tasks.append(Task("rendering", count, rendering, rendering))
+        tasks.append(Task("rendering", count, rendering))
         if config.field_steps:
             samples = model.image_resolution**2 * num_guided_samples(model, POLISHED_BETA)
             image = guide_work(model) + _view(model, samples, POLISHED_BETA)
             count = config.num_renderings + config.field_steps / STEPS_PER_RENDERING
-            tasks.append(Task("field image", count, image, image))
+            tasks.append(Task("field image", count, image))
     read = READ * 3 * model.image_resolution**2
     if config.field_steps:
         of_image = anew + CONVOLVED * decoder.work

@@ -118,6 +118,10 @@ class Engine:
         """Sum a tensor over all processes."""
         return self.accelerator.reduce(value, reduction="sum") if self.accelerator.num_processes > 1 else value
 
+    def gather(self, value: Tensor) -> Tensor:
+        """Return a tensor of every process, in their order, along the first axis; they have one shape."""
+        return self.accelerator.gather(value) if self.accelerator.num_processes > 1 else value
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         if self.accelerator.num_processes == 1:

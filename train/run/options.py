@@ -15,7 +15,7 @@ class RunOptions:
             steps, at least 200.
         keep: Newest states that are kept.
         log_every: Steps between lines of the log, which alarms are raised from; 0 logs nothing.
-        grid_every: Steps between sample grids; 0 draws none. None is a 40th of the run's steps, at least 500.
+        grid_every: Steps between sample grids; 0 draws none. None is a 20th of the run's steps, at least 1000.
         stop_on_alarm: End the run, saved, at the first alarm.
         snapshot_every: Steps between models that are kept in ``snapshots/``; 0 keeps none.
         evaluate_every: Steps between evaluations; 0 evaluates nothing.
@@ -51,7 +51,7 @@ class RunOptions:
 
     def for_steps(self, total_steps: int) -> RunOptions:
         """Return the options of a run of so many steps, in which no number is None."""
-        usual = {"save_every": max(200, total_steps // 400), "grid_every": max(500, total_steps // 40)}
+        usual = {"save_every": max(200, total_steps // 400), "grid_every": max(1000, total_steps // 20)}
         return dataclasses.replace(self, **{name: n for name, n in usual.items() if getattr(self, name) is None})
 
 

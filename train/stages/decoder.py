@@ -17,7 +17,7 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import standard_normal
 from stylesdf.model import Generator
 from train import losses
-from train.config import PATH_LENGTH_EVERY, STEPS_PER_RENDERING, DecoderConfig
+from train.config import PATH_LENGTH_EVERY, RENDERINGS_AT_ONCE, STEPS_PER_RENDERING, DecoderConfig
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
@@ -88,7 +88,9 @@ class DecoderStage:
             self.discriminator = ImageDiscriminator(*sizes).to(self.device)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
-        self._renderings = RenderingPool(self.generator, config.num_renderings, config.least_truncation, config.seed)
+        self._renderings = RenderingPool(
+            self.generator, config.num_renderings, config.least_truncation, config.seed, self.engine
+        )
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
@@ -127,7 +129,8 @@ class DecoderStage:
         config = self.config
         self.game.set_learning_rates(self.state.step / max(config.total_steps, 1))
         if config.num_renderings:
-            self._renderings.advance_to(self.state.step // STEPS_PER_RENDERING)
+            exchanges = self.state.step // (RENDERINGS_AT_ONCE * STEPS_PER_RENDERING)
+            self._renderings.advance_to(RENDERINGS_AT_ONCE * exchanges, self.state.step < config.field_steps)
         if self.state.step < config.field_steps:
             record = self._field_step()
         else:

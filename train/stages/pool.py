@@ -11,43 +11,65 @@ from torch import Tensor
 from stylesdf.camera import sample_poses
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
-from train.run.engine import take
+from train.run.engine import Engine, take
 from train.stages.latents import cameras_of, draw_latents, latent_codes
 
 
 class RenderingPool:
     """The last ``size`` of an endless, numbered sequence of renderings of a frozen renderer.
 
-    What rendering ``i`` shows follows from the seed and ``i`` alone, so a run that is resumed finds the same pool.
+    What rendering ``i`` shows follows from the seed and ``i`` alone, so a run that is resumed finds the same pool. The
+    processes of a run share the work; each holds all renderings.
 
     Args:
         generator: Renders.
         size: Renderings that are kept.
         least_truncation: As in stage 1, of Gaussian latents' codes.
         seed: Of all numbers.
+        engine: Where it runs; None is one process.
     """
 
-    def __init__(self, generator: Generator, size: int, least_truncation: float, seed: int) -> None:
+    def __init__(
+        self, generator: Generator, size: int, least_truncation: float, seed: int, engine: Engine | None = None
+    ) -> None:
         self.generator = generator
         self.size = size
         self.least_truncation = least_truncation
         self.seed = seed
-        self._field_images: dict[int, Tensor] = {}
+        self.engine = engine or Engine()
         self.next = 0  # number of the first rendering that is not in the pool
         model = generator.config
         map_size = (model.field_width, model.render_resolution, model.render_resolution)
         self.w = torch.zeros(size, model.latent_size)
         self.features = torch.zeros(size, *map_size, dtype=torch.float16)  # in [-1, 1]: half precision is enough
         self.thumbnails = torch.zeros(size, 3, *map_size[1:])
+        self.images = torch.zeros(0, 3, *[model.image_resolution] * 2, dtype=torch.float16)
 
-    def advance_to(self, step: int) -> None:
-        """Hold the renderings from number ``step`` on."""
-        for number in range(max(self.next, step), step + self.size):
-            slot = number % self.size
-            w, pose = self._scene(number)
-            features, thumbnail = render_scenes(self.generator, w, pose)
-            self.w[slot], self.features[slot], self.thumbnails[slot] = w[0].cpu(), features[0].cpu(), thumbnail[0].cpu()
-        self.next = step + self.size
+    def advance_to(self, first: int, with_images: bool = False) -> None:
+        """Hold the renderings from a number on, with or without what the field shows at the image's resolution.
+
+        Args:
+            first: Number of the first rendering, no lower than that of the call before.
+            with_images: Whether ``targets`` will be asked for; not once it was not.
+        """
+        count, rank = self.engine.accelerator.num_processes, self.engine.accelerator.process_index
+        if with_images and not len(self.images):
+            self.images = self.images.new_zeros(self.size, *self.images.shape[1:])
+        numbers = range(max(self.next, first), first + self.size)
+        for group in (numbers[start : start + count] for start in range(0, len(numbers), count)):
+            # a process without one of its own draws the last one, too
+            own = self._render(group[min(rank, len(group) - 1)], with_images)
+            for number, *rendering in zip(group, *(self.engine.gather(part).cpu() for part in own)):
+                slot = number % self.size
+                for kept, part in zip((self.w, self.features, self.thumbnails, self.images), rendering):
+                    kept[slot] = part
+        self.next = first + self.size
+
+    def _render(self, number: int, with_images: bool) -> tuple[Tensor, ...]:
+        """Return a number's code, feature map, thumbnail and, where it is asked for, image, each a batch of one."""
+        w, pose = self._scene(number)
+        image = (render_field_image(self.generator, w, pose),) if with_images else ()
+        return w, *render_scenes(self.generator, w, pose), *image
 
     def _scene(self, number: int) -> tuple[Tensor, Tensor]:
         """Return code ``(1, latent_size)`` and pose ``(1, 2)``, which stays on the CPU, of a number."""
@@ -59,14 +81,7 @@ class RenderingPool:
 
     def targets(self, index: Tensor) -> Tensor:
         """Return what some entries' images should be: the field's, one ray per pixel. ``(B, 3, R, R)``."""
-        first, images = self.next - self.size, []
-        for slot in index.tolist():
-            number = first + (slot - first) % self.size
-            if number not in self._field_images:
-                self._field_images[number] = render_field_image(self.generator, *self._scene(number)).half().cpu()
-            images.append(self._field_images[number].to(self.generator.device).float())
-        self._field_images = {number: image for number, image in self._field_images.items() if number >= first}
-        return torch.cat(images)
+        return self.images[index].to(self.generator.device).float()
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, feature maps and thumbnails of some entries."""
