@@ -23,7 +23,7 @@ from stylesdf.config import shown
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 MAX_DIRECTIONS = 64
 MAX_AMOUNT = 10.0
-FIND_STEPS, FIND_LEARNING_RATE = 200, 0.3
+FIND_STEPS, FIND_LEARNING_RATE = 200, 0.1  # with larger steps rounding errors decide what is found
 FIND_PRIOR = 1e-3  # of a latent's square, beside a code's
 
 

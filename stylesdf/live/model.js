@@ -2,7 +2,7 @@
 // The generator's numbers for one head: mapping networks, truncation, the field's layers folded, the decoder's styles.
 
 const SLOPE = 0.2 // of the leaky ReLU
-const FIND = { steps: 200, rate: 0.3, prior: 1e-3 } // as Python's find_latents
+const FIND = { steps: 200, rate: 0.1, prior: 1e-3 } // as Python's find_latents
 
 // Finite half precision to single
 function halfToFloat(half) {
