@@ -77,7 +77,7 @@ def draw_truncation(model: StyleSDF) -> Image.Image:
 
 def draw_edits(model: StyleSDF) -> Image.Image:
     """Four identities turned a little, as they are and with edits."""
-    edits = ({}, {"beard": 2}, {"glasses": 2}, {"hair_lightness": 2}, {"hair_length": -2}, {"hat": 1.5})
+    edits = ({}, {"age": 2}, {"glasses": 2}, {"hair_lightness": 2}, {"hair_length": -2}, {"hat": 1.5})
     edits += ({"skin_tone": 1.5, "age": 2},)
     heads = [model.head(seed, TRUNCATION) for seed in SEEDS]
     return sheet([[model.edit(head, each).view(Shot(yaw=0.25)).image for each in edits] for head in heads])

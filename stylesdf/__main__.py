@@ -291,7 +291,7 @@ def _add_saved_head(group: argparse._MutuallyExclusiveGroup) -> None:
 
 
 def _add_edits(parser: argparse.ArgumentParser) -> None:
-    about = "what to change about the head and by how much, as in age=1.5,beard=1; info tells the model's names"
+    about = "what to change about the head and by how much, as in age=1.5,hat=1; info tells the model's names"
     parser.add_argument("--edit", type=_typed(parse_edits), metavar="NAME=AMOUNT", help=about)
 
 

@@ -113,7 +113,7 @@ def parse_seed(text: str) -> int:
 
 
 def parse_edits(text: str) -> dict[str, float]:
-    """Read edits from text: names with amounts, separated by commas, as in ``"age=1.5,beard=1"``.
+    """Read edits from text: names with amounts, separated by commas, as in ``"age=1.5,hat=1"``.
 
     Args:
         text: Empty is none.
@@ -129,7 +129,7 @@ def parse_edits(text: str) -> dict[str, float]:
         except ValueError:
             number = None
         if not (name and equals) or number is None or name in edits:
-            raise ValueError(f"edits are {shown(text)}, expected names with amounts, each once, as in age=1.5,beard=1")
+            raise ValueError(f"edits are {shown(text)}, expected names with amounts, each once, as in age=1.5,hat=1")
         edits[name] = number
     return edits
 

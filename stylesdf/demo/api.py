@@ -65,7 +65,7 @@ def build(page: Page, may_load: bool = False) -> None:
             above: Where it is above the head, degrees, from -90 to 90; 33 leaves it.
             mode: image, thumbnail, depth, normals or shape.
             quality: exact, fast or best.
-            edits: What to change about the head, as in age=1.5,beard=1; a wrong name is answered with all names.
+            edits: What to change about the head, as in age=1.5,hat=1; a wrong name is answered with all names.
             model: See generate.
             perspective: From 0 (orthographic) to 4 (a near eye).
         """

@@ -59,7 +59,7 @@ class Scene:
         mode: What is shown, one of ``MODES``.
         quality: One of ``stylesdf.pipeline.QUALITIES``.
         head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
-        edits: What the model's directions change about the head, as in ``age=1.5,beard=1``.
+        edits: What the model's directions change about the head, as in ``age=1.5,hat=1``.
 
     Raises:
         ValueError: A value out of its range; the sentence names it.

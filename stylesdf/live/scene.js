@@ -20,7 +20,7 @@ const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high)
 const tidy = (value, digits = 2) => Number(value.toFixed(digits))
 const wrap = (yaw) => yaw - 360 * Math.round(yaw / 360) // degrees, -180 .. 180
 
-// Amounts by which heads differ in what has a name, from text: age=1.5,beard=1
+// Amounts by which heads differ in what has a name, from text: age=1.5,hat=1
 function readEdits(text) {
   return text ? text.split(',').map((part) => part.split('=')).map(([name, amount]) => [name, Number(amount)]) : []
 }

@@ -60,7 +60,7 @@ def test_a_link_says_what_is_not_usual_only():
         ({"mode": "x-ray"}, "mode is 'x-ray', expected one of image"),
         ({"quality": "good"}, "quality is 'good'"),
         ({"edits": 7}, "edits are 7, expected a text"),
-        ({"edits": "age"}, "edits are 'age', expected names with amounts, each once, as in age=1.5,beard=1"),
+        ({"edits": "age"}, "edits are 'age', expected names with amounts, each once, as in age=1.5,hat=1"),
         ({"edits": "age=1,age=2"}, "edits are 'age=1,age=2', expected names with amounts, each once"),
         ({"edits": "age=nan"}, "edits are 'age=nan'"),
         ({"edits": "a=1," * 99}, "expected a text of at most 300 characters"),
