@@ -11,7 +11,7 @@ layout(location = 1) out vec4 colour;
 
 const float NOTHING = 0.0, SURFACE = 1.0, INSIDE = 2.0; // INSIDE: the cut plane, where it passes through the head
 const int STEPS = 120;
-const float TOLERANCE = 1e-4; // world units; half a pixel of 1024
+const float TOLERANCE = 5e-5; // world units; a quarter of a pixel of 1024
 const float FAR = 1e9;
 
 // Distance as contour lines, blue inside
