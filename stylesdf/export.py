@@ -97,7 +97,7 @@ def export_onnx(model: Generator, path: str | os.PathLike, fov_deg: float | None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces of this machine
     program.model.metadata_props.update(
-        model=str(getattr(model, "name_or_path", None) or "unnamed"),
+        model=getattr(model, "public_name", "unnamed"),
         commit=getattr(model, "commit_hash", None) or "",
         config=json.dumps(model.config.to_dict()),
         fov_deg=str(fov_deg or model.config.fov_deg),

@@ -85,6 +85,12 @@ class HubMixin:
     inverter: Encoder | None = None
     directions: Directions | None = None
 
+    @property
+    def public_name(self) -> str:
+        """Where the model came from, as files say that are passed on: of a folder given absolutely only its name."""
+        path = Path(self.name_or_path or "unnamed")
+        return path.name if path.is_absolute() else str(self.name_or_path or path)
+
     @classmethod
     @ordinary_torch()
     def from_pretrained(

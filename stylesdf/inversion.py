@@ -91,7 +91,6 @@ class InversionMixin:
         shots = tuple(Shot(yaw, pitch) for yaw, pitch in fit.angles.tolist())
         return Inversion(head, shots, fit.psnr, tuple(pictures))
 
-
     @cached_property
     @ordinary_torch()
     def photo_frame(self: Generator) -> Frame:

@@ -288,7 +288,6 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
 
     def _head(self, w: Tensor, ws: Tensor | None, origin: dict | None = None) -> Head:
         decoder = None if ws is None else condition_decoder(self.decoder, ws)
-        name, commit = (getattr(self, attribute, None) for attribute in ("name_or_path", "commit_hash"))
-        model = {"model": str(name or "unnamed"), "commit": commit or "", "version": __version__}
+        model = {"model": self.public_name, "commit": self.commit_hash or "", "version": __version__}
         origin = origin or {"seed": None, "truncation": None}
         return Head(w, ws, self.field.condition(w), decoder, self.renderer, origin, model)

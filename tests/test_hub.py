@@ -46,12 +46,21 @@ def assert_refused(name_or_path, match: str, **options) -> None:
 # Round trip
 
 
+@pytest.mark.parametrize("name", ["checkpoints/people", "owner/name", "owner/name@main"])
+def test_files_name_a_model_as_it_was_given(tiny_model, name):
+    model = Model(tiny_model.config)
+    assert model.public_name == "unnamed"
+    model.name_or_path = name
+    assert model.public_name == name
+
+
 def test_round_trip_is_exact(model, folder, tmp_path):
     assert names(folder) == ["README.md", "config.json", "model.safetensors"]
     loaded = Model.from_pretrained(folder)
     assert loaded.config == model.config
     assert not loaded.training
     assert (loaded.name_or_path, loaded.commit_hash) == (str(folder), None)
+    assert loaded.public_name == "model"  # no folder of this machine
     state = model.state_dict()
     assert {name: tensor.shape for name, tensor in loaded.state_dict().items()} == {
         name: tensor.shape for name, tensor in state.items()

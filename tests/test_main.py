@@ -82,7 +82,7 @@ def test_generate_writes_the_pictures_of_the_python_interface(folder, out, capsy
         with Image.open(Path("new/pictures", name)) as picture:
             assert picture.tobytes() == image.tobytes()
             about = picture.text
-        assert about["seed"] == str(seed) and about["model"] == str(folder)
+        assert about["seed"] == str(seed) and about["model"] == folder.name
         assert (about["truncation"], about["yaw"], about["pitch"]) == ("0.6", "-0.3", "0.1")
 
 

@@ -167,7 +167,7 @@ def _over_rounds(rounds: list[dict], metric: str, summary: Callable) -> dict:
 
 def _about_model(model: Generator) -> dict:
     return {
-        "name": str(getattr(model, "name_or_path", None) or "unnamed"),
+        "name": getattr(model, "public_name", "unnamed"),
         "sha256": _weights_hash(model),
         "commit": getattr(model, "commit_hash", None),
         "config": model.config.to_dict(),
