@@ -251,7 +251,7 @@ class DecoderConfig:
         mixing_probability: Share of batches in which later layers take a second latent's style.
         least_truncation: As in stage 1, of the renderer's codes.
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
-            pixel of the image (L1), before the discriminator comes in. When to use: a short run; it starts from a
+            pixel of the image, before the discriminator comes in. When to use: a short run; it starts from a
             picture that is sharp where the field is. 0 in the paper; all steps: there is no discriminator.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.

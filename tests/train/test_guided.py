@@ -110,6 +110,18 @@ def test_solidity_is_lost_in_a_bubble_only():
     assert losses.solidity_loss(torch.ones(1, 4), torch.zeros(1, 4)) == 0
 
 
+def test_a_blurred_edge_is_farther_than_its_pixels_are():
+    target = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).expand(1, 3, 4, 6)
+    assert losses.l1_with_differences(target, target) == 0
+    # as far in its pixels, but where they differ from their neighbours it is right
+    brighter = losses.l1_with_differences(target + 0.125, target)
+    blurred = losses.l1_with_differences(torch.tensor([0.0, 0.0, 0.375, 0.625, 1.0, 1.0]).expand(1, 3, 4, 6), target)
+    torch.testing.assert_close(brighter, torch.tensor(0.125))
+    torch.testing.assert_close(blurred, torch.tensor(0.125 + 2.0 * 1.5 / 5))
+    sides = torch.eye(4).expand(1, 3, 4, 4)
+    torch.testing.assert_close(losses.l1_with_differences(sides, 0 * sides), torch.tensor(0.25 + 2.0 * (0.5 + 0.5)))
+
+
 def field_steps_stage(steps: int = 3) -> DecoderStage:
     config = dataclasses.replace(DECODER, num_renderings=4, field_steps=steps)
     torch.manual_seed(5)

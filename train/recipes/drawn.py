@@ -26,7 +26,7 @@ MODEL = StyleSDFConfig(
     cull_to_ball=True,
     decoder_style_size=64,
     decoder_mapping_layers=2,
-    decoder_channels=(64, 32, 16),
+    decoder_channels=(96, 48, 24),
 )
 
 # few rays of many pictures, then more of fewer: each goes through a pixel of the full size
@@ -61,10 +61,10 @@ POLISHED = PolishConfig(
 
 # the decoder's weights are scaled as it runs (equalised learning rate): steps of 2e-2 are those of 1e-3 elsewhere
 DECODED = DecoderConfig(
-    steps=2000,
-    field_steps=2000,
+    steps=2500,
+    field_steps=2500,
     batch_size=8,
-    game=GameConfig(learning_rate=2e-2, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
+    game=GameConfig(learning_rate=2e-2, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
     path_length_weight=0.0,
     mixing_probability=0.0,
     least_truncation=LEAST_TRUNCATION,

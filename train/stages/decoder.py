@@ -213,10 +213,9 @@ class DecoderStage:
             with self.engine.autocast():
                 features, _, codes, noise = self._inputs(scenes, part)
                 image = self.generator.synthesis(features, codes, "random", noise).float()
-            terms = {"field_l1": F.l1_loss(image, self._renderings.targets(draws["entry"][part]))}
-            share = share_of(part, batch)
-            (share * terms["field_l1"]).backward()
-            means.add(terms, share)
+            target, share = self._renderings.targets(draws["entry"][part]), share_of(part, batch)
+            (share * losses.l1_with_differences(image, target)).backward()
+            means.add({"field_l1": F.l1_loss(image, target).detach()}, share)
             means.add_variety(image, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
         return means.result()
