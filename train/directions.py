@@ -59,8 +59,7 @@ FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
 MOST_LONGER = 2.0  # than the mean latent says, that a direction becomes
-CORRECTIONS = 3
-DAMPING = 0.3  # of a correction, which makes each direction move its own reading by 1 and no other
+DAMPING = 0.3  # of the correction that makes each direction move its own reading by 1 and no other
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
@@ -156,13 +155,8 @@ def learn_directions(
     directions.vectors.copy_(torch.linalg.lstsq(*pair, driver="gelsd").solution)
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
     reach = AMOUNTS[-1]
-    longest = MOST_LONGER * directions.vectors.norm(dim=1)
-    for done in range(CORRECTIONS):
-        ends = first.changes(
-            edited, directions, (-reach, reach), lambda share, n=done: report("corrections", (n + share) / CORRECTIONS)
-        )
-        directions = _corrected(directions, (ends[reach] - ends[-reach]) / (2.0 * reach), longest)
-    directions = _only(directions, names)
+    changes = first.changes(edited, directions, (-reach, reach), lambda share: report("corrections", share))
+    directions = _corrected(directions, (changes[reach] - changes[-reach]) / (2.0 * reach), names)
     second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
     others = range(edited.stop, edited.stop + NUM_EDITED)
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
@@ -172,33 +166,28 @@ def learn_directions(
     names = [name for name, is_kept in zip(names, works) if is_kept]
     if not names:
         raise ValueError("no direction moves what it should in the model's pictures, none is written")
+    kept = Directions(model.config.latent_size, names)
+    kept.vectors.copy_(directions.vectors[works])
     columns = torch.cat([works, torch.ones(2, dtype=torch.bool)])
     changes = {amount: change[works][:, columns] for amount, change in changes.items()}
-    scores = [score for score, name in zip(scores[1], MEASURES) if name in names]
-    return _only(directions, names), _summary(names, changes, scores)
+    return kept, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
 
 
-def _corrected(directions: Directions, moved: Tensor, longest: Tensor) -> Directions:
+def _corrected(directions: Directions, moved: Tensor, names: list[str]) -> Directions:
     """Combine directions so that each moves its own reading by 1 and no other, as far as a damped Newton step goes.
 
     Args:
         directions: R of them.
         moved: By how much an amount of 1 of each moves each reading. ``(R, R)``.
-        longest: Lengths that they may have. ``(R,)``.
+        names: Of those to be kept, the first ones.
     """
     damping = DAMPING * torch.eye(len(moved))
     shares = torch.linalg.solve(moved @ moved.t() + damping, moved.t() + damping, left=False)
-    vectors = shares @ directions.vectors
-    corrected = Directions(vectors.shape[1], directions.names)
+    vectors = (shares @ directions.vectors)[: len(names)]
+    longest = MOST_LONGER * directions.vectors.norm(dim=1)[: len(names)]
+    corrected = Directions(directions.vectors.shape[1], names)
     corrected.vectors.copy_(vectors * (longest / vectors.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)[:, None])
     return corrected
-
-
-def _only(directions: Directions, names: list[str]) -> Directions:
-    """Return some of the directions."""
-    kept = Directions(directions.vectors.shape[1], names)
-    kept.vectors.copy_(directions.vectors[[directions.names.index(name) for name in names]])
-    return kept
 
 
 def _slopes(changes: Mapping[float, Tensor]) -> Tensor:
