@@ -18,7 +18,7 @@ def people(bundled):
 @pytest.fixture(scope="module")
 def head(people):
     """A picture of a head, and where it is not background."""
-    view = people.head(3, 0.7).view()
+    view = people.head(0, 0.7).view()
     solid = Image.fromarray(np.uint8(255 * (view.background < 0.5))).resize(view.image.size, Image.Resampling.BICUBIC)
     return view.image, solid
 
