@@ -88,8 +88,8 @@ class HubMixin:
     @property
     def public_name(self) -> str:
         """Where the model came from, as files say that are passed on: of a folder given absolutely only its name."""
-        path = Path(self.name_or_path or "unnamed")
-        return path.name if path.is_absolute() else str(self.name_or_path or path)
+        name = str(self.name_or_path or "unnamed")
+        return Path(name).name if Path(name).is_absolute() else name
 
     @classmethod
     @ordinary_torch()

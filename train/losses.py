@@ -140,9 +140,16 @@ def coverage_loss(coverage: Tensor, alpha: Tensor) -> Tensor:
 
 
 def l1_with_differences(images: Tensor, targets: Tensor) -> Tensor:
-    """Compare images with targets, ``(B, C, H, W)`` both: L1 of their pixels, and of how pixels differ from neighbours.
+    """Compare images with targets in [−1, 1]: L1 of their pixels, and twice that of differences between neighbours.
 
-    Pixels alone are nearest where an edge is blurred; differences count twice as much as these.
+    The L1 of pixels alone allows an edge to be blurred, which the differences do not.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        targets: The same.
+
+    Returns:
+        The mean over all values, ``()``.
     """
     off = images - targets
     differences = off.diff(dim=3).abs().mean() + off.diff(dim=2).abs().mean()

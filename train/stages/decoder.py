@@ -215,7 +215,7 @@ class DecoderStage:
                 image = self.generator.synthesis(features, codes, "random", noise).float()
             target, share = self._renderings.targets(draws["entry"][part]), share_of(part, batch)
             (share * losses.l1_with_differences(image, target)).backward()
-            means.add({"field_l1": F.l1_loss(image, target).detach()}, share)
+            means.add({"field_l1": F.l1_loss(image, target)}, share)
             means.add_variety(image, share)
         self.engine.optimizer_step(self.game.generator_optimizer)
         return means.result()
