@@ -87,9 +87,15 @@ class HubMixin:
 
     @property
     def public_name(self) -> str:
-        """Where the model came from, as files say that are passed on: of a folder given absolutely only its name."""
+        """Where the model came from, as files say that are passed on: hub ids and relative folders as they are.
+
+        Of an absolute path only the folder's name is left, and ``checkpoints/`` before it where it lies in such a one.
+        """
         name = str(self.name_or_path or "unnamed")
-        return Path(name).name if Path(name).is_absolute() else name
+        path = Path(name)
+        if not path.is_absolute():
+            return name
+        return f"checkpoints/{path.name}" if path.parent.name == "checkpoints" else path.name
 
     @classmethod
     @ordinary_torch()

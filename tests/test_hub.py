@@ -54,6 +54,13 @@ def test_files_name_a_model_as_it_was_given(tiny_model, name):
     assert model.public_name == name
 
 
+def test_files_do_not_name_the_way_to_a_folder(tiny_model, tmp_path):
+    model = Model(tiny_model.config)
+    for folder, name in (("checkpoints/mine", "checkpoints/mine"), ("checkpoints", "checkpoints"), ("a/b", "b")):
+        model.name_or_path = str(tmp_path / folder)
+        assert model.public_name == name
+
+
 def test_round_trip_is_exact(model, folder, tmp_path):
     assert names(folder) == ["README.md", "config.json", "model.safetensors"]
     loaded = Model.from_pretrained(folder)

@@ -136,7 +136,7 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
     learned = config.background == "learned"
     background = torch.sigmoid(model.renderer.background_rgb.detach()).tolist() if learned else [0.957, 0.965, 0.976]
     header = {
-        "name": _public_name(model),
+        "name": getattr(model, "public_name", "unnamed"),
         "commit": getattr(model, "commit_hash", None) or "",
         "dtype": weights,
         "tensors": [{"name": name, "shape": list(tensor.shape)} for name, tensor in tensors.items()],
@@ -285,12 +285,3 @@ def _pack_decoder(model: Generator) -> tuple[dict, dict[str, Tensor]]:
 def _linear(name: str, layer: EqualizedLinear) -> dict[str, Tensor]:
     """Name the numbers that an equalised layer multiplies with and adds."""
     return {f"{name}.weight": layer.weight * layer.weight_scale, f"{name}.bias": layer.bias * layer.bias_scale}
-
-
-def _public_name(model: Generator) -> str:
-    """The model's name as others can use it: a hub id, or a folder without the way to it on this machine."""
-    name = str(getattr(model, "name_or_path", None) or "unnamed")
-    if not os.path.exists(name):
-        return name
-    folder = Path(name).resolve()
-    return f"checkpoints/{folder.name}" if folder.parent.name == "checkpoints" else folder.name
