@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.texture import bilinear  # noqa: E402
 from stylesdf import StyleSDF  # noqa: E402
 from stylesdf.arguments import parse_seeds  # noqa: E402
-from stylesdf.camera import focal_length  # noqa: E402
+from stylesdf.camera import project  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.fast.surface import render_guided  # noqa: E402
 from stylesdf.head import Head  # noqa: E402
-from stylesdf.raster import project  # noqa: E402
 from stylesdf.shot import QUALITIES, Shot  # noqa: E402
 
 LEAST_FREQUENCY = 0.125  # periods per pixel
@@ -49,8 +47,8 @@ def flicker(head: Head, shots: list[Shot], films: dict[str, list[np.ndarray]]) -
     surfaces, differences = [surface(head, shot, resolution) for shot in shots], {name: [] for name in films}
     for i, ((points, seen), (_, next_seen)) in enumerate(zip(surfaces, surfaces[1:])):
         is_solid = seen[..., 1] < SOLID
-        camera = shots[i + 1].camera.cam2world[0].double().numpy()
-        places, depth = project(points[is_solid], camera, focal_length(head.config.fov_deg), resolution)
+        next_camera, solid = shots[i + 1].camera, torch.from_numpy(points[is_solid])
+        places, depth = (part.numpy() for part in project(next_camera, solid, head.config.fov_deg, resolution))
         there = bilinear(next_seen, places - 0.5)
         both = (np.abs(there[:, 0] - depth) < SAME_SURFACE) & (there[:, 1] < SOLID)
         for name, frames in films.items():
@@ -81,10 +79,11 @@ def main() -> None:
         head = model.head(seed, args.truncation)
         shots = Shot().round(args.frames)
         films = {quality: [] for quality in QUALITIES}
-        for shot in shots:
+        rounds = {quality: head.orbit(args.frames, shot=Shot(quality=quality)) for quality in QUALITIES}
+        for _ in shots:
             for quality, frames in films.items():
                 start = time.perf_counter()
-                image = head.view(replace(shot, quality=quality)).image
+                image = next(rounds[quality]).image
                 times[quality] += [time.perf_counter() - start] if frames else []
                 frames.append(np.asarray(image, float))
         for quality, value in flicker(head, shots, films).items():

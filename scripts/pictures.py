@@ -14,15 +14,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import Camera, Shot, StyleSDF  # noqa: E402
-from stylesdf.camera import focal_length  # noqa: E402
+from stylesdf.camera import project  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.inversion import read_pictures  # noqa: E402
-from stylesdf.raster import project, rasterize  # noqa: E402
+from stylesdf.raster import rasterize  # noqa: E402
 
 PAPER = 255  # background and gaps
 GAP = 4  # pixels between two pictures
@@ -178,8 +179,8 @@ def draw_surface(
         size: Height and width in pixels.
     """
     side = size * SUPERSAMPLE
-    cam2world = Camera.from_angles(yaw, pitch).cam2world[0].double().numpy()
-    places, depth = project(np.asarray(vertices), cam2world, focal_length(fov_deg), side)
+    camera = Camera.from_angles(yaw, pitch)
+    places, depth = (part.numpy() for part in project(camera, torch.from_numpy(np.array(vertices)), fov_deg, side))
     pixel, face, shares = rasterize(places[faces], depth[faces], side)
     canvas = np.full((side * side, 3), PAPER / 255.0)
     canvas[pixel] = np.einsum("nc,ncx->nx", shares, colours[faces[face]])

@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stylesdf import StyleSDF  # noqa: E402
 from stylesdf.arguments import parse_seeds  # noqa: E402
-from stylesdf.camera import focal_length  # noqa: E402
+from stylesdf.camera import project  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
 from stylesdf.mesh import export_mesh, refine_mesh  # noqa: E402
-from stylesdf.raster import project, rasterize  # noqa: E402
+from stylesdf.raster import rasterize  # noqa: E402
 from stylesdf.shot import Shot  # noqa: E402
 from stylesdf.texture import bake_texture  # noqa: E402
 
@@ -37,8 +38,8 @@ def draw(mesh, shot: Shot, fov_deg: float, size: int) -> tuple[np.ndarray, np.nd
         Colours in [0, 255] times coverage, ``(size, size, 3)``, and coverage in [0, 1], ``(size, size)``.
     """
     side = size * SUPERSAMPLE
-    cam2world = shot.camera.cam2world[0].double().numpy()
-    places, depth = project(np.asarray(mesh.vertices), cam2world, focal_length(fov_deg), side)
+    vertices = torch.from_numpy(np.array(mesh.vertices))
+    places, depth = (part.numpy() for part in project(shot.camera, vertices, fov_deg, side))
     pixel, face, shares = rasterize(places[mesh.faces], depth[mesh.faces], side)
     # straight in the world, not in the picture
     shares = shares / depth[mesh.faces[face]]

@@ -162,6 +162,27 @@ def camera_rays(camera: Camera, resolution: int, fov_deg: float) -> tuple[Tensor
     return rays_o, rays_d, camera_d
 
 
+def project(camera: Camera, points: Tensor, fov_deg: float, size: int) -> tuple[Tensor, Tensor]:
+    """Find where points are in a picture: the reverse of ``camera_rays``.
+
+    Args:
+        camera: One camera.
+        points: World points in front of it. ``(..., 3)``.
+        fov_deg: Full field of view in degrees where the camera states none.
+        size: Height and width of the picture in pixels.
+
+    Returns:
+        x to the right and y downwards from the upper left corner, pixels, ``(..., 2)``; z-depth, ``(...)``.
+    """
+    pose = camera.cam2world[0].to(points)
+    in_camera = (points - pose[:, 3]) @ pose[:, :3]  # right, up, back
+    depth = -in_camera[..., 2]
+    focal = focal_length(camera.fov_deg if camera.fov_deg is not None else fov_deg)
+    # a ray through x at unit depth is at x (1 + perspective (depth − 1)) there
+    widening = 1.0 + camera.perspective * (depth - 1.0)
+    return (0.5 + focal * in_camera[..., :2] * points.new_tensor([1.0, -1.0]) / widening[..., None]) * size, depth
+
+
 def sample_poses(
     num_poses: int, yaw: float, pitch: float, distribution: str = "gaussian", generator: torch.Generator | None = None
 ) -> Tensor:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylesdf import mesh as meshes
-from stylesdf.antialias import render_antialiased
+from stylesdf.antialias import blend_with_last, render_antialiased
 from stylesdf.arguments import check_integer
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
@@ -117,13 +117,24 @@ class Head:
             shot: Around which it goes.
 
         Returns:
-            Iterator of views. Arguments are checked at once, not at the first view.
+            Iterator of views. Arguments are checked at once, not at the first view. With quality ``"best"`` a picture
+            is blended with the one before, moved as the surface moved, so that films flicker less.
 
         Raises:
             ValueError: An argument out of range.
         """
         shots = shot.round(num_frames, path, yaw_range, pitch_range)
-        return (self.view(each) for each in shots)
+
+        def views() -> Iterator[View]:
+            last = None
+            for each in shots:
+                view = self.view(each)
+                if each.quality == "best" and last is not None:
+                    view.blend(last)
+                last = view
+                yield view
+
+        return views()
 
     @ordinary_torch()
     def mesh(
@@ -237,8 +248,21 @@ class View:
         if self._decoder is None:
             image = self.thumbnail
         else:
-            image = to_pil(self._decoder(self.rendering.features, self.shot.noise_mode))
+            image = to_pil(self._decoded)
         return self.in_light(image)
+
+    @cached_property
+    @ordinary_torch()
+    def _decoded(self) -> Tensor:
+        return self._decoder(self.rendering.features, self.shot.noise_mode)  # (1, 3, R, R)
+
+    @ordinary_torch()
+    def blend(self, last: View) -> None:
+        """Blend the picture, before it is asked for, with that of the view before; see ``Head.orbit``."""
+        if self._decoder is None:
+            return
+        camera, fov_deg = self.head._here(last.shot.camera), self.head.config.fov_deg
+        self._decoded = blend_with_last(self._decoded, self.rendering, last._decoded, last.rendering, camera, fov_deg)
 
     def in_light(self, picture: Image.Image) -> Image.Image:
         """Return a picture of this view, of any size, in the shot's light."""

@@ -50,20 +50,3 @@ def rasterize(corners: np.ndarray, depth: np.ndarray, size: int) -> tuple[np.nda
     nearest[pixel[from_back]] = from_back  # the last one written, the nearest, stays
     nearest = nearest[nearest >= 0]
     return pixel[nearest], index[nearest], shares[nearest]
-
-
-def project(points: np.ndarray, cam2world: np.ndarray, focal: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Project world points onto a picture.
-
-    Args:
-        points: In front of the camera. ``(..., 3)``.
-        cam2world: Columns right, up, back, origin. ``(3, 4)``.
-        focal: Focal length in units of the picture's size.
-        size: Height and width of the picture in pixels.
-
-    Returns:
-        x to the right and y downwards from the upper left corner, pixels, ``(..., 2)``; z-depth, ``(...)``.
-    """
-    in_camera = (points - cam2world[:, 3]) @ cam2world[:, :3]  # right, up, back
-    depth = -in_camera[..., 2]
-    return (0.5 + focal * in_camera[..., :2] * (1.0, -1.0) / depth[..., None]) * size, depth

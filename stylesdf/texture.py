@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from stylesdf.arguments import check_integer
-from stylesdf.camera import focal_length
+from stylesdf.camera import Camera, focal_length, project
 from stylesdf.config import StyleSDFConfig
 from stylesdf.head import Head
 from stylesdf.mesh import ROUGHNESS, surface_attributes
-from stylesdf.raster import project, rasterize
+from stylesdf.raster import rasterize
 from stylesdf.renderer import points_per_chunk
 from stylesdf.shot import Shot
 from stylesdf.torch_state import ordinary_torch
@@ -141,10 +141,10 @@ def _from_picture(
     picture = torch.from_numpy(np.asarray(view.image, np.float32).transpose(2, 0, 1).copy())
     size = picture.shape[-1]
     background = F.interpolate(torch.from_numpy(view.background)[None, None], (size, size), mode="bilinear")[0, 0]
-    cam2world, focal = shot.camera.cam2world[0].double().numpy(), focal_length(config.fov_deg)
-    nearest = _depth_map(mesh, cam2world, focal, size)
+    focal = focal_length(config.fov_deg)
+    nearest = _depth_map(mesh, shot.camera, config.fov_deg, size)
     clear = _distance_to_rim(nearest, focal, background.numpy() > 0.5) * (config.render_resolution / size)
-    places, depth = project(points, cam2world, focal, size)
+    places, depth = (part.numpy() for part in project(shot.camera, torch.from_numpy(points), config.fov_deg, size))
     grid = torch.from_numpy(np.float32(places * (2.0 / size) - 1.0))[None, None]  # (1, 1, T, 2)
     maps = torch.from_numpy(np.stack([np.where(np.isinf(nearest), 0.0, nearest), clear]).astype(np.float32))
     options = {"padding_mode": "border", "align_corners": False}
@@ -152,15 +152,16 @@ def _from_picture(
     front, clear = F.grid_sample(maps[None], grid, mode="bilinear", **options)[0, :, 0].double().numpy()
     is_seen = (depth - front) * focal * size < RIM_JUMP
     is_seen &= (np.abs(places - 0.5 * size) < 0.5 * size).all(axis=1)
-    to_camera = cam2world[:, 3] - points
+    to_camera = shot.camera.cam2world[0, :, 3].double().numpy() - points
     cosine = np.einsum("tx,tx->t", normals, to_camera) / np.linalg.norm(to_camera, axis=1)
     facing = np.clip((cosine - GRAZING) / (1.0 - GRAZING), 0.0, 1.0)
     return colour.T.double().numpy(), is_seen * facing * np.clip((clear - RIM) / (CLEAR_OF_RIM - RIM), 0.0, 1.0)
 
 
-def _depth_map(mesh: trimesh.Trimesh, cam2world: np.ndarray, focal: float, size: int) -> np.ndarray:
+def _depth_map(mesh: trimesh.Trimesh, camera: Camera, fov_deg: float, size: int) -> np.ndarray:
     """Return the z-depth of a mesh from a camera, infinite where it is not, ``(R, R)``."""
-    places, depth = project(np.asarray(mesh.vertices), cam2world, focal, size)
+    vertices = torch.from_numpy(np.array(mesh.vertices))
+    places, depth = (part.numpy() for part in project(camera, vertices, fov_deg, size))
     faces = np.asarray(mesh.faces)
     pixel, face, shares = rasterize(places[faces], depth[faces], size)
     nearest = np.full(size * size, np.inf)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylesdf.camera import PATHS, Camera, camera_rays, focal_length, orbit_angles, sample_poses
+from stylesdf.camera import PATHS, Camera, camera_rays, focal_length, orbit_angles, project, sample_poses
 
 YAWS, PITCHES, ROLLS = [0.0, 0.3, -1.2, 2.9], [0.0, 0.15, -0.7, 1.5], [0.0, 0.4, -0.2, 3.0]
 
@@ -198,3 +198,14 @@ def test_paths_differ_as_they_say():
     assert torch.allclose(spiral[1:60] * torch.tensor([-1.0, 1.0]), spiral[61:].flip(0), atol=1e-6)
     with pytest.raises(ValueError, match="path is 'circle', expected one of ellipse, sweep, spiral"):
         orbit_angles(4, path="circle")
+
+
+@pytest.mark.parametrize("perspective", [0.0, 0.5, 1.0, 2.0])
+def test_a_point_on_a_pixels_ray_is_projected_to_its_centre(perspective):
+    camera = Camera.from_angles(0.3, -0.2, roll=0.4, perspective=perspective)
+    origins, directions, _ = camera_rays(camera, 16, 12.0)
+    places, depth = project(camera, (origins + 1.1 * directions)[0], 12.0, 16)
+    centres = torch.arange(16) + 0.5
+    expected = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)
+    torch.testing.assert_close(places, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(depth, torch.full((16, 16), 1.1), atol=1e-6, rtol=0)

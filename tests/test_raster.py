@@ -1,13 +1,10 @@
 """Triangles in a picture."""
 
-import math
-
 import numpy as np
 import pytest
 
 from stylesdf import raster
-from stylesdf.camera import Camera, camera_rays, focal_length
-from stylesdf.raster import project, rasterize
+from stylesdf.raster import rasterize
 
 
 def brute_force(corners, depth, size):
@@ -42,13 +39,3 @@ def test_no_pixel_falls_between_neighbours_and_nothing_gives_nothing():
     assert len(rasterize(square, np.zeros((2, 3)), 8)[0]) == 64
     assert [len(part) for part in rasterize(np.zeros((0, 3, 2)), np.zeros((0, 3)), 8)] == [0, 0, 0]
     assert len(rasterize(square + 100.0, np.zeros((2, 3)), 8)[0]) == 0
-
-
-def test_a_point_on_a_pixels_ray_is_projected_to_its_centre():
-    camera = Camera.from_angles(0.3, -0.2)
-    origins, directions, _ = camera_rays(camera, 16, 12.0)
-    points = (origins + 1.1 * directions)[0].double().numpy()
-    places, depth = project(points, camera.cam2world[0].double().numpy(), focal_length(12.0), 16)
-    rows, columns = np.mgrid[:16, :16] + 0.5
-    assert np.allclose(places, np.stack([columns, rows], axis=-1), atol=1e-4)
-    assert np.allclose(depth, 1.1, atol=1e-6) and math.isclose(focal_length(90.0), 0.5)

@@ -119,9 +119,8 @@ def test_what_another_part_hides_takes_no_colour_from_a_picture():
 
     mesh = trimesh.util.concatenate([plate(0.0, 0.0, 0.05), plate(0.025, 0.05, 0.025)])
     camera, size = Camera.from_angles(0.0, 0.0), CONFIG.image_resolution
-    cam2world, focal = camera.cam2world[0].double().numpy(), focal_length(CONFIG.fov_deg)
-    nearest = texture._depth_map(mesh, cam2world, focal, size)
-    distance = texture._distance_to_rim(nearest, focal, np.zeros((size, size), bool))
+    nearest = texture._depth_map(mesh, camera, CONFIG.fov_deg, size)
+    distance = texture._distance_to_rim(nearest, focal_length(CONFIG.fov_deg), np.zeros((size, size), bool))
     row = size // 2
     assert np.isclose(nearest[row, size // 2 + 4], 0.95) and np.isclose(nearest[row, size // 2 - 4], 1.0)
     assert distance[row, size // 2] == distance[row, size // 2 - 1] == 0.0  # where the plate begins
