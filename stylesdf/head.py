@@ -130,7 +130,7 @@ class Head:
             for each in shots:
                 view = self.view(each)
                 if each.quality == "best" and last is not None:
-                    view.blend(last)
+                    view._blend_with(last)
                 last = view
                 yield view
 
@@ -240,6 +240,7 @@ class View:
         self.rendering = rendering
         self.shot = shot
         self._decoder = decoder
+        self._blended: Tensor | None = None  # the picture, where the view before has a share in it
 
     @cached_property
     @ordinary_torch()
@@ -248,21 +249,21 @@ class View:
         if self._decoder is None:
             image = self.thumbnail
         else:
-            image = to_pil(self._decoded)
+            image = to_pil(self._decode() if self._blended is None else self._blended)
         return self.in_light(image)
 
-    @cached_property
     @ordinary_torch()
-    def _decoded(self) -> Tensor:
+    def _decode(self) -> Tensor:
         return self._decoder(self.rendering.features, self.shot.noise_mode)  # (1, 3, R, R)
 
     @ordinary_torch()
-    def blend(self, last: View) -> None:
-        """Blend the picture, before it is asked for, with that of the view before; see ``Head.orbit``."""
+    def _blend_with(self, last: View) -> None:
+        """Blend the picture with that of the view before, and keep it for the next one; see ``Head.orbit``."""
         if self._decoder is None:
             return
+        before = last._decode() if last._blended is None else last._blended
         camera, fov_deg = self.head._here(last.shot.camera), self.head.config.fov_deg
-        self._decoded = blend_with_last(self._decoded, self.rendering, last._decoded, last.rendering, camera, fov_deg)
+        self._blended = blend_with_last(self._decode(), self.rendering, before, last.rendering, camera, fov_deg)
 
     def in_light(self, picture: Image.Image) -> Image.Image:
         """Return a picture of this view, of any size, in the shot's light."""
