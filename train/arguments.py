@@ -120,7 +120,7 @@ def _add_stage_arguments(
     init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
     run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
     if needs_data is not None:
-        data = stage.add_argument_group("data" if needs_data else "data (only for rectify_poses)")
+        data = stage.add_argument_group("data" if needs_data else "data (only for correct_relief)")
         data.add_argument("--data", required=needs_data, help=DATA_HELP)
         _add_reading_arguments(data)
         data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")

@@ -1,4 +1,4 @@
-"""The reader of poses, and polishing that turns heads by what it reads."""
+"""The reader of poses, and polishing that corrects relief by what it reads."""
 
 import dataclasses
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from stylesdf.camera import Camera
-from tests.train import runs
 from tests.train.test_polish import CONFIG
 from tests.train.test_polish import make as make_polish
 from tests.train.test_training import interrupt_and_resume
@@ -16,9 +14,7 @@ from train.networks import pose_reader as poses
 from train.networks.pose_reader import MAX_PITCH, MAX_YAW, learn_poses, to_reader_size
 from train.run.loop import train
 from train.run.options import RunOptions
-from train.stages import PolishStage
-from train.stages.latents import latent_codes
-from train.stages.polish import MOST_TURN, READINGS
+from train.stages import PolishStage, polish
 
 
 def blobs(count: int) -> ImageSet:
@@ -36,7 +32,7 @@ DATA = blobs(100)
 
 
 def make(engine=None, data: ImageSet | None = DATA) -> PolishStage:
-    plain, config = make_polish(), dataclasses.replace(CONFIG, rectify_poses=True)
+    plain, config = make_polish(), dataclasses.replace(CONFIG, correct_relief=True)
     return PolishStage(plain.generator.config, config, plain.teacher, engine, data)
 
 
@@ -79,75 +75,69 @@ def test_too_few_pictures_and_unknown_poses_are_refused():
         learn_poses(without, seed=0)
 
 
-def test_rectifying_needs_poses():
-    with pytest.raises(ValueError, match="rectify_poses is on, it needs --data with yaw and pitch"):
+def test_correcting_relief_needs_poses():
+    with pytest.raises(ValueError, match="correct_relief is on, it needs --data with yaw and pitch"):
         make(data=None)
     with pytest.raises(ValueError, match="no yaw and pitch"):
         make(data=dataclasses.replace(DATA, poses=None))
 
 
-class Squinting(torch.nn.Module):
-    """Is shown some views one after the other, and reads each as turned by the same too much, give or take."""
+class Reader:
+    """Reads poses that grow with the depth of a stage's teacher, and a head that looks aside by itself."""
 
-    def __init__(self, views: torch.Tensor, turn: tuple[float, float]) -> None:
-        super().__init__()
-        errors = torch.tensor([0.01, -0.02, 0.03, -0.02])[:, None, None]
-        self.answers = iter(views.transpose(0, 1) + torch.tensor(turn) + errors)
+    def __init__(self, monkeypatch, share: float) -> None:
+        self.share, self.asked = share, None
+        cameras_of = polish.cameras_of
+        monkeypatch.setattr(polish, "learn_poses", lambda data, seed: self)
+        monkeypatch.setattr(polish, "cameras_of", lambda pose, device: cameras_of(self.noted(pose), device))
+
+    def watch(self, stage: PolishStage) -> PolishStage:
+        self.weight = stage.teacher.field.layers[0].linear.weight
+        self.first = self.weight[:, 2].norm().item()
+        return stage
+
+    def noted(self, pose: torch.Tensor) -> torch.Tensor:
+        self.asked = pose
+        return pose
+
+    def to(self, device) -> "Reader":
+        return self
 
     def angles(self, pictures: torch.Tensor) -> torch.Tensor:
         assert pictures.shape[1:] == (3, 64, 64)
-        return next(self.answers)
+        return self.share * self.first / self.weight[:, 2].norm() * self.asked + torch.tensor([0.1, -0.2])
 
 
-@pytest.mark.parametrize("turn", [(0.0, 0.0), (0.03, -0.06), (-0.5, 0.5)])
-def test_the_teacher_is_turned_back_by_what_is_read_and_not_by_much(turn):
-    rectifying, plain = make(), make_polish()
-    pose = torch.tensor([[0.2, 0.1], [-0.1, 0.0]])
-    views = torch.randn(2, READINGS, 2) * 0.2
-    rectifying.reader = Squinting(views, turn)
-    with torch.no_grad():
-        codes = plain.generator.renderer_mapping(torch.randn(2, plain.generator.config.latent_size))
-    back = -torch.tensor(turn).clamp(-MOST_TURN, MOST_TURN)
-    taught, expected = rectifying._teach(codes, pose, views), plain._teach(codes, pose + back)
-    torch.testing.assert_close(taught.thumbnail, expected.thumbnail)
-    torch.testing.assert_close(taught.xyz, expected.xyz)
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_relief_is_corrected_until_heads_turn_as_far_as_is_asked(monkeypatch, share):
+    monkeypatch.setattr(polish, "HEADS_READ", 4)
+    reader = Reader(monkeypatch, share)
+    stage, plain = reader.watch(make()), make_polish()
+    torch.testing.assert_close(stage.share_of_turn(reader), share)
+    stage.prepare()
+    torch.testing.assert_close(stage.share_of_turn(reader), 1.0)
+    state = torch.get_rng_state()
+    stage.share_of_turn(reader)
+    assert torch.equal(state, torch.get_rng_state())
+    points = torch.rand(1, 50, 3) * 0.1
+    codes = torch.randn(1, plain.generator.config.latent_size)
+    expected = plain.generator.field.condition(codes).sdf(points * torch.tensor([1.0, 1.0, share]))
+    for model in (stage.teacher, stage.generator, stage.generator_ema):
+        torch.testing.assert_close(model.field.condition(codes).sdf(points), expected, atol=1e-5, rtol=0.0)
 
 
-def test_a_step_holds_the_pupil_as_asked_against_the_teacher_as_turned(monkeypatch):
-    stage, turn = make(), torch.tensor([0.05, -0.02])
-    drawn = stage._draw()
-    monkeypatch.setattr(stage, "_draw", lambda: drawn)
-    stage.reader = Squinting(drawn["views"], tuple(turn.tolist()))
-    terms, seen = stage._terms, []
-    monkeypatch.setattr(stage, "_terms", lambda *arguments: seen.append(arguments) or terms(*arguments))
-    stage.step()
-    [(_, camera, taught, _)] = seen
-    assert torch.equal(camera.cam2world, Camera.from_angles(*drawn["pose"].unbind(dim=1)).cam2world)
-    plain = make_polish()
-    codes = latent_codes(stage.generator.renderer_mapping, drawn)
-    torch.testing.assert_close(taught.thumbnail, plain._teach(codes, drawn["pose"] - turn).thumbnail)
-    assert not torch.allclose(taught.thumbnail, plain._teach(codes, drawn["pose"]).thumbnail, atol=1e-4)
+@pytest.mark.parametrize("share, stretch", [(0.01, 1.25), (-0.5, 1.25), (5.0, 0.8)])
+def test_a_mistaken_reader_does_not_stretch_heads_beyond_use(monkeypatch, share, stretch):
+    monkeypatch.setattr(polish, "HEADS_READ", 2)
+    monkeypatch.setattr(polish, "READINGS", 1)
+    reader = Reader(monkeypatch, share)
+    stage = reader.watch(make())
+    stage.prepare()
+    torch.testing.assert_close(reader.first / reader.weight[:, 2].norm().item(), stretch)
 
 
-def test_a_rectifying_run_resumes_bit_for_bit(tmp_path):
+def test_a_run_with_corrected_relief_resumes_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(polish, "HEADS_READ", 2)
     whole = make()
     train(whole, tmp_path / "whole", RunOptions(save_every=100, grid_every=100, log_every=1))
     interrupt_and_resume(make, tmp_path / "parts", whole, stop_at=3)
-
-
-def test_micro_batches_do_not_change_the_gradient_of_a_turned_head():
-    class Blind(torch.nn.Module):
-        """Reads every pose as frontal, so that each head is turned by its own views."""
-
-        def angles(self, pictures: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(len(pictures), 2)
-
-    def blind(engine=None) -> PolishStage:
-        stage = make(engine=engine)
-        stage.reader = Blind()
-        return stage
-
-    whole, parts = (runs.gradients_of_a_step(blind, micro_batch) for micro_batch in (0, 1))
-    assert len(whole) == len(parts) > 0
-    for a, b in zip(whole, parts):  # a pixel at the kink of an absolute value may fall to either side
-        assert (a - b).norm() < 2e-3 * a.norm() + 1e-6, ((a - b).norm(), a.norm())

@@ -29,10 +29,10 @@ def small(monkeypatch):
     monkeypatch.setattr(flow, "WIDTH", 64)
 
 
-def make(config: PriorConfig = CONFIG, data=None) -> PriorStage:
+def make(config: PriorConfig = CONFIG, data=None, engine=None) -> PriorStage:
     torch.manual_seed(3)
     encoder = PictureEncoder(MODEL.latent_size, MODEL.image_resolution)
-    return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder)
+    return PriorStage(MODEL, config, data or runs.tiny_data(), Generator(MODEL), encoder, engine)
 
 
 def test_principal_axes():
@@ -64,8 +64,9 @@ def test_the_flow_learns_the_codes_and_the_mapping_the_flow(monkeypatch):
 
     for _ in range(400):
         assert stage.step().keys() == {"flow"}
-    z, aims = stage.draw_paths(500)
-    assert all(a.equal(b) for a, b in zip(stage.draw_paths(500), (z, aims)))
+    z, ends = stage.draw_paths(500)
+    assert all(a.equal(b) for a, b in zip(stage.draw_paths(500), (z, ends)))
+    aims = stage.codes_at(ends)
     assert share_between(aims) < 0.1  # of the Gaussian 45 % are
     with torch.no_grad():
         before = stage.distance(z, aims)
@@ -85,6 +86,23 @@ def test_only_the_mapping_learns():
     moved = {name for name, value in snapshot(stage).items() if name in before and not value.equal(before[name])}
     parts = {".".join(name.split(".")[:2]) for name in moved if name.startswith("generator")}
     assert parts == {"generator.renderer_mapping", "generator_ema.renderer_mapping"}
+
+
+def test_parts_of_a_step_change_no_path_and_no_gradient():
+    """Processes take parts as micro-batches do."""
+    config = PriorConfig(flow_steps=0, steps=2)
+    engines = runs.RecordingEngine(), runs.RecordingEngine(micro_batch=20)
+    whole, parts = (make(config, engine=engine) for engine in engines)
+    for a, b in zip(whole.draw_paths(50), parts.draw_paths(50)):
+        torch.testing.assert_close(a, b)
+    records = []
+    for stage in (whole, parts):
+        torch.manual_seed(4)
+        records.append(stage.step())
+    assert records[1] == pytest.approx(records[0], rel=1e-5)
+    assert len(engines[0].gradients) == len(engines[1].gradients) > 0
+    for a, b in zip(engines[0].gradients, engines[1].gradients):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
 def test_a_run_resumes_bit_for_bit(tmp_path):

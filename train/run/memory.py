@@ -5,6 +5,7 @@ from __future__ import annotations
 from stylesdf.config import StyleSDFConfig
 from stylesdf.encoder import RESOLUTION
 from train.config import (
+    CODE_AXES,
     CODE_PATHS,
     GUIDE_SIDE,
     HEADS_PER_STEP,
@@ -57,7 +58,7 @@ def numbers_held(model: StyleSDFConfig, config: Settings, micro_batch: int) -> f
     if isinstance(config, PriorConfig):
         encoder = picture_encoder(model)
         encoding = ENCODED_AT_ONCE * (3 * model.image_resolution**2 + FORWARD * encoder.numbers)
-        return 5 * weights + encoder.weights + 2 * CODE_PATHS * latent + encoding
+        return 5 * weights + encoder.weights + CODE_PATHS * (latent + min(CODE_AXES, latent)) + encoding
     if isinstance(config, PolishConfig):
         batch, samples = micro_batch or config.batch_size, model.render_resolution**2 * model.num_samples
         points = guided_share(model, config.beta_end, GUIDE_SIDE) * samples

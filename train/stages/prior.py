@@ -26,7 +26,7 @@ from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder, encode
 from train.networks.flow import VelocityField, flow_loss, follow
 from train.pretrained import copy_renderer
-from train.run.engine import Engine
+from train.run.engine import Engine, Means, fetch, share_of
 from train.run.state import RunState
 
 FINAL_LEARNING_RATE = 0.02  # what is left of it at the end of either part
@@ -43,7 +43,8 @@ class PriorStage:
         data: Pictures with poses.
         initial: The generator that was trained with the encoder.
         encoder: That encoder.
-        engine: Where it runs; None is one process on the CPU. Several processes each do all of it.
+        engine: Where it runs; None is one process on the CPU. Of several, each encodes the data and learns the whole
+            flow; paths and the mapping's steps are shared.
 
     Attributes:
         mean: Of the data's codes, before ``rectify``, ``(latent_size,)``.
@@ -84,7 +85,7 @@ class PriorStage:
         self.velocity_ema = copy.deepcopy(self.velocity).requires_grad_(False)
         self.flow_optimizer = adam(self.velocity.parameters(), config.learning_rate)
         self.optimizer = adam(self.generator.renderer_mapping.parameters(), config.learning_rate)
-        self.paths: tuple[Tensor, Tensor] | None = None  # latents and codes, once the flow is there
+        self.paths: tuple[Tensor, Tensor] | None = None  # latents and where they get to, once the flow is there
         self.state = RunState(
             {
                 "generator": self.generator, "generator_ema": self.generator_ema,
@@ -124,7 +125,8 @@ class PriorStage:
         noise, start = torch.randn(2, CODES_PER_STEP, len(self.spread)).to(self.device)
         codes = self.codes[index.to(self.device)] + noise / self.spread
         loss = flow_loss(self.velocity, start, codes, torch.rand(CODES_PER_STEP, 1).to(self.device), self.spread)
-        self._learn(loss, self.flow_optimizer)
+        (loss / self.engine.accelerator.num_processes).backward()  # each draws and computes the same
+        self.engine.optimizer_step(self.flow_optimizer)
         update_average(self.velocity_ema, self.velocity, FLOW_EMA_DECAY, step)
         return {"flow": loss.item()}
 
@@ -132,23 +134,31 @@ class PriorStage:
         scale_learning_rates(self.optimizer, linear_decay(step / self.config.steps, FINAL_LEARNING_RATE))
         if self.paths is None:
             self.paths = self.draw_paths(CODE_PATHS)
-        z, codes = self.paths
-        index = torch.randint(len(z), (CODES_PER_STEP,)).to(self.device)
-        distance = self.distance(z[index], codes[index])
-        self._learn(distance, self.optimizer)
+        z, ends = self.paths
+        index = torch.randint(len(z), (CODES_PER_STEP,))
+        means = Means(self.engine, CODES_PER_STEP)
+        for part in self.engine.parts(CODES_PER_STEP):
+            mine, share = index[part].to(self.device), share_of(part, CODES_PER_STEP)
+            distance = self.distance(z[mine], self.codes_at(ends[mine]))
+            (share * distance).backward()
+            means.add({"distance": distance}, share)
+        self.engine.optimizer_step(self.optimizer)
         update_average(self.generator_ema, self.generator, EMA_DECAY, step)
-        return {"distance": distance.item()}
-
-    def _learn(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        (loss / self.engine.accelerator.num_processes).backward()  # each draws and computes the same
-        self.engine.optimizer_step(optimizer)
+        return fetch(means.result())
 
     def draw_paths(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return latents ``(count, latent_size)`` and the codes that the flow takes them to, the same every time."""
+        """Return latents ``(count, latent_size)`` and where the flow takes them ``(count, A)``, the same every time."""
         random = torch.Generator().manual_seed(self.config.seed)
         z = torch.randn(count, len(self.mean), generator=random).to(self.device)
-        ends = [follow(self.velocity_ema, part @ self.axes) for part in z.split(PATHS_AT_ONCE)]
-        return z, self.mean + self.noise * ((torch.cat(ends) * self.spread) @ self.axes.t())
+        ends = z.new_zeros(count, len(self.spread))
+        for part in self.engine.parts(count):
+            for some, end in zip(z[part].split(PATHS_AT_ONCE), ends[part].split(PATHS_AT_ONCE)):
+                end.copy_(follow(self.velocity_ema, some @ self.axes))
+        return z, self.engine.total(ends)
+
+    def codes_at(self, ends: Tensor) -> Tensor:
+        """Return the codes, before ``rectify``, of ends of paths ``(B, A)``. ``(B, latent_size)``."""
+        return self.mean + self.noise * ((ends * self.spread) @ self.axes.t())
 
     def distance(self, z: Tensor, codes: Tensor) -> Tensor:
         """Measure how far what the mapping makes of latents is from codes; ``(B, latent_size)`` both."""
