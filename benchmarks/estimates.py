@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -57,12 +57,11 @@ from train.config import (
 )
 from train.data.images import ImageSet
 from train.networks.encoder import ENCODER_RESOLUTION, PictureEncoder
-from train.networks.pose_reader import PoseReader, learn_poses
 from train.presets import PRESETS
 from train.pretrained import PretrainedGenerator, copy_renderer
 from train.recipes import RECIPES, Run
 from train.recipes.drawn import MODEL
-from train.run.cost import MEASURED_PICTURES, estimate, tasks_of
+from train.run.cost import estimate, tasks_of
 from train.run.counting import guided_beta
 from train.run.engine import Engine
 from train.run.grid import sample_grid
@@ -75,6 +74,7 @@ LARGE_WIDTH = 256  # fields from this width on are measured with ``LARGE_BATCH``
 LARGE_BATCH = 2
 LONG = 8.0  # seconds, from which on even the first time counts
 SECONDS = 1.5  # of CPU time that each kind of work is repeated for
+NUM_PICTURES = 200
 PROBE_SECONDS = 0.026  # of a core of the machine that ``train/run/cost.py`` speaks of, while its other one works
 PROBED = 0.25  # of what is measured, how long the probe is repeated
 SHARPNESS = {PolishConfig: 0.0016}  # β of the model that a run starts from, world units
@@ -106,7 +106,7 @@ def _smaller(run: Run) -> Run:
 
 def random_pictures(model: StyleSDFConfig) -> ImageSet:
     """Return pictures of noise with alpha and poses."""
-    random, count = np.random.RandomState(0), max(8, MEASURED_PICTURES * 256**2 // model.image_resolution**2)
+    random, count = np.random.RandomState(0), max(8, NUM_PICTURES * 256**2 // model.image_resolution**2)
 
     def noise(channels: int, size: int) -> np.ndarray:
         return random.randint(0, 256, (count, channels, size, size), dtype=np.uint8)
@@ -149,9 +149,6 @@ def parts_of(stage, initial: PretrainedGenerator) -> Iterator[Part]:
         yield "mapping step", lambda: stage._mapping_step(0)
     elif isinstance(config, PolishConfig):
         yield "step", lambda: _step_at(stage, config.steps // 2)
-        if config.correct_relief:
-            yield "reader", lambda: learn_poses(stage.data, config.seed)
-            yield "reading", partial(stage.share_of_turn, PoseReader().eval())
     elif isinstance(config, DecoderConfig):
         yield from _decoder_parts(stage)
     else:

@@ -25,13 +25,13 @@ EPILOG = """examples:
   python -m train evaluate checkpoints/toy-heads --data data/toy-heads --truncation 0.7 --out runs/metrics
 train/README.md explains the settings, train/AFHQ.md goes from a data set id to a published model"""
 
-# what each stage is, whether it needs a model to start from, and whether it needs pictures; None: it takes none
+# what each stage is, whether it needs a model to start from, and whether it takes pictures
 STAGES = {
     "renderer": ("stage 1: field and thumbnail", False, True),
     "prior": ("after stage 1 with an encoder: latents give codes like those that the data has", True, True),
     "polish": ("sharper density, solid inside, smoother surface, the same pictures", True, False),
     "decoder": ("stage 2: image, renderer frozen", True, True),
-    "encoder": ("after stage 2: a network that finds the head in a picture, where invert starts", True, None),
+    "encoder": ("after stage 2: a network that finds the head in a picture, where invert starts", True, False),
 }
 DEFAULTS = RunOptions()
 DATA_HELP = "folder, zip, tar, Parquet, several (shards/*.tar), hub id USER/NAME[@REVISION], toy-heads[:N], people[:N]"
@@ -105,7 +105,7 @@ def _add_people_arguments(people: argparse.ArgumentParser) -> None:
 
 
 def _add_stage_arguments(
-    stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool | None
+    stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool
 ) -> None:
     run = stage.add_argument_group("the run")
     run.add_argument("--preset", default="toy", choices=PRESETS[name], help="settings to start from")
@@ -119,13 +119,12 @@ def _add_stage_arguments(
     run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
     init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
     run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
-    if needs_data is not None:
-        data = stage.add_argument_group("data" if needs_data else "data (only for correct_relief)")
-        data.add_argument("--data", required=needs_data, help=DATA_HELP)
+    if needs_data:
+        data = stage.add_argument_group("data")
+        data.add_argument("--data", required=True, help=DATA_HELP)
         _add_reading_arguments(data)
         data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
         data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
-    if needs_data:
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from train.augment import OPERATIONS
 
-READINGS, HEADS_READ = 3, 32  # how often polishing corrects the relief, and by how many heads each time
 CODES_PER_STEP = 512  # of the prior
 CODE_AXES = 64  # principal axes of the codes that it tells apart; along further ones they vary less than their noise
 CODE_PATHS, PATHS_AT_ONCE = 60_000, 2000  # of the flow, which the mapping learns from
@@ -202,7 +201,7 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class PolishConfig:
-    """Polishing of a trained renderer, between the stages; not in the paper. Only ``correct_relief`` needs data.
+    """Polishing of a trained renderer, between the stages; not in the paper.
 
     Attributes:
         steps: How many.
@@ -213,8 +212,6 @@ class PolishConfig:
         num_points: Random points of the scene per image that eikonal loss, minimal surface and solidity see.
         terms: Weights of all losses, by name: colour and coverage (L1 to the teacher's picture and alpha), those of
             ``POINT_TERMS`` (``train/terms.py``) but sphere_anchor, smoothness (of neighbouring normals), speckle.
-        correct_relief: Stretch heads in depth before the first step, until a reader, taught the data's labelled poses,
-            sees them turn as far as is asked for. When to use: with such poses, and heads come out flat.
         seed: Of everything random.
     """
 
@@ -230,7 +227,6 @@ class PolishConfig:
             "smoothness": 0.3,
         }  # fmt: skip
     )
-    correct_relief: bool = False
     seed: int = 0
 
     @property

@@ -38,7 +38,6 @@ from train.evaluation.subjects import SUBJECTS
 from train.evaluation.views import draw_full, latent
 from train.networks.pose_reader import (
     CHUNK,
-    HELD_OUT,
     MAX_PITCH,
     MAX_YAW,
     PoseReader,
@@ -55,6 +54,7 @@ SIZE = 128  # pixels in each direction that are read
 FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
 RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
 FEWEST_PEOPLE = 2000
+HELD_OUT = 10  # every so many pictures one is kept for testing
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report

@@ -126,8 +126,6 @@ def test_a_tracker_gets_the_terms(tmp_path):
         (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1"], "micro_batch is -1"),
         (["renderer", "--data", ".", "--set", "sede=1"], "unknown setting 'sede'"),
         (["decoder", "--data", ".", "--init-from", "no/such/folder"], "no/such/folder"),
-        (["polish", "--init-from", TOY, "--set", "correct_relief=true"], "correct_relief is on, it needs --data"),
-        (["polish", "--init-from", TOY, "--data", "toy-heads:3", "--set", "correct_relief=true"], "from 3 pictures"),
         (["toy-heads", "--count", "0"], "count must be at least 1, got 0"),
     ],
 )

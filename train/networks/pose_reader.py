@@ -5,7 +5,6 @@ Shapes: N pictures.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -15,14 +14,11 @@ from torch import Tensor, nn
 
 from train.data.images import ImageSet
 
-log = logging.getLogger(__name__)
 RESOLUTION = 64
 MAX_YAW, MAX_PITCH = math.radians(35.0), math.radians(20.0)
 CHUNK = 100
 POSE_RECIPE = {"epochs": 12, "batch": 50, "rate": 3e-3}
-HELD_OUT = 10  # every so many pictures one is kept for testing
 FEWEST = 2 * POSE_RECIPE["batch"]
-MOST = 10_000  # pictures; more take memory and minutes, and teach little more
 
 
 class ResidualBlock(nn.Module):
@@ -136,36 +132,6 @@ def check_poses(data: ImageSet) -> None:
         raise ValueError("poses cannot be learned: the data has no yaw and pitch in metadata.jsonl")
     if len(data) < FEWEST:
         raise ValueError(f"poses cannot be learned from {len(data)} pictures, expected at least {FEWEST}")
-
-
-def learn_poses(data: ImageSet, seed: int) -> PoseReader:
-    """Train a reader on the data's own poses; every tenth picture is kept for testing, which the log tells.
-
-    Of more than ``MOST`` pictures, so many are drawn by lot.
-
-    Args:
-        data: Pictures with poses.
-        seed: Of weights and order.
-
-    Raises:
-        ValueError: The data has no poses, or too few pictures.
-    """
-    check_poses(data)
-    random = torch.Generator().manual_seed(seed)
-    chosen = torch.arange(len(data))
-    if len(data) > MOST:
-        chosen = torch.randperm(len(data), generator=random)[:MOST]
-    resolution = data.thumbnails.shape[-1]
-    pictures = torch.cat([to_reader_size(data.thumbnail_batch(part, resolution, 3)) for part in chosen.split(CHUNK)])
-    is_test = torch.arange(len(chosen)) % HELD_OUT == 0
-    training, poses = pictures[~is_test], data.poses[chosen[~is_test]]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        reader = PoseReader()
-    learn(reader, training, lambda seen, index: pose_loss(reader(seen), poses[index]), POSE_RECIPE, random)
-    errors = (reader.angles(pictures[is_test]) - data.poses[chosen[is_test]]).abs().mean(dim=0).rad2deg()
-    log.info("poses are read off unseen pictures to %.1f° of yaw and %.1f° of pitch on average", *errors.tolist())
-    return reader
 
 
 def _degrade(pictures: Tensor, random: torch.Generator) -> Tensor:

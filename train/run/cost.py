@@ -21,13 +21,11 @@ from train.config import (
     CODES_PER_STEP,
     GUIDE_SIDE,
     HEADS_PER_STEP,
-    HEADS_READ,
     KEPT_NUMBERS,
     NUM_SURFACE_POINTS,
     PATH_LENGTH_EVERY,
     PATHS_AT_ONCE,
     PICTURES_PER_STEP,
-    READINGS,
     STEPS_PER_RENDERING,
     TEACHER_OVERSAMPLING,
     VIEWS_OF_HEAD,
@@ -40,10 +38,7 @@ from train.config import (
     Settings,
 )
 from train.networks.flow import PATH_STEPS, VelocityField
-from train.networks.pose_reader import POSE_RECIPE, PoseReader
-from train.networks.pose_reader import RESOLUTION as READER_RESOLUTION
 from train.run.counting import (
-    counted,
     distance_work,
     generator_weights,
     guide_work,
@@ -89,7 +84,6 @@ SWEEP = 6.5  # a signed distance with its gradient, forth and back
 
 CODES_PER_SPHERE, POINTS_PER_CODE = 4, 512  # of a step of sphere initialisation
 POLISHED_BETA = 0.0008  # world units, of a model that is finished
-PICTURES, MEASURED_PICTURES = 6000, 200  # whose poses are learned; and how many of them are one task
 LIBRARIES = 0.15e9  # bytes, beyond Python with torch
 GRID_VIEWS = 24  # of a sample grid: eight heads, three angles
 
@@ -233,14 +227,7 @@ def _polish(model: StyleSDFConfig, config: PolishConfig) -> list[Task]:
     if "solidity" in config.terms:
         of_image += guide_work(model) + FILLED
     update = UPDATE * generator_weights(model)
-    tasks = [Task("step", config.steps, config.batch_size * of_image + update, update)]
-    if config.correct_relief:
-        network = counted(PoseReader, (3, READER_RESOLUTION, READER_RESOLUTION)).work
-        learned = POSE_RECIPE["epochs"] * MEASURED_PICTURES * CONVOLVED * network
-        view = guide_work(model, GUIDE_SIDE) + _view(model, samples, start)
-        tasks.append(Task("reader", PICTURES / MEASURED_PICTURES, learned, learned))
-        tasks.append(Task("reading", READINGS, 4 * HEADS_READ * view))
-    return tasks
+    return [Task("step", config.steps, config.batch_size * of_image + update, update)]
 
 
 def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
