@@ -324,8 +324,10 @@ def test_a_path_that_cannot_be_written_is_one_line(command, tmp_path, capsys, mo
     assert len(lines) == 1 and str(tmp_path / "file") in lines[0], lines
 
 
-@pytest.mark.parametrize("stage", ["renderer", "prior", "polish", "decoder"])
-def test_a_dry_run_of_every_stage_says_what_it_costs(stage, tmp_path, capsys):
-    command = [stage, "--dry-run", "--out", str(tmp_path / "out"), "--data", "people:3", "--init-from", "absent"]
-    assert main(command) == 0
+@pytest.mark.parametrize("stage, takes_data", [
+    ("renderer", True), ("prior", True), ("polish", False), ("decoder", True), ("encoder", False),
+])  # fmt: skip
+def test_a_dry_run_of_every_stage_says_what_it_costs(stage, takes_data, tmp_path, capsys):
+    data = ["--data", "people:3"] if takes_data else []
+    assert main([stage, "--dry-run", "--out", str(tmp_path / "out"), "--init-from", "absent", *data]) == 0
     assert json.loads(capsys.readouterr().out)["cost"]["steps"] > 0
