@@ -14,7 +14,7 @@ from train.augment import OPERATIONS
 
 CODES_PER_STEP = 512  # of the prior
 CODE_AXES = 64  # principal axes of the codes that it tells apart; along further ones they vary less than their noise
-CODE_PATHS, PATHS_AT_ONCE = 60_000, 2000  # of the flow, which the mapping learns from
+CODE_PATHS, PATHS_AT_ONCE = 400_000, 2000  # of the flow, which the mapping learns from
 HEADS_PER_STEP, VIEWS_OF_HEAD, PICTURES_PER_STEP = 3, 2, 48  # of the encoder: heads drawn anew, pictures it learns from
 GUIDE_SIDE = 24  # of grids that guide one rendering: with more, measuring them takes longer than what it spares
 KEPT_NUMBERS = 2**28  # a field's activations of fewer numbers are kept for the way back instead of computed again
@@ -190,7 +190,7 @@ class PriorConfig:
     """
 
     flow_steps: int = 3000
-    steps: int = 8000
+    steps: int = 48_000
     learning_rate: float = 1e-3
     seed: int = 0
 

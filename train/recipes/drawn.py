@@ -1,13 +1,16 @@
 """What recipes of drawn pictures have in common: sizes, settings, and the order of their runs.
 
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
-there within minutes. Then the mapping learns to give the codes that the data has, the surface is polished, and the
-decoder learns to draw what the field shows of new heads with a ray for each pixel of the full size. Last, a network
-learns from pictures of the finished model to find the head in them. No run has an adversary that sees pictures: against
-one the decoder drew wrinkles where the field says too little, as about mouths.
+there within minutes; its last phase is done once more, for mouths, glasses and beards take longest. Then the mapping
+learns to give the codes that the data has, the surface is polished, and the decoder learns to draw what the field shows
+of new heads with a ray for each pixel of the full size. Last, a network learns from pictures of the finished model to
+find the head in them. No run has an adversary that sees pictures: against one the decoder drew wrinkles where the field
+says too little, as about mouths.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from stylesdf.config import StyleSDFConfig
 from train.config import DecoderConfig, EncoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
@@ -49,6 +52,8 @@ SHOWN = RendererConfig(
     num_points=100,
 )  # fmt: skip
 
+DETAILED_STEPS = 8000
+
 POLISHED = PolishConfig(
     steps=500,
     beta_end=0.0008,
@@ -74,9 +79,11 @@ DECODED = DecoderConfig(
 
 def chain(shown: RendererConfig = SHOWN, decoded: DecoderConfig = DECODED) -> tuple[Run, ...]:
     """Return the runs, each of which goes on with the one before it."""
+    detailed = dataclasses.replace(shown, phases=(dataclasses.replace(shown.phases[-1], steps=DETAILED_STEPS),))
     return (
         Run("shown", shown),
-        Run("prior", PriorConfig(), "shown"),
+        Run("detailed", detailed, "shown"),
+        Run("prior", PriorConfig(), "detailed"),
         Run("polished", POLISHED, "prior"),
         Run("decoded", decoded, "polished"),
         Run("inverter", EncoderConfig(), "decoded"),
