@@ -26,6 +26,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train import directions, factors
 from train.build import build_stage
+from train.config import to_dict
 from train.data.images import ImageSet, describe_images, load_images, parse_label
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
@@ -40,6 +41,7 @@ from train.run.folder import newest_grid
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions
+from train.run.settings import check_finished
 from train.run.signals import Stopped
 from train.run.state import saved_steps, step_of
 
@@ -85,6 +87,22 @@ def is_finished(out: Path, run: Run) -> bool:
     return is_at_end and (out / run.name / "model" / WEIGHTS_FILE).is_file()
 
 
+def check_run(run: Run, out: Path) -> None:
+    """Hold a finished run against the recipe as it is now, and against what it starts from as that is now.
+
+    Raises:
+        ValueError: It was made with other settings, or from another model; all that differs is named.
+    """
+    current = {"training": to_dict(run.settings)}
+    if run.start is not None:
+        current |= {"initial": Origin(initial=_model_of(out, run.start)).describe()["initial"]}
+    check_finished(out / run.name, current)
+
+
+def _model_of(out: Path, name: str) -> PretrainedGenerator:
+    return PretrainedGenerator.from_pretrained(out / name / "model")
+
+
 def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine, options: RunOptions) -> None:
     """Do one run in this process, or this process's share of it.
 
@@ -97,7 +115,7 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
         earlier = next(other for other in recipe.runs if other.name == run.start)
         if not is_finished(out, earlier):
             raise ValueError(f"run {run.name!r} starts from {run.start!r}, which is not finished in {out}")
-        initial = PretrainedGenerator.from_pretrained(out / run.start / "model")
+        initial = _model_of(out, run.start)
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
     train(stage, out / run.name, options, Origin(data, initial))
 
@@ -120,9 +138,13 @@ def run_recipe(
 
     Returns:
         The folder of the finished model.
+
+    Raises:
+        ValueError: A run that is finished was made with other settings, or from another model than is there now.
     """
     for run in recipe.runs:
         if is_finished(out, run):
+            check_run(run, out)
             log.info("%s is finished", run.name)
             continue
         start_run(run)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stylesdf.checkpoint import file_hash, load_config
 from tests.train import runs
@@ -133,6 +134,24 @@ def test_a_run_that_was_stopped_goes_on_and_the_finished_ones_are_left(tmp_path)
         runner.run_recipe(recipe, tmp_path, lambda run: (done.append(run.name), interrupt()), lambda: data)
     assert done == [second.name]
     assert (tmp_path / first.name / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_that_was_finished_as_another_is_refused(tmp_path):
+    recipe, data = miniature(RECIPES["people"]["small"]), runs.tiny_data()
+    first, second = recipe.runs[:2]
+    for run in (first, second):
+        runner.execute(recipe, run, tmp_path, data, Engine(), RunOptions())
+        runner.check_run(run, tmp_path)
+    other = dataclasses.replace(first, settings=dataclasses.replace(first.settings, beta_start=0.5))
+    with pytest.raises(ValueError, match="shown was finished as another run: beta_start was 0.015 and is 0.5; move it"):
+        runner.run_recipe(dataclasses.replace(recipe, runs=(other, second)), tmp_path, interrupt, lambda: data)
+    weights = tmp_path / first.name / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    save_file(tensors | {"w_avg": tensors["w_avg"] + 1.0}, weights)
+    with pytest.raises(ValueError, match=r"detailed was finished as another run: initial was .*shown.model \(sha256 "):
+        runner.run_recipe(recipe, tmp_path, interrupt, lambda: data)
+    (tmp_path / second.name / "settings.json").unlink()
+    runner.check_run(second, tmp_path)  # nothing is known about it
 
 
 def interrupt() -> None:

@@ -83,10 +83,8 @@ def check_settings(current: dict, out: Path, state: Path | None, write: bool) ->
         differences = _differences(stored, current)
         refused = [each for each in differences if not _is_longer(each, stored, 0 if state is None else step_of(state))]
         if refused:
-            listed = ", ".join(map(str, refused[:MOST_NAMED]))
-            more = f" and {len(refused) - MOST_NAMED} more" if refused[MOST_NAMED:] else ""
             raise ValueError(
-                f"{out} holds a run with other settings: {listed}{more}; choose another --out, or the same settings"
+                f"{out} holds a run with other settings: {_listed(refused)}; choose another --out, or the same settings"
             )
         if differences:
             log.info("training goes on for longer: %s", ", ".join(map(str, differences)))
@@ -98,6 +96,29 @@ def check_settings(current: dict, out: Path, state: Path | None, write: bool) ->
         with replacing(path) as partial:
             partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     return kept
+
+
+def check_finished(out: Path, current: dict) -> None:
+    """Hold a finished run against the settings in its folder; one without them, of which nothing is known, passes.
+
+    Args:
+        out: Folder of the run.
+        current: What it would be now, in parts of what ``describe`` returns; the others are not compared.
+
+    Raises:
+        ValueError: It was another run; all that differs is named, with both values.
+    """
+    stored = _read(out / SETTINGS_FILE)
+    differences = [] if stored is None else _differences(stored, stored | json.loads(json.dumps(current)))
+    if differences:
+        raise ValueError(
+            f"{out} was finished as another run: {_listed(differences)}; move it away, or choose another --out"
+        )
+
+
+def _listed(differences: list[Difference]) -> str:
+    more = f" and {len(differences) - MOST_NAMED} more" if differences[MOST_NAMED:] else ""
+    return ", ".join(map(str, differences[:MOST_NAMED])) + more
 
 
 def _read(path: Path) -> dict | None:
