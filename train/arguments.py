@@ -104,9 +104,7 @@ def _add_people_arguments(people: argparse.ArgumentParser) -> None:
         people.add_argument(option, type=float, default=0.06, metavar="SHARE", help=help_text)
 
 
-def _add_stage_arguments(
-    stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool
-) -> None:
+def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model: bool, needs_data: bool) -> None:
     run = stage.add_argument_group("the run")
     run.add_argument("--preset", default="toy", choices=PRESETS[name], help="settings to start from")
     run.add_argument("--out", type=Path, required=True, help="folder of the run; the same command goes on there")
