@@ -215,6 +215,13 @@ def _decoder_parts(stage) -> Iterator[Part]:
     pool.advance_to = lambda *_: None
     if config.field_steps:
         yield "field step", lambda: _step_at(stage, 0)
+    if stage.pairs is not None:
+        pairs = stage.pairs.renderings
+        yield "pair", lambda: pairs._render(0, with_images=True)
+        pairs.features.zero_(), pairs.thumbnails.zero_(), pairs.w.zero_()
+        pairs.images = pairs.images.new_zeros(config.num_renderings, *pairs.images.shape[1:]).zero_()
+        pairs.advance_to = lambda *_, **__: None
+        yield from _weighted(stage, "pair step", kinds_of_steps(config.field_steps, [config.game.r1_every]))
     if not config.is_adversarial:
         return
     periods = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)

@@ -66,7 +66,8 @@ def build_stage(
     if isinstance(settings, RendererConfig):
         stage = RendererStage(renderer_config, settings, data, engine, initial)
     else:
-        stage = DecoderStage(model_config, settings, data, initial, engine)
+        encoder = _needed_encoder(initial) if settings.pair_weight else None
+        stage = DecoderStage(model_config, settings, data, initial, engine, encoder)
     if initial is not None:
         _take_discriminators(stage, initial.name_or_path)
     return stage

@@ -20,6 +20,7 @@ GUIDE_SIDE = 24  # of grids that guide one rendering: with more, measuring them 
 KEPT_NUMBERS = 2**28  # a field's activations of fewer numbers are kept for the way back instead of computed again
 STEPS_PER_RENDERING = 4  # of stage 2, for each of the renderings that are exchanged
 RENDERINGS_AT_ONCE = 8  # that are exchanged: the processes share them
+PAIR_WINDOW, PAIR_MARGIN = 0.5, 3  # of a pair: share of height and width that is judged, rays decoded about it
 PATH_LENGTH_EVERY = 4  # steps of stage 2 between path-length penalties, each × as many
 TEACHER_OVERSAMPLING = 2  # samples per ray of polishing's teacher, in those of the student
 NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals polishing compares with a neighbour's
@@ -249,6 +250,9 @@ class DecoderConfig:
         field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
             pixel of the image, before the discriminator comes in. When to use: a short run; it starts from a
             picture that is sharp where the field is. 0 in the paper; all steps: there is no discriminator.
+        pair_weight: L1 between the data's pictures and what is decoded of the codes that the encoder beside the model
+            reads in them: what comes after field_steps is then a game of patches (``train/stages/pairs.py``). When to
+            use: labelled poses; it draws what the field is too coarse for. 0 is the paper's game.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
             starts from the renderer's picture instead of from nothing. 0 in the paper.
         num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step: a short run on a
@@ -258,7 +262,7 @@ class DecoderConfig:
         seed: Of everything random.
 
     Raises:
-        ValueError: ``field_steps`` without renderings that are kept.
+        ValueError: ``field_steps`` or ``pair_weight`` without renderings that are kept.
     """
 
     steps: int = 300_000
@@ -271,6 +275,7 @@ class DecoderConfig:
     mixing_probability: float = 0.9
     least_truncation: float = 1.0
     field_steps: int = 0
+    pair_weight: float = 0.0
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
     horizontal_flip: bool = True
@@ -280,6 +285,8 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         if self.field_steps and not self.num_renderings:
             raise ValueError("field_steps is on, but num_renderings is 0: there are no pictures to learn from")
+        if self.pair_weight and not self.num_renderings:
+            raise ValueError("pair_weight is on, but num_renderings is 0: there are no pictures to learn from")
 
     @property
     def total_steps(self) -> int:
@@ -287,8 +294,8 @@ class DecoderConfig:
 
     @property
     def is_adversarial(self) -> bool:
-        """Whether any step is."""
-        return self.field_steps < max(self.steps, 1)  # a run of no steps hands its discriminator on
+        """Whether any step is of the paper's game."""
+        return not self.pair_weight and self.field_steps < max(self.steps, 1)  # a run of no steps hands it on
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.tiny import TINY
 from train.config import DecoderConfig, GameConfig, Phase, RendererConfig
 from train.data.images import ImageSet
 from train.networks import discriminators
+from train.networks.encoder import PictureEncoder
 from train.run.engine import Engine
 from train.stages import DecoderStage, RendererStage
 
@@ -65,6 +66,9 @@ KEEPING = dataclasses.replace(
     num_renderings=6,
     mixing_probability=0.0,
 )
+PAIRED = dataclasses.replace(
+    with_game(KEEPING, use_relativistic_loss=False, augment=()), pair_weight=5.0, field_steps=1, steps=5
+)
 
 
 def tiny_data() -> ImageSet:
@@ -86,13 +90,18 @@ def reconstructing_stage(engine: Engine | None = None) -> RendererStage:
 
 def decoder_stage(engine: Engine | None = None, config: DecoderConfig = DECODER) -> DecoderStage:
     torch.manual_seed(5)
-    renderer = Generator(MODEL)
+    renderer, encoder = Generator(MODEL), PictureEncoder(MODEL.latent_size, 32)
     torch.nn.init.constant_(renderer.decoder.conv.noise_strength, 0.5)  # so that noise matters
-    return DecoderStage(MODEL, config, tiny_data(), renderer, engine)
+    return DecoderStage(MODEL, config, tiny_data(), renderer, engine, encoder)
 
 
 def keeping_stage(engine: Engine | None = None) -> DecoderStage:
     return decoder_stage(engine, KEEPING)
+
+
+def pairs_stage(engine: Engine | None = None) -> DecoderStage:
+    """Draws the data's own pictures from their codes, after a step that draws what the field shows."""
+    return decoder_stage(engine, PAIRED)
 
 
 def uneven_stage(engine: Engine | None = None) -> RendererStage:

@@ -156,6 +156,7 @@ SMALL_BATCHES = {
     "reconstructing": partial(renderer_of, runs.RECONSTRUCTING),
     "decoder": partial(decoder_of, runs.DECODER),
     "keeping": partial(decoder_of, runs.KEEPING),
+    "pair steps": partial(decoder_of, runs.PAIRED, field_steps=0),
     "field steps": partial(decoder_of, runs.KEEPING, field_steps=1),
     "polish": polish_of,
 }

@@ -144,10 +144,10 @@ def test_field_pictures_are_those_of_the_entries_own_scenes():
     for step in (0, 3):
         pool.advance_to(step, with_images=True)
         images = pool.targets(torch.tensor([0, 3, 1]))
-        w, pose = pool._scene(step + (0 - step) % 4)
-        camera = Camera.from_angles(pose[:, 0], pose[:, 1])
+        scene = pool._scene(step + (0 - step) % 4)
+        camera = Camera.from_angles(scene.pose[:, 0], scene.pose[:, 1])
         with torch.no_grad():
-            plain = stage.generator.render(w, camera, resolution=32, num_samples=64)
+            plain = stage.generator.render(scene.w, camera, resolution=32, num_samples=64)
         assert images.shape == (3, 3, 32, 32)
         assert (images[0] - plain.thumbnail[0]).abs().mean() < 0.02
 

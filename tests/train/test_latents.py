@@ -1,12 +1,14 @@
 """Truncation in training: every stage sees its latents as they will be shown."""
 
+from functools import partial
+
 import torch
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.mapping import RendererMapping
 from stylesdf.model import Generator
 from train.stages.latents import draw_latents, latent_codes
-from train.stages.pool import RenderingPool
+from train.stages.pool import RenderingPool, new_scene
 
 
 def mapping() -> RendererMapping:
@@ -51,7 +53,8 @@ def test_renderings_that_are_kept_are_truncated():
     torch.manual_seed(0)
     config = StyleSDFConfig(latent_size=16, field_width=16, field_depth=2, render_resolution=4, num_samples=4)
     generator = Generator(config)
-    plain, truncated = (RenderingPool(generator, 3, least, seed=0) for least in (1.0, 0.5))
+    scenes = (partial(new_scene, generator, least) for least in (1.0, 0.5))
+    plain, truncated = (RenderingPool(generator, 3, draw_scene, seed=0) for draw_scene in scenes)
     for pool in (plain, truncated):
         pool.advance_to(0)
     centre = latent_codes(generator.renderer_mapping, {"z": torch.zeros(1, 16), "psi": torch.zeros(1, 1)}).detach()

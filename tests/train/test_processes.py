@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
-UNGROUPED = ("ungrouped_renderer_stage", "ungrouped_decoder_stage", "field_stage")
+UNGROUPED = ("ungrouped_renderer_stage", "ungrouped_decoder_stage", "field_stage", "pairs_stage")
 LAUNCHERS = {
     "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", "--num_processes"],
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node"],

@@ -66,9 +66,10 @@ def polish(config) -> PolishStage:
 def decoder(config) -> DecoderStage:
     config = dataclasses.replace(
         config, batch_size=4, discriminator_channels=(4, 4, 8, 8), num_renderings=min(6, config.num_renderings),
-        field_steps=min(config.field_steps, STEPS), steps=STEPS if config.field_steps else 2 * STEPS,
+        field_steps=min(config.field_steps, 1 if config.pair_weight else STEPS),
+        steps=STEPS if config.field_steps else 2 * STEPS,
     )  # fmt: skip
-    return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial())
+    return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial(), encoder=encoder())
 
 
 def inverter(config) -> EncoderStage:

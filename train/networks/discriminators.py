@@ -1,4 +1,4 @@
-"""The two discriminators: one looks at thumbnails and estimates the pose, one looks at images (paper section 3.3).
+"""The discriminators: of thumbnails, whose pose it estimates, of images (paper section 3.3), and of patches.
 
 Shapes: B batch, H W image, C channels.
 """
@@ -179,3 +179,27 @@ class ImageDiscriminator(nn.Module):
         x = self.final_conv(minibatch_std(x)).flatten(1)
         x = F.linear(x, self.linear1.weight * self.linear1.weight_scale)
         return self.linear2(biased_leaky_relu(x, self.linear1.bias))
+
+
+class PatchDiscriminator(nn.Module):
+    """The data's or decoded, patch by patch, given the thumbnail that it was drawn from (arXiv 1611.07004)."""
+
+    CHANNELS = (32, 64, 128)
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in zip((6, *self.CHANNELS), self.CHANNELS):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
+        last = self.CHANNELS[-1]
+        self.layers = nn.Sequential(
+            *layers, nn.Conv2d(last, last, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(last, 1, 3, padding=1)
+        )
+
+    def forward(self, image: Tensor, thumbnail: Tensor) -> Tensor:
+        """Judge images beside thumbnails enlarged to their size, both in [−1, 1], ``(B, 3, H, W)``.
+
+        Returns:
+            Logits, one for every eight pixels in each direction, ``(B, 1, H / 8, W / 8)``.
+        """
+        return self.layers(torch.cat([image, thumbnail], dim=1))

@@ -3,9 +3,10 @@
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
 there within minutes; its last phase is done once more, for mouths, glasses and beards take longest. Then the mapping
 learns to give the codes that the data has, the surface is polished, and the decoder learns to draw what the field shows
-of new heads with a ray for each pixel of the full size. Last, a network learns from pictures of the finished model to
-find the head in them. No run has an adversary that sees pictures: against one the decoder drew wrinkles where the field
-says too little, as about mouths.
+of new heads with a ray for each pixel of the full size; then, from the data's own pictures and the codes that the
+encoder reads in them, what the field is too coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an
+adversary that did not know what a head should look like it drew wrinkles. Last, a network learns from pictures of the
+finished model to find the head in them.
 """
 
 from __future__ import annotations
@@ -66,10 +67,16 @@ POLISHED = PolishConfig(
 
 # the decoder's weights are scaled as it runs (equalised learning rate): steps of 2e-2 are those of 1e-3 elsewhere
 DECODED = DecoderConfig(
-    steps=2500,
+    steps=4500,
     field_steps=2500,
+    pair_weight=15.0,
+    thumbnail_weight=10.0,
     batch_size=8,
-    game=GameConfig(learning_rate=2e-2, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.03, ema_decay=0.995),
+    game=GameConfig(
+        learning_rate=2e-2, discriminator_learning_rate=5e-4, adam_beta1=0.5, adam_beta2=0.99,
+        final_learning_rate=0.03, r1_every=4, ema_decay=0.998,
+    ),
+    r1_gamma=3.0,
     path_length_weight=0.0,
     mixing_probability=0.0,
     least_truncation=LEAST_TRUNCATION,

@@ -32,6 +32,6 @@ LARGE = dataclasses.replace(
                 Phase(resolution=32, steps=10000, batch_size=64, num_samples=24, is_adversarial=False),
             ),
         ),
-        dataclasses.replace(DECODED, steps=6000, field_steps=6000, batch_size=32),
+        dataclasses.replace(DECODED, steps=10_000, field_steps=6000, batch_size=32),
     ),
 )

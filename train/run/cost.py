@@ -39,6 +39,7 @@ from train.config import (
 )
 from train.networks.flow import PATH_STEPS, VelocityField
 from train.run.counting import (
+    decoded_share,
     distance_work,
     generator_weights,
     guide_work,
@@ -46,6 +47,7 @@ from train.run.counting import (
     image_discriminator,
     inverter,
     kept_numbers,
+    patch_discriminator,
     picture_encoder,
     points_on_rays,
     share_inside,
@@ -235,8 +237,8 @@ def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
     trained = generator_weights(model, has_decoder=True) - generator_weights(model)
     tasks, anew = [], 0.0 if config.num_renderings else rendering
     if config.num_renderings:
-        count = config.num_renderings + config.steps / STEPS_PER_RENDERING
-        tasks.append(Task("rendering", count, rendering))
+        steps = config.field_steps if config.pair_weight else config.steps
+        tasks.append(Task("rendering", config.num_renderings + steps / STEPS_PER_RENDERING, rendering))
         if config.field_steps:
             samples = model.image_resolution**2 * num_guided_samples(model, POLISHED_BETA)
             image = guide_work(model) + _view(model, samples, POLISHED_BETA)
@@ -247,6 +249,8 @@ def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
         of_image = anew + CONVOLVED * decoder.work
         work = config.batch_size * of_image + UPDATE * trained
         tasks.append(Task("field step", config.field_steps, work, UPDATE * trained))
+    if config.pair_weight and config.steps > config.field_steps:
+        tasks += _pairs(model, config, decoder.work, rendering, trained)
     if not config.is_adversarial:
         return tasks
     judge, paired = image_discriminator(model, config), config.game.use_relativistic_loss
@@ -257,6 +261,20 @@ def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
     update = UPDATE * (trained + judge.weights)
     work = config.batch_size * of_image + update
     return [*tasks, Task("adversarial step", config.steps - config.field_steps, work, update)]
+
+
+def _pairs(
+    model: StyleSDFConfig, config: DecoderConfig, decoding: float, rendering: float, trained: int
+) -> list[Task]:
+    """The second game of stage 2, given the work of an image and of a thumbnail, and how many weights learn."""
+    judge, steps = patch_discriminator(model), config.steps - config.field_steps
+    of_image = CONVOLVED * decoded_share(model) * decoding + READ * 3 * model.image_resolution**2
+    of_image += (3 * CONVOLVED - 1 + PENALTY / config.game.r1_every) * judge.work
+    update = UPDATE * (trained + judge.weights)
+    return [
+        Task("pair", config.num_renderings + steps, rendering + picture_encoder(model).work),
+        Task("pair step", steps, config.batch_size * of_image + update, update),
+    ]
 
 
 def _encoder(model: StyleSDFConfig, config: EncoderConfig) -> list[Task]:

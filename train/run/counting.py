@@ -15,8 +15,8 @@ from stylesdf.config import StyleSDFConfig
 from stylesdf.encoder import MOST_COORDINATES, RESOLUTION, Encoder
 from stylesdf.fast.surface import ERROR, GRID, HIDDEN, REACH
 from stylesdf.model import Generator
-from train.config import GUIDE_SIDE, DecoderConfig, Phase, RendererConfig
-from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
+from train.config import GUIDE_SIDE, PAIR_MARGIN, PAIR_WINDOW, DecoderConfig, Phase, RendererConfig
+from train.networks.discriminators import ImageDiscriminator, PatchDiscriminator, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_RESOLUTION, PictureEncoder
 
 # work in multiply-adds
@@ -93,6 +93,22 @@ def image_discriminator(model: StyleSDFConfig, config: DecoderConfig) -> Counted
     """Count the discriminator of stage 2."""
     size = model.image_resolution
     return counted(lambda: ImageDiscriminator(size, config.discriminator_channels), (3, size, size))
+
+
+def patch_discriminator(model: StyleSDFConfig) -> Counted:
+    """Count the discriminator of patches, which sees a window of the image."""
+    size = window_size(model)
+    return counted(PatchDiscriminator, (3, size, size), (3, size, size))
+
+
+def window_size(model: StyleSDFConfig) -> int:
+    """Return the height and width in pixels of what is judged of an image beside its picture."""
+    return round(PAIR_WINDOW * model.render_resolution) * (model.image_resolution // model.render_resolution)
+
+
+def decoded_share(model: StyleSDFConfig) -> float:
+    """Return the share of an image that is decoded for that."""
+    return (PAIR_WINDOW + 2 * PAIR_MARGIN / model.render_resolution) ** 2
 
 
 def picture_encoder(model: StyleSDFConfig) -> Counted:

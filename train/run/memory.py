@@ -22,11 +22,13 @@ from train.config import (
 )
 from train.networks.encoder import ENCODED_AT_ONCE
 from train.run.counting import (
+    decoded_share,
     generator_weights,
     guided_share,
     image_discriminator,
     inverter,
     kept_numbers,
+    patch_discriminator,
     picture_encoder,
     points_on_rays,
     synthesis,
@@ -102,4 +104,9 @@ def _decoder_numbers(model: StyleSDFConfig, config: DecoderConfig, micro_batch: 
     pool = config.num_renderings * (0.5 * model.field_width + 3) * map_size
     if config.field_steps:
         pool += config.num_renderings * 0.5 * 3 * pixels
+    if config.pair_weight:  # a pool of its own
+        judge = patch_discriminator(model)
+        held = max(held, decoded_share(model) * held + MAPS * judge.numbers)
+        weights += (COPIES - 1) * judge.weights + picture_encoder(model).weights
+        pool += config.num_renderings * ((0.5 * model.field_width + 3) * map_size + 0.5 * 3 * pixels)
     return weights + batch * held + pool

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,13 @@ from train.config import PATH_LENGTH_EVERY, RENDERINGS_AT_ONCE, STEPS_PER_RENDER
 from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
+from train.networks.encoder import PictureEncoder
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.latents import draw_latents
-from train.stages.pool import RenderingPool, frozen_codes, render_scenes
+from train.stages.pairs import Pairs
+from train.stages.pool import RenderingPool, frozen_codes, new_scene, render_scenes
 
 PATH_LENGTH_DECAY = 0.01  # of the running mean
 
@@ -53,6 +56,7 @@ class DecoderStage:
         renderer: A generator that stage 1 trained; its mapping, field and sharpness are taken, and its decoder where
             it has the same one.
         engine: Where it runs; None is one process on the CPU.
+        encoder: Reads the codes of the data's pictures; needed for ``pair_weight``.
 
     Raises:
         ValueError: Settings or models that do not go together.
@@ -67,6 +71,7 @@ class DecoderStage:
         data: ImageSet,
         renderer: Generator,
         engine: Engine | None = None,
+        encoder: PictureEncoder | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -86,18 +91,24 @@ class DecoderStage:
         if config.is_adversarial:
             sizes = model_config.image_resolution, config.discriminator_channels
             self.discriminator = ImageDiscriminator(*sizes).to(self.device)
+        self.pairs = None
+        if config.pair_weight:
+            self.pairs = Pairs(self.generator, config, data, encoder, self.engine)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
+        draw_scene = partial(new_scene, self.generator, config.least_truncation)
         self._renderings = RenderingPool(
-            self.generator, config.num_renderings, config.least_truncation, config.seed, self.engine
+            self.generator, config.num_renderings, draw_scene, config.seed, self.engine
         )
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
-        self.game = Game(config.game, self.engine, [group], self.discriminator, lazy)
+        patches = {} if self.pairs is None else {"patches": self.pairs.discriminator}
+        player = patches.get("patches", self.discriminator)
+        self.game = Game(config.game, self.engine, [group], player, lazy)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         self.state = RunState(
-            modules | self._discriminator_as("discriminator"),
+            modules | self._discriminator_as("discriminator") | patches,
             self.game.optimizers,
             {"path_length_mean": self.path_length_mean, "augment_probability": self.game.augment_probability},
         )
@@ -128,11 +139,14 @@ class DecoderStage:
         """Take one step of both players; return every term."""
         config = self.config
         self.game.set_learning_rates(self.state.step / max(config.total_steps, 1))
-        if config.num_renderings:
+        is_pair_step = self.pairs is not None and self.state.step >= config.field_steps
+        if config.num_renderings and not is_pair_step:
             exchanges = self.state.step // (RENDERINGS_AT_ONCE * STEPS_PER_RENDERING)
             self._renderings.advance_to(RENDERINGS_AT_ONCE * exchanges, self.state.step < config.field_steps)
         if self.state.step < config.field_steps:
             record = self._field_step()
+        elif is_pair_step:
+            record = self.pairs.step(self.game, self.state.step - config.field_steps)
         else:
             scenes = Scenes(self._draw_scenes(config.batch_size))
             record = self._discriminator_step(scenes)

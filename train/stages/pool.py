@@ -5,14 +5,52 @@ Shapes: B batch, R image resolution.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from stylesdf.camera import sample_poses
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
+from train.data.images import ImageSet
+from train.networks.encoder import PictureEncoder, expected_code
 from train.run.engine import Engine, take
 from train.stages.latents import cameras_of, draw_latents, latent_codes
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a rendering shows.
+
+    Attributes:
+        w: Renderer code, ``(1, latent_size)``.
+        pose: Yaw and pitch in radians, on the CPU, ``(1, 2)``.
+        picture: Returns what the decoder should make of it, in [−1, 1], ``(1, 3, R, R)``.
+    """
+
+    w: Tensor
+    pose: Tensor
+    picture: Callable[[], Tensor]
+
+
+def new_scene(generator: Generator, least_truncation: float, random: torch.Generator) -> Scene:
+    """Draw a new head; its picture is what the field shows at the image's resolution."""
+    model = generator.config
+    pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
+    latents = draw_latents(1, model.latent_size, least_truncation, random)
+    w = frozen_codes(generator, take(latents, slice(None), generator.device))
+    return Scene(w, pose, lambda: render_field_image(generator, w, pose))
+
+
+@torch.no_grad()
+def known_scene(encoder: PictureEncoder, data: ImageSet, random: torch.Generator) -> Scene:
+    """Choose one of the data's pictures, and read its code."""
+    index = torch.randint(len(data), (1,), generator=random)
+    picture, pose = data.image_batch(index), data.poses[index]
+    mean, log_std = encoder(picture, pose.to(picture.device))
+    return Scene(expected_code(mean, log_std.exp()), pose, lambda: picture)
 
 
 class RenderingPool:
@@ -24,17 +62,22 @@ class RenderingPool:
     Args:
         generator: Renders.
         size: Renderings that are kept.
-        least_truncation: As in stage 1, of Gaussian latents' codes.
+        draw_scene: What a rendering shows, by a source of random numbers of its own.
         seed: Of all numbers.
         engine: Where it runs; None is one process.
     """
 
     def __init__(
-        self, generator: Generator, size: int, least_truncation: float, seed: int, engine: Engine | None = None
+        self,
+        generator: Generator,
+        size: int,
+        draw_scene: Callable[[torch.Generator], Scene],
+        seed: int,
+        engine: Engine | None = None,
     ) -> None:
         self.generator = generator
         self.size = size
-        self.least_truncation = least_truncation
+        self.draw_scene = draw_scene
         self.seed = seed
         self.engine = engine or Engine()
         self.next = 0  # number of the first rendering that is not in the pool
@@ -46,7 +89,7 @@ class RenderingPool:
         self.images = torch.zeros(0, 3, *[model.image_resolution] * 2, dtype=torch.float16)
 
     def advance_to(self, first: int, with_images: bool = False) -> None:
-        """Hold the renderings from a number on, with or without what the field shows at the image's resolution.
+        """Hold the renderings from a number on, with or without their pictures at the image's resolution.
 
         Args:
             first: Number of the first rendering, no lower than that of the call before.
@@ -67,20 +110,15 @@ class RenderingPool:
 
     def _render(self, number: int, with_images: bool) -> tuple[Tensor, ...]:
         """Return a number's code, feature map, thumbnail and, where it is asked for, image, each a batch of one."""
-        w, pose = self._scene(number)
-        image = (render_field_image(self.generator, w, pose),) if with_images else ()
-        return w, *render_scenes(self.generator, w, pose), *image
+        scene = self._scene(number)
+        picture = (scene.picture(),) if with_images else ()
+        return scene.w, *render_scenes(self.generator, scene.w, scene.pose), *picture
 
-    def _scene(self, number: int) -> tuple[Tensor, Tensor]:
-        """Return code ``(1, latent_size)`` and pose ``(1, 2)``, which stays on the CPU, of a number."""
-        model, device = self.generator.config, self.generator.device
-        random = torch.Generator().manual_seed(self.seed * 2**32 + number)
-        pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
-        latents = draw_latents(1, model.latent_size, self.least_truncation, random)
-        return frozen_codes(self.generator, take(latents, slice(None), device)), pose
+    def _scene(self, number: int) -> Scene:
+        return self.draw_scene(torch.Generator().manual_seed(self.seed * 2**32 + number))
 
     def targets(self, index: Tensor) -> Tensor:
-        """Return what some entries' images should be: the field's, one ray per pixel. ``(B, 3, R, R)``."""
+        """Return what some entries' images should be. ``(B, 3, R, R)``."""
         return self.images[index].to(self.generator.device).float()
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
