@@ -25,7 +25,7 @@ from stylesdf.renderer import VolumeRenderer
 OVERSAMPLING = 1.5  # rays per pixel and axis
 FINER = 4 / 3  # samples per ray, over those of "fast"
 SHARPENING = 0.22  # share of what a blur takes from the features that is added to them
-KEPT = 0.4  # share of the frame before in a frame
+KEPT = 0.5  # share of the frame before in a frame
 SAME_SURFACE = 0.003  # largest difference of depths, world units
 SOLID = 0.02  # largest share of background
 
