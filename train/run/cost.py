@@ -167,9 +167,9 @@ def _rendering(model: StyleSDFConfig, num_samples: int, has_features: bool = Tru
     return samples * (SAMPLE + share_inside(model) * value_work(model) + FEATURE * model.field_width * has_features)
 
 
-def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float:
+def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase, are_chosen: bool = False) -> float:
     """An image of stage 1, forth and back, with the terms at random points."""
-    samples, points = phase.resolution**2 * phase.num_samples, points_on_rays(model, config, phase)
+    samples, points = phase.resolution**2 * phase.num_samples, points_on_rays(model, config, phase, are_chosen)
     on_rays = "eikonal" in config.terms and not config.num_points
     of_point = value_work(model) * BACK
     if on_rays:
@@ -202,7 +202,8 @@ def _renderer(model: StyleSDFConfig, config: RendererConfig) -> list[Task]:
             of_image += _drawn(model, config, phase) + _judged(model, config, phase)
             update += UPDATE * thumbnail_discriminator(model, config, phase.resolution).weights
         if encoder:
-            of_image += _drawn(model, config, phase) + CONVOLVED * encoder.work + READ * 3 * model.image_resolution**2
+            of_image += _drawn(model, config, phase, are_chosen=True) + CONVOLVED * encoder.work
+            of_image += READ * 3 * model.image_resolution**2
             update += UPDATE * encoder.weights
         tasks.append(Task(f"phase {number}", phase.steps, phase.batch_size * of_image + update, update))
     return tasks

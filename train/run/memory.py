@@ -78,7 +78,7 @@ def _renderer_numbers(model: StyleSDFConfig, config: RendererConfig, micro_batch
     if config.is_adversarial:
         weights += (COPIES - 1) * thumbnail_discriminator(model, config, model.render_resolution).weights
     for phase in config.phases:
-        batch, points = micro_batch or phase.batch_size, points_on_rays(model, config, phase)
+        batch, points = micro_batch or phase.batch_size, points_on_rays(model, config, phase, encoder is not None)
         field = HEAP * kept_numbers(model, points * batch)
         if not phase.surface_guided and field > HEAP * KEPT_NUMBERS:
             field = MAPS * kept_numbers(model, CHUNK_POINTS)
