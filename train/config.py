@@ -283,10 +283,9 @@ class DecoderConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.field_steps and not self.num_renderings:
-            raise ValueError("field_steps is on, but num_renderings is 0: there are no pictures to learn from")
-        if self.pair_weight and not self.num_renderings:
-            raise ValueError("pair_weight is on, but num_renderings is 0: there are no pictures to learn from")
+        for name in ("field_steps", "pair_weight"):
+            if getattr(self, name) and not self.num_renderings:
+                raise ValueError(f"{name} is on, but num_renderings is 0: there are no pictures to learn from")
 
     @property
     def total_steps(self) -> int:

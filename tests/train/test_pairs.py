@@ -5,9 +5,14 @@ import dataclasses
 import pytest
 import torch
 
+from stylesdf.checkpoint import save_model
+from stylesdf.model import Generator
 from tests.train import runs
 from tests.train.test_training import interrupt_and_resume
+from train.build import build_stage
 from train.networks.discriminators import PatchDiscriminator
+from train.pretrained import PretrainedGenerator
+from train.run.engine import Engine
 from train.run.loop import train
 from train.run.options import RunOptions
 
@@ -78,10 +83,13 @@ def test_patches_are_judged_beside_their_thumbnail():
     assert not torch.equal(logits, judge(image, torch.ones(2, 3, 24, 16)))
 
 
-def test_pairs_need_a_pool_poses_and_an_encoder(monkeypatch):
+def test_pairs_need_a_pool_poses_and_an_encoder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="pair_weight is on, but num_renderings is 0"):
         dataclasses.replace(runs.PAIRED, field_steps=0, num_renderings=0)
     data = dataclasses.replace(runs.tiny_data(), poses=None)
     monkeypatch.setattr(runs, "tiny_data", lambda: data)
     with pytest.raises(ValueError, match="no yaw and pitch in metadata.jsonl"):
         runs.pairs_stage()
+    save_model(Generator(runs.MODEL), tmp_path)
+    with pytest.raises(ValueError, match="has no encoder beside it"):
+        build_stage(runs.MODEL, runs.PAIRED, data, Engine(), PretrainedGenerator.from_pretrained(tmp_path))

@@ -24,7 +24,7 @@ SINE = 105  # with what is written and read again around it
 ACTIVATION = 65  # a number of a layer's result: bias, noise, low-pass, leaky ReLU
 # shares
 CULLED = 0.6  # samples in the scene's ball
-CHOSEN = 1.3  # times as many of a ray's, where rays are chosen that go through what is detailed
+CHOSEN = 1.3  # times as many samples are evaluated of rays that go where a picture is detailed
 MEASURED = 0.66  # of a guide's grid
 COVERED = 1.15  # rays that meet the surface, times the slant at which they do
 FALLEN = 0.8  # share of beta_end in phases that are guided; people came to 0.6, a run with an adversary to 1
@@ -169,7 +169,7 @@ def share_inside(model: StyleSDFConfig) -> float:
 
 
 def points_on_rays(model: StyleSDFConfig, config: RendererConfig, phase: Phase, are_chosen: bool = False) -> float:
-    """Points of an image that a phase evaluates with gradients; of a picture that is shown again, rays are chosen."""
+    """Points of an image that a phase evaluates with gradients; rays are chosen in pictures that are shown again."""
     samples = phase.resolution**2 * phase.num_samples
     share = guided_share(model, guided_beta(config), GUIDE_SIDE) if phase.surface_guided else share_inside(model)
     return samples * share * (CHOSEN if are_chosen else 1.0)

@@ -97,18 +97,15 @@ class DecoderStage:
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
         draw_scene = partial(new_scene, self.generator, config.least_truncation)
-        self._renderings = RenderingPool(
-            self.generator, config.num_renderings, draw_scene, config.seed, self.engine
-        )
+        self._renderings = RenderingPool(self.generator, config.num_renderings, draw_scene, config.seed, self.engine)
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
-        patches = {} if self.pairs is None else {"patches": self.pairs.discriminator}
-        player = patches.get("patches", self.discriminator)
+        player = self.discriminator if self.pairs is None else self.pairs.discriminator
         self.game = Game(config.game, self.engine, [group], player, lazy)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         self.state = RunState(
-            modules | self._discriminator_as("discriminator") | patches,
+            modules | ({} if player is None else {"discriminator": player}),
             self.game.optimizers,
             {"path_length_mean": self.path_length_mean, "augment_probability": self.game.augment_probability},
         )
@@ -122,12 +119,9 @@ class DecoderStage:
         """Images that the discriminator compares with each other, at most."""
         return 1 if self.discriminator is None else GROUP_SIZE
 
-    def _discriminator_as(self, name: str) -> dict[str, torch.nn.Module]:
-        return {} if self.discriminator is None else {name: self.discriminator}
-
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return the networks to be saved beside the model, by kind."""
-        return self._discriminator_as("image")
+        return {} if self.discriminator is None else {"image": self.discriminator}
 
     def grid_options(self) -> dict:
         return {}
