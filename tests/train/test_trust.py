@@ -221,6 +221,15 @@ def test_only_phases_that_are_not_over_can_be_made_longer(tmp_path):
         run(runs.renderer_stage, tmp_path, phases=(first, dataclasses.replace(last, steps=4), last))
 
 
+def test_a_last_phase_without_steps_does_not_end_the_one_before_it(tmp_path):
+    first, last = (dataclasses.replace(phase, steps=steps) for phase, steps in zip(runs.RENDERER.phases, (3, 0)))
+    run(runs.renderer_stage, tmp_path, phases=(first, last))
+    first, last = (dataclasses.replace(phase, steps=steps) for phase, steps in zip((first, last), (4, 1)))
+    assert run(runs.renderer_stage, tmp_path, phases=(first, last)).state.step == 5
+    with pytest.raises(ValueError, match=r"phases\.0\.steps was 4 and is 5"):
+        run(runs.renderer_stage, tmp_path, phases=(dataclasses.replace(first, steps=5), last))
+
+
 # Processes
 
 

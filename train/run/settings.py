@@ -179,12 +179,15 @@ def flattened(values: dict | list, prefix: str = "") -> dict[str, object]:
 
 
 def _is_longer(difference: Difference, stored: dict, step: int) -> bool:
-    """Return whether a difference makes a run longer, and no phase that is over: their end would move."""
+    """Return whether a difference makes a run longer, and no phase that is over: their end would move.
+
+    A phase is over where a later one has steps and the run has come to that.
+    """
     match = LENGTH.fullmatch(difference.name)
     if match is None or not all(isinstance(value, int) for value in (difference.old, difference.new)):
         return False
-    phases, index = stored.get("training", {}).get("phases", []), int(match[1] or 0)
-    is_over = index < len(phases) - 1 and sum(phase["steps"] for phase in phases[: index + 1]) <= step
+    steps, index = [phase["steps"] for phase in stored.get("training", {}).get("phases", [])], int(match[1] or 0)
+    is_over = any(steps[index + 1 :]) and sum(steps[: index + 1]) <= step
     return difference.new > difference.old and not (is_over and step > 0)
 
 
