@@ -64,12 +64,10 @@ def _run_recipe(args: argparse.Namespace) -> int:
     from train import recipe as runner
 
     recipe = _recipe(args)
+    run_options(args)  # refused before anything is drawn
     if args.dry_run:
         print(runner.plan(recipe, args.cache_dir, args.label), end="")
         return 0
-    if args.only is not None and args.only not in {run.name for run in recipe.runs}:
-        raise ValueError(f"run is {args.only!r}, expected one of {', '.join(run.name for run in recipe.runs)}")
-    run_options(args)  # refused before anything is drawn
     keep_large_blocks()
 
     @functools.cache
@@ -79,7 +77,7 @@ def _run_recipe(args: argparse.Namespace) -> int:
     if args.only is not None:
         _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
         return 0
-    processes = args.processes or runner.default_processes(args.device)
+    processes = runner.default_processes(args.device) if args.processes is None else args.processes
 
     def start_run(run):
         data()  # drawn before the processes start
@@ -101,6 +99,10 @@ def _recipe(args: argparse.Namespace):
     recipe = dataclasses.replace(recipe, data=args.data or recipe.data)
     if recipe.data is None and not args.dry_run:
         raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
+    if args.only is not None and args.only not in {run.name for run in recipe.runs}:
+        raise ValueError(f"run is {args.only!r}, expected one of {', '.join(run.name for run in recipe.runs)}")
+    if args.processes is not None and args.processes < 1:
+        raise ValueError(f"processes is {args.processes}, expected at least 1")
     return recipe
 
 

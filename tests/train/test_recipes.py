@@ -182,6 +182,26 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seed", "4294967296"], "seed is 4294967296, expected an integer from 0 to 4294967295"),
+        (["--seed", "-1"], "seed is -1, expected an integer from 0 to 4294967295"),
+        (["--processes", "-3"], "processes is -3, expected at least 1"),
+        (["--processes", "0"], "processes is 0, expected at least 1"),
+        (["--only", "absent"], "run is 'absent', expected one of shown, detailed, prior"),
+        (["--save-every", "-1"], "save_every is -1"),
+    ],
+)
+def test_arguments_are_refused_before_the_first_run_and_in_a_dry_run(
+    arguments, message, more, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(runner, "run_recipe", lambda *arguments: interrupt())
+    assert main(["run", "people", "--out", str(tmp_path / "out"), *arguments, *more]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_several_processes_do_a_run_and_errors_are_passed_on(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     with pytest.raises(RuntimeError, match="ended with status 1"):
