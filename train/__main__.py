@@ -38,10 +38,10 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger(client).setLevel(logging.WARNING)
     from train.run.signals import Stopped
 
+    args = argparse.Namespace(argv=argv, command=None)  # a recipe's processes get them once more
     try:
         with terminal():
-            again = argparse.Namespace(argv=argv)  # a recipe's processes get them once more
-            args = parser(__doc__).parse_args(argv, again)
+            parser(__doc__).parse_args(argv, args)
             return COMMANDS[args.command](args)
     except (ValueError, FloatingPointError, RunError) as error:
         return _refuse(str(error))
@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"python -m train: {stopped}, saved; the same command goes on from here", file=sys.stderr)
         return 128 + stopped.signal_number
     except KeyboardInterrupt as stop:
-        print("python -m train: stopped; the same command goes on from the last saved state", file=sys.stderr)
+        goes_on = "; the same command goes on from the last saved state" if args.command in SAVING else ""
+        print(f"python -m train: stopped{goes_on}", file=sys.stderr)
         return getattr(stop, "status", 130)
 
 
@@ -332,6 +333,7 @@ def _publisher(args: argparse.Namespace, data):
     return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
 
 
+SAVING = (*STAGES, "run", "people")  # commands that go on where they were stopped
 COMMANDS = {
     "look": _look,
     "run": _run_recipe,

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from stylesdf import config as presets
 from stylesdf.checkpoint import load_config
-from train.__main__ import main
+from train.__main__ import COMMANDS, main
 from train.presets import PRESETS
 from train.run.cost import estimate
 
@@ -134,3 +135,23 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys
     lines = [line for line in capsys.readouterr().err.strip().splitlines() if "image/s" not in line]
     assert len(lines) == 1 and message in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command, goes_on",
+    [
+        (["evaluate", TOY, "--data", "absent", "--out", "out"], False),
+        (["directions", TOY], False),
+        (["renderer", "--data", "absent", "--out", "out"], True),
+        (["run", "people", "--out", "out"], True),
+        (["people", "--out", "out"], True),
+    ],
+)
+def test_only_a_command_that_saves_says_that_it_goes_on(command, goes_on, monkeypatch, capsys):
+    def stop(args):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setitem(COMMANDS, command[0], stop)
+    assert main(command) == 128 + signal.SIGTERM
+    said = "; the same command goes on from the last saved state" if goes_on else ""
+    assert capsys.readouterr().err == f"python -m train: stopped{said}\n"
