@@ -17,7 +17,6 @@ import os
 import sys
 from pathlib import Path
 
-from stylesdf.card import CardFacts
 from stylesdf.config import preset
 from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.terminal import terminal
@@ -243,16 +242,18 @@ def _initial(args: argparse.Namespace, model_config):
 
 def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> None:
     from train.build import build_stage, needs_full_size
+    from train.run.card import run_facts
     from train.run.lineage import Origin
     from train.run.loop import train
 
     initial, model_config = _initial(args, model_config)
-    card = None if initial is None else initial.card  # its licence goes with it
     full_size = needs_full_size(stage_config, initial if args.evaluate_every else None)
     data = _data(args, model_config, full_size) if getattr(args, "data", None) else None
     stage = build_stage(model_config, stage_config, data, engine, initial)
-    publisher = _publisher(args, data) if hasattr(args, "push_to_hub") else None
-    train(stage, args.out, run_options(args), Origin(data, initial), card, publisher)
+    how, asked = f"`python -m train {args.command}` (preset `{args.preset}`)", getattr(args, "data", None)
+    facts = run_facts(how, asked, data, initial, getattr(args, "licence", None), getattr(args, "label", None))
+    publisher = _publisher(args, facts) if hasattr(args, "push_to_hub") else None
+    train(stage, args.out, run_options(args), Origin(data, initial, facts), publisher)
 
 
 def _engine(args: argparse.Namespace):
@@ -316,20 +317,11 @@ def _reading(args: argparse.Namespace) -> dict:
     return options | {"label": parse_label(args.label)}
 
 
-def _publisher(args: argparse.Namespace, data):
+def _publisher(args: argparse.Namespace, facts):
     if not args.push_to_hub:
         return None
-    from train.data.sources import is_on_hub
     from train.run.publish import Publisher
 
-    facts = CardFacts(
-        licence=args.licence,
-        about=f"Trained with `python -m train {args.command}` (preset `{args.preset}`) on {len(data)} pictures of "
-        f"`{Path(args.data).name if Path(args.data).exists() else args.data}`"
-        f"{f', {args.label}' if args.label else ''}.",
-        datasets=(args.data.partition("@")[0],) if is_on_hub(args.data) else (),
-        base_model=args.init_from if args.init_from and not Path(args.init_from).exists() else None,
-    )
     return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
 
 

@@ -117,6 +117,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
     run.add_argument("--dry-run", action="store_true", help="print all settings and what the run will cost, and stop")
     init_help = "model to start from, with its decoder, discriminators and encoder: a folder or hub id"
     run.add_argument("--init-from", required=needs_model, metavar="MODEL", help=init_help)
+    _add_licence_argument(run, "that of the initial model, else ")
     if needs_data:
         data = stage.add_argument_group("data")
         data.add_argument("--data", required=True, help=DATA_HELP)
@@ -127,9 +128,14 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
         hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-        hub.add_argument("--licence", default="other", help="of the model, the hub's identifier; yours to choose")
     _add_machine_arguments(stage)
     _add_watching_arguments(stage)
+
+
+def _add_licence_argument(run: argparse._ActionsContainer, first: str = "") -> None:
+    licence_help = f"of the model, the hub's identifier; yours to choose (default: {first}"
+    licence_help += "apache-2.0 for pictures that are drawn here, other for any others)"
+    run.add_argument("--licence", default=argparse.SUPPRESS, help=licence_help)
 
 
 def _add_reading_arguments(data: argparse._ActionsContainer) -> None:

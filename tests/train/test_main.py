@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -155,3 +156,56 @@ def test_only_a_command_that_saves_says_that_it_goes_on(command, goes_on, monkey
     assert main(command) == 128 + signal.SIGTERM
     said = "; the same command goes on from the last saved state" if goes_on else ""
     assert capsys.readouterr().err == f"python -m train: stopped{said}\n"
+
+
+@pytest.fixture
+def card_of(tmp_path):
+    """Do a run of one step, or more of them, and return the card of its model."""
+    drawn, mine = tmp_path / "drawn", tmp_path / "mine"
+    assert main(["toy-heads", "--out", str(drawn), "--count", "3", "--size", "64"]) == 0
+    shutil.copytree(drawn, mine, ignore=shutil.ignore_patterns("*.json*"))
+    tiny = ["field_width=16", "field_depth=2", "latent_size=8", "num_samples=4", "decoder_channels=8,8"]
+    still = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(2)), "discriminator_channels=8,8,8,8,8,8"]
+
+    def card_of(name: str, data: str, *more: str, steps: int = 1) -> str:
+        command = [*still, f"phases.2.steps={steps}", "--grid-every", "0", "--data", str(tmp_path / data), *more]
+        model_set = [] if "--init-from" in more else ["--model-set", *tiny]
+        assert main([*command, *model_set, "--out", str(tmp_path / name)]) == 0
+        return (tmp_path / name / "model" / "README.md").read_text(encoding="utf-8")
+
+    return card_of
+
+
+def test_a_card_says_the_licence_that_is_chosen_and_apache_only_of_drawn_pictures(card_of, tmp_path):
+    card = card_of("first", "drawn")
+    assert "\nlicense: apache-2.0\n" in card and "| stage | renderer |" in card and "| steps | 1 |" in card
+    assert "Trained with `python -m train renderer` (preset `toy`) on 3 pictures of `drawn`.\n" in card
+    assert "\nlicense: other\n" in card_of("second", "mine")
+    chosen = ["--licence", "cc-by-nc-4.0", "--snapshot-every", "1"]
+    assert "\nlicense: cc-by-nc-4.0\n" in card_of("third", "mine", *chosen)
+    assert main(["export", str(tmp_path / "third"), "--out", str(tmp_path / "exported")]) == 0
+    for folder in (tmp_path / "exported", tmp_path / "third" / "snapshots" / "step-00000001"):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert "\nlicense: cc-by-nc-4.0\n" in card and "3 pictures of `mine`" in card and "| steps | 1 |" in card
+
+
+def test_the_card_of_a_tuned_model_names_the_model_before_and_keeps_only_its_licence(card_of, tmp_path):
+    before = tmp_path / "before" / "model"
+    card = card_of("before", "mine", "--licence", "cc-by-nc-4.0")
+    (before / "README.md").write_text(f"{card}\nNobody depicted exists.\n", encoding="utf-8")
+    start = ["--init-from", str(before)]
+    card = card_of("tuned", "drawn", *start)
+    assert "\nlicense: cc-by-nc-4.0\n" in card and "3 pictures of `drawn`, starting from `before/model`." in card
+    assert "Nobody" not in card and "`mine`" not in card
+    assert main(["export", str(tmp_path / "tuned"), "--out", str(tmp_path / "exported")]) == 0
+    exported = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
+    assert exported == card.replace("# model\n", "# exported\n").replace('("model")', '("exported")')
+    assert "\nlicense: mit\n" in card_of("other", "drawn", *start, "--licence", "mit")
+
+
+def test_steps_are_counted_again_in_the_card_of_a_run_that_goes_on_unless_somebody_edited_it(card_of, tmp_path):
+    card = card_of("run", "mine")
+    assert card_of("run", "mine", steps=2) == card.replace("| steps | 1 |", "| steps | 2 |") != card
+    edited = card + "\nMy own words.\n"
+    (tmp_path / "run" / "model" / "README.md").write_text(edited, encoding="utf-8")
+    assert card_of("run", "mine", steps=3) == edited

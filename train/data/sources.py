@@ -106,6 +106,16 @@ def is_on_hub(name: str) -> bool:
     return re.fullmatch(HUB_ID, name) is not None and not name.startswith((".", "~")) and not _expanded(name).exists()
 
 
+def hub_ids(name: str | None) -> tuple[str, ...]:
+    """Return the id of a data set of the hub as a model card lists it; nothing for any other name."""
+    return (name.partition("@")[0],) if name is not None and is_on_hub(name) else ()
+
+
+def source_name(name: str) -> str:
+    """Return how a model card names pictures: a path without the folders above it."""
+    return name if is_on_hub(name) else _expanded(name).resolve().name
+
+
 def _expanded(name: str) -> Path:
     try:
         return Path(name).expanduser()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
+from stylesdf.card import CardFacts
 from stylesdf.checkpoint import NETWORK_FILES
 from stylesdf.config import StyleSDFConfig
 from stylesdf.model import Generator
 from train.pretrained import PretrainedGenerator
+from train.run.card import run_facts
 from train.run.lineage import Origin, finished_model, weights_hash, write_model
 from train.run.state import find_damage, newest_intact, read_tensors, read_values, saved_steps, step_of
 
@@ -39,8 +41,11 @@ def export(run: Path, out: Path | None = None, step: int | None = None) -> tuple
         for kind, name in names.items()
         if kind in NETWORK_FILES
     }
-    card = None if initial is None else initial.card
-    write_model(finished_model(average, initial), folder, trained, Origin(initial=initial), card)
+    stage = settings["stage"]
+    # earlier versions kept nothing about the card
+    facts = CardFacts(**settings["card"]) if "card" in settings else run_facts(f"stage `{stage}`", initial=initial)
+    training = {"stage": stage, "steps": step_of(state)}
+    write_model(finished_model(average, initial), folder, trained, Origin(initial=initial, facts=facts), training)
     return folder, step_of(state)
 
 

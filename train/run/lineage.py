@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stylesdf.checkpoint import DISCRIMINATOR_FILES, save_model
+from stylesdf.card import CardFacts, model_card
+from stylesdf.checkpoint import CARD_FILE, DISCRIMINATOR_FILES, save_model
+from stylesdf.config import StyleSDFConfig
+from stylesdf.files import replacing
 from stylesdf.hub import find_discriminator
 from stylesdf.model import Generator
 from train.data.images import ImageSet
 from train.pretrained import DECODER_FIELDS, PretrainedGenerator, copy_decoder, copy_renderer
+from train.run.card import UNKNOWN_LICENCE
 
 log = logging.getLogger(__name__)
 READ_BY_DECODER = ("latent_size", "field_width", "render_resolution")  # of the renderer's config
+KEPT_FACTS = ("licence", "about", "datasets", "base_model")  # of a card, in a run's settings
 
 
 @dataclass(frozen=True)
@@ -29,24 +35,37 @@ class Origin:
     Attributes:
         data: Its pictures; None where it needs none.
         initial: The model it goes on with; None starts from nothing.
+        facts: What the card of the run's model says about that.
         files: Discriminators and encoder beside that model, by their kinds in ``DISCRIMINATOR_FILES``; found at once,
             so that they are at hand when the run ends. An inverter is not among them: it knows that very model.
     """
 
     data: ImageSet | None = None
     initial: PretrainedGenerator | None = None
+    facts: CardFacts = field(default_factory=lambda: CardFacts(licence=UNKNOWN_LICENCE))
     files: dict[str, Path] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", _files_beside(self.initial))
 
     def describe(self) -> dict[str, dict | None]:
-        """Return ``data`` and ``initial`` as a run's settings keep them."""
+        """Return ``data``, ``initial`` and ``card`` as a run's settings keep them."""
         data, initial = self.data, self.initial
         return {
             "data": None if data is None else {"name": data.name, "identity": data.identity},
             "initial": None if initial is None else {"name": _full_name(initial), "sha256": weights_hash(initial)},
+            "card": {name: getattr(self.facts, name) for name in KEPT_FACTS},
         }
+
+    def card(self, config: StyleSDFConfig, folder: Path, training: Mapping[str, object]) -> str:
+        """Return the card of the run's model.
+
+        Args:
+            config: Of the model.
+            folder: Where it goes.
+            training: Setting → value: the stage and its steps.
+        """
+        return model_card(config, folder.resolve().name, dataclasses.replace(self.facts, training=training))
 
     def handed_on(self, trained: Iterable[str]) -> list[Path]:
         """Return the files that go with the run's model as they are, given the kinds that it trains itself."""
@@ -94,18 +113,33 @@ def finished_model(average: Generator, initial: Generator | None) -> PretrainedG
 
 
 def write_model(
-    model: PretrainedGenerator, folder: Path, trained: Mapping[str, nn.Module], origin: Origin, card: str | None = None
+    model: PretrainedGenerator,
+    folder: Path,
+    trained: Mapping[str, nn.Module],
+    origin: Origin,
+    training: Mapping[str, object] | None = None,
 ) -> None:
     """Write a run's model with what belongs beside it.
+
+    A card that is there stays, but for its number of steps, if that is all in which it differs from the new one.
 
     Args:
         model: Of ``finished_model``.
         folder: Where to.
         trained: Discriminators and encoder of the run, by their kinds.
         origin: Whose other files go with them.
-        card: README; None takes a template.
+        training: What the card says of the run, as of ``Origin.card``; None says nothing.
     """
+    card, path = origin.card(model.config, folder, training or {}), folder / CARD_FILE
     save_model(model, folder, card=card, discriminators=trained, beside=origin.handed_on(trained))
+    written = path.read_text(encoding="utf-8", errors="replace")
+    if written != card and _without_steps(written) == _without_steps(card):
+        with replacing(path) as temporary:
+            temporary.write_text(card, encoding="utf-8")
+
+
+def _without_steps(card: str) -> str:
+    return re.sub(r"^\| steps \| \d+ \|$", "", card, flags=re.MULTILINE)
 
 
 def _files_beside(model: PretrainedGenerator | None) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from train.run.monitor import Monitor, check_finite
 from train.run.options import RunOptions, is_due
 from train.run.profiling import profiled
 from train.run.publish import Publisher
-from train.run.settings import check_settings, describe
+from train.run.settings import check_settings, describe, training_of
 from train.run.signals import Stopped, StopRequest
 from train.run.state import newest_intact, step_of
 
@@ -27,7 +27,6 @@ def train(
     out: Path,
     options: RunOptions | None = None,
     origin: Origin | None = None,
-    card: str | None = None,
     publisher: Publisher | None = None,
 ) -> Path:
     """Run a stage to its end; the same call goes on where a stopped one was last saved.
@@ -37,7 +36,6 @@ def train(
         out: Folder of the run: ``state/``, ``settings.json``, ``log.jsonl``, ``grids/`` and, at the end, ``model/``.
         options: What it does beside its steps.
         origin: What it starts from; None says nothing about that.
-        card: README of the model.
         publisher: Where the model goes meanwhile and at the end; None is nowhere.
 
     Returns:
@@ -62,7 +60,7 @@ def train(
         monitor.close()  # the last sample grid is published, too
         if engine.is_main:
             model = finished_model(stage.generator_ema, origin.initial)
-            write_model(model, out / "model", stage.discriminators(), origin, card)
+            write_model(model, out / "model", stage.discriminators(), origin, training_of(stage))
             if publisher is not None:
                 publisher.finish(stage, out, origin)
         engine.accelerator.wait_for_everyone()

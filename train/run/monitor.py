@@ -18,7 +18,8 @@ from train.run.folder import GRIDS, append_record
 from train.run.grid import sample_grid
 from train.run.lineage import Origin, finished_model
 from train.run.options import RunOptions, is_due
-from train.run.snapshots import CURVE_FILE, Evaluations, draw_curves, save_snapshot
+from train.run.settings import training_of
+from train.run.snapshots import CURVE_FILE, Evaluations, draw_curves, save_snapshot, snapshot_folder
 from train.run.trackers import Tracker
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Monitor:
         if is_kept or is_measured:
             model = finished_model(self.stage.generator_ema, self.origin.initial)
             if is_kept:
-                save_snapshot(model, self.out, step)
+                save_snapshot(model, self.out, step, self._card(model, step))
             if is_measured:
                 self._measure(model, step)
 
@@ -111,7 +112,10 @@ class Monitor:
         self._tell_tracker({f"evaluation/{name}": value for name, value in numbers.items()}, step)
         with replacing(self.out / CURVE_FILE) as path:
             draw_curves(self.history).save(path)
-        self.evaluations.record_best(self.history, model, self.out)
+        self.evaluations.record_best(self.history, model, self.out, self._card(model, step))
+
+    def _card(self, model, step: int) -> str:
+        return self.origin.card(model.config, snapshot_folder(self.out, step), training_of(self.stage))
 
     def _keep_grid(self, grid: Image.Image, step: int) -> None:
         with replacing(self.out / GRIDS / f"{step:08d}.png") as path:

@@ -35,9 +35,9 @@ def describe(stage, origin: Origin) -> dict:
 
     Returns:
         ``stage``, package ``version``, ``precision``, ``data`` (name and identity), ``initial`` model (name and SHA-256
-        of its weights), ``model`` (architecture), ``training`` (settings of the stage), ``saved_as``: under which
-        name the tensors of the average and of each discriminator are saved in the run's states, and ``built_as``: the
-        ``config`` of those among the latter that have one.
+        of its weights), ``card`` (what that of its model says about these), ``model`` (architecture), ``training``
+        (settings of the stage), ``saved_as``: under which name the tensors of the average and of each discriminator
+        are saved in the run's states, and ``built_as``: the ``config`` of those among the latter that have one.
     """
     discriminators = stage.discriminators()
     networks = {"model": stage.generator_ema, **discriminators}
@@ -53,6 +53,11 @@ def describe(stage, origin: Origin) -> dict:
         "built_as": {kind: module.config for kind, module in discriminators.items() if hasattr(module, "config")},
     }
     return json.loads(json.dumps(values))  # tuples become lists, as in the file
+
+
+def training_of(stage) -> dict[str, object]:
+    """Return what the card of a stage's model says of its training: the stage, and the steps until now."""
+    return {"stage": stage.name, "steps": stage.state.step}
 
 
 def check_settings(current: dict, out: Path, state: Path | None, write: bool) -> dict:

@@ -31,10 +31,10 @@ def snapshot_folder(out: Path, step: int) -> Path:
     return out / "snapshots" / f"step-{step:08d}"
 
 
-def save_snapshot(model: Generator, out: Path, step: int) -> None:
+def save_snapshot(model: Generator, out: Path, step: int, card: str | None = None) -> None:
     """Keep a model as that of a step; one that is there already is the same."""
     if not snapshot_folder(out, step).exists():
-        save_model(model, snapshot_folder(out, step))
+        save_model(model, snapshot_folder(out, step), card)
 
 
 class Evaluations:
@@ -106,19 +106,22 @@ class Evaluations:
         known = {step: value for step, value in known.items() if value < math.inf}
         return min(known, key=known.get) if known else None
 
-    def record_best(self, history: dict[int, dict[str, float]], model: Generator, out: Path) -> None:
+    def record_best(
+        self, history: dict[int, dict[str, float]], model: Generator, out: Path, card: str | None = None
+    ) -> None:
         """Keep a model as a snapshot if it is the best so far, and name the best in ``snapshots/best.json``.
 
         Args:
             history: Step → its numbers; the last one is the model's.
             model: Of the last step.
             out: Folder of the run.
+            card: README of the model; None takes a template.
         """
         step = self.best_step(history)
         if step is None:
             return
         if step == max(history):
-            save_snapshot(model, out, step)
+            save_snapshot(model, out, step, card)
         metric, quantity = self.criterion
         name = f"{metric}.{quantity.name}"
         best = {"snapshot": snapshot_folder(out, step).name, "step": step, "metric": name}

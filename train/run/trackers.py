@@ -23,7 +23,7 @@ PROJECT = "stylesdf"
 TRACKER_FILE = "tracker.json"
 LARGEST_PICTURE = 2048  # pixels of the longer side; larger ones are reduced, the run's own grids are not
 PLAIN = (int, float, str)
-NOT_SENT = ("saved_as", "built_as")  # of the settings: how states are written
+NOT_SENT = ("saved_as", "built_as", "card")  # of the settings: how states and cards are written
 
 
 class Tracker:
