@@ -96,7 +96,7 @@ def _recipe(args: argparse.Namespace):
     if size not in sizes:
         raise ValueError(f"size is {size!r}, but {args.name} has only {', '.join(sizes)}")
     recipe = sizes[size].with_seed(args.seed)
-    recipe = dataclasses.replace(recipe, data=args.data or recipe.data)
+    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=getattr(args, "licence", None))
     if recipe.data is None and not args.dry_run:
         raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
     if args.only is not None and args.only not in {run.name for run in recipe.runs}:

@@ -84,6 +84,7 @@ def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
     recipe.add_argument("--size", choices=("small", "large"), help=size_help)
     recipe.add_argument("--data", help="pictures instead of the recipe's own, as of renderer; ffhq and afhq need it")
     recipe.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
+    _add_licence_argument(recipe)
     recipe.add_argument("--seed", type=int, default=0, help="added to every run's seed (default: %(default)s)")
     recipe.add_argument("--dry-run", action="store_true", help="print the runs and what they will cost, and stop")
     recipe.add_argument("--only", metavar="RUN", help="only this run, in this process")

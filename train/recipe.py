@@ -34,7 +34,8 @@ from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
 from train.pretrained import PretrainedGenerator
 from train.recipes.base import Recipe, Run
-from train.recipes.card import recipe_card
+from train.recipes.card import GRID_FILE, recipe_card
+from train.run.card import default_licence, run_facts
 from train.run.cost import HARDWARE, estimate
 from train.run.engine import Engine
 from train.run.folder import newest_grid
@@ -117,7 +118,13 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
             raise ValueError(f"run {run.name!r} starts from {run.start!r}, which is not finished in {out}")
         initial = _model_of(out, run.start)
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
-    train(stage, out / run.name, options, Origin(data, initial))
+    how, licence = f"`python -m train run {recipe.name}` (run `{run.name}`)", _licence(recipe, data)
+    facts = run_facts(how, recipe.data, data, initial, licence)
+    train(stage, out / run.name, options, Origin(data, initial, facts))
+
+
+def _licence(recipe: Recipe, data: ImageSet) -> str:
+    return recipe.licence or default_licence(data)
 
 
 def run_recipe(
@@ -171,16 +178,18 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
         _copy(out / run.name / "log.jsonl", model_folder / f"{run.name}-log.jsonl")
     grid = newest_grid(last)
     if grid is not None:
-        _copy(grid, model_folder / "grid.png")
+        _copy(grid, model_folder / GRID_FILE)
     with replacing(model_folder / "seeds.png") as path:
         seed_sheet(model, psi=0.7).save(path, optimize=True)
-    with replacing(model_folder / CARD_FILE) as path:
-        path.write_text(recipe_card(recipe, model.config, reports), encoding="utf-8")
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
     if not _is_of(model_folder / directions.REPORT_FILE, last / "model"):
         _add_directions(model_folder, model, data)
+    names = {path.name for path in model_folder.iterdir()}
+    with replacing(model_folder / CARD_FILE) as path:
+        card = recipe_card(recipe, model.config, reports, _licence(recipe, data), names)
+        path.write_text(card, encoding="utf-8")
     return model_folder
 
 

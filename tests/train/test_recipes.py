@@ -14,6 +14,7 @@ from train import recipe as runner
 from train.__main__ import main
 from train.config import PolishConfig
 from train.recipes import RECIPES, Recipe, Run
+from train.recipes.card import recipe_card
 from train.run.cost import estimate
 from train.run.engine import Engine
 from train.run.options import RunOptions
@@ -85,12 +86,39 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     assert load_config(folder) == recipe.model
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"python -m train run {recipe.name}" in card and "| yaw: mean error | 0.9° | 0.9° | 0.5° |" in card
-    assert len(card.splitlines()) < 90
+    assert len(card.splitlines()) < 90 and "](grid.png)" in card and "directions.png" not in card
+    for place in (folder, *(tmp_path / run.name / "model" for run in recipe.runs)):
+        assert "\nlicense: other\n" in (place / "README.md").read_text(encoding="utf-8"), place
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     runner.run_recipe(recipe, tmp_path, start_run, lambda: data)
     assert len(done) == len(recipe.runs)
     assert written == [(folder, "named" if name == "people" else "numbered")]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["people", "toy_heads"])
+def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its_own(name, tmp_path):
+    own = RECIPES[name]["small"]
+    other = dataclasses.replace(own, data=str(tmp_path))
+    reports = dict.fromkeys((0.7, 1.0), REPORT)
+    card = recipe_card(own, own.model, reports, "apache-2.0", {"grid.png", "directions.png"})
+    assert own.about in card and own.limits in card and f"from_pretrained(\"checkpoints/{name}\")" in card
+    assert "\nlicense: apache-2.0\n" in card and "](grid.png)" in card and "](directions.png)" in card
+    card = recipe_card(other, own.model, reports)
+    assert own.about not in card and own.limits not in card and f"Learned from `{tmp_path.name}` with" in card
+    assert f"python -m train run {name} --out runs/{name} --data {tmp_path.name}\n" in card
+    assert "\nlicense: other\n" in card and f"from_pretrained(\"{name}\")" in card
+    assert "grid.png" not in card and "directions.png" not in card
+
+
+def test_a_recipe_s_licence_is_the_one_that_is_chosen_else_that_of_its_pictures(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(runner, "run_recipe", lambda recipe, *arguments: made.append(recipe))
+    command = ["run", "photos", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(command) == main([*command, "--licence", "cc0-1.0"]) == 0
+    drawn = dataclasses.replace(runs.tiny_data(), subject="people")
+    licences = [runner._licence(recipe, data) for recipe in made for data in (drawn, runs.tiny_data())]
+    assert licences == ["apache-2.0", "other", "cc0-1.0", "cc0-1.0"]
 
 
 def test_a_model_that_cannot_be_edited_is_finished_too(tmp_path, monkeypatch, caplog):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Container, Mapping
 
 from stylesdf.card import CardFacts, model_card
 from stylesdf.config import StyleSDFConfig
+from train.data.sources import hub_ids, source_name
 from train.evaluation.report import compare
+from train.recipes import RECIPES
 from train.recipes.base import Recipe
+
+GRID_FILE, DIRECTIONS_FILE = "grid.png", "directions.png"
 
 # what of the reports the card shows; the rest stands in metrics.json
 SHOWN = (
@@ -16,32 +21,48 @@ SHOWN = (
 )  # fmt: skip
 
 
-def recipe_card(recipe: Recipe, config: StyleSDFConfig, reports: Mapping[float, dict]) -> str:
-    """Write the card.
+def recipe_card(
+    recipe: Recipe,
+    config: StyleSDFConfig,
+    reports: Mapping[float, dict],
+    licence: str = "other",
+    pictures: Container[str] = (),
+) -> str:
+    """Write the card; what the recipe says about its own pictures is left out where it learned from others.
 
     Args:
         recipe: Which the model is the result of.
         config: Of the model.
         reports: Truncation → report of the evaluation.
+        licence: Of the model, the hub's identifier.
+        pictures: Names of the pictures that lie beside the model; no others are linked but that of the seeds.
     """
+    own = next(iter(RECIPES[recipe.name].values())).data
+    about, limits, folder = recipe.about, f" {recipe.limits}", f"checkpoints/{recipe.name}"
+    command = f"python -m train run {recipe.name} --out runs/{recipe.name}"
+    if recipe.data != own:
+        name, folder = source_name(recipe.data), recipe.name
+        command += f" --data {shlex.quote(name)}"
+        if own is not None:
+            about, limits = f"Learned from `{name}` with the recipe `{recipe.name}`, in place of `{own}`.", ""
+    directions = f"\n\n![One head at −2 to 2 along each of its edits, and what moves with them]({DIRECTIONS_FILE})"
     runs = " → ".join(f"`{run.name}` ({run.settings.total_steps} steps)" for run in recipe.runs)
-    about = f"""{recipe.about}
+    text = f"""{about}
 
 ![Seeds 0 to 23 from the front, truncation 0.7, unpicked](seeds.png)
 
 ## How it was made
 
 ```bash
-python -m train run {recipe.name} --out runs/{recipe.name}
+{command}
 ```
 
 {runs}. The settings stand in `train/recipes/{recipe.name.replace("-", "_")}.py`, the loss terms in the `*-log.jsonl`
-files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is. \
-{recipe.limits}
+files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is.{limits}
 
 ## Measured
 
-{compare(reports, SHOWN).strip()}
-
-![One head at −2 to 2 along each of its edits, and what moves with them](directions.png)"""
-    return model_card(config, f"checkpoints/{recipe.name}", CardFacts(about=about, sample_grid="grid.png"))
+{compare(reports, SHOWN).strip()}{directions if DIRECTIONS_FILE in pictures else ""}"""
+    grid = GRID_FILE if GRID_FILE in pictures else None
+    facts = CardFacts(licence, text, hub_ids(recipe.data), sample_grid=grid)
+    return model_card(config, folder, facts)
