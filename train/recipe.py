@@ -7,6 +7,7 @@ pictures, logs and reports.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train import directions, factors
 from train.build import build_stage
-from train.config import to_dict
+from train.config import DecoderConfig, EncoderConfig, PolishConfig, to_dict
 from train.data.images import ImageSet, describe_images, load_images, parse_label
 from train.errors import RunError
 from train.evaluation.mobilenet import find_weights
@@ -88,16 +89,24 @@ def is_finished(out: Path, run: Run) -> bool:
     return is_at_end and (out / run.name / "model" / WEIGHTS_FILE).is_file()
 
 
-def check_run(run: Run, out: Path) -> None:
-    """Hold a finished run against the recipe as it is now, and against what it starts from as that is now.
+def check_run(recipe: Recipe, run: Run, out: Path, data: ImageSet) -> None:
+    """Hold a finished run against the recipe and its pictures as they are now, and against what it starts from.
 
     Raises:
-        ValueError: It was made with other settings, or from another model; all that differs is named.
+        ValueError: It was made with other settings, another architecture or other pictures, or from another model; all
+            that differs is named.
     """
-    current = {"training": to_dict(run.settings)}
-    if run.start is not None:
-        current |= {"initial": Origin(initial=_model_of(out, run.start)).describe()["initial"]}
+    initial = None if run.start is None else _model_of(out, run.start)
+    has_decoder = isinstance(run.settings, DecoderConfig | EncoderConfig)
+    model = recipe.model if has_decoder else dataclasses.replace(recipe.model, decoder_channels=())
+    current = {"training": to_dict(run.settings), "model": model.to_dict(), **Origin(data, initial).describe()}
+    if not _takes_pictures(run):
+        del current["data"]
     check_finished(out / run.name, current)
+
+
+def _takes_pictures(run: Run) -> bool:
+    return not isinstance(run.settings, PolishConfig | EncoderConfig)
 
 
 def _model_of(out: Path, name: str) -> PretrainedGenerator:
@@ -119,7 +128,7 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
         initial = _model_of(out, run.start)
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
     how, licence = f"`python -m train run {recipe.name}` (run `{run.name}`)", _licence(recipe, data)
-    facts = run_facts(how, recipe.data, data, initial, licence)
+    facts = run_facts(how, recipe.data if _takes_pictures(run) else None, data, initial, licence)
     train(stage, out / run.name, options, Origin(data, initial, facts))
 
 
@@ -140,18 +149,19 @@ def run_recipe(
         recipe: What to do.
         out: Folder of all runs; the result is ``out/model``.
         start_run: Does one run to its end.
-        data: Returns the pictures that the model is measured against.
+        data: Returns the pictures that it learns from, and is measured against.
         num_seeds: Seeds of each report; None takes as many as each metric has by default.
 
     Returns:
         The folder of the finished model.
 
     Raises:
-        ValueError: A run that is finished was made with other settings, or from another model than is there now.
+        ValueError: A run that is finished was made with other settings or pictures, or from another model than is there
+            now.
     """
     for run in recipe.runs:
         if is_finished(out, run):
-            check_run(run, out)
+            check_run(recipe, run, out, data())
             log.info("%s is finished", run.name)
             continue
         start_run(run)

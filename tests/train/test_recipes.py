@@ -169,7 +169,7 @@ def test_a_run_that_was_finished_as_another_is_refused(tmp_path):
     first, second = recipe.runs[:2]
     for run in (first, second):
         runner.execute(recipe, run, tmp_path, data, Engine(), RunOptions())
-        runner.check_run(run, tmp_path)
+        runner.check_run(recipe, run, tmp_path, data)
     other = dataclasses.replace(first, settings=dataclasses.replace(first.settings, beta_start=0.5))
     with pytest.raises(ValueError, match="shown was finished as another run: beta_start was 0.015 and is 0.5; move it"):
         runner.run_recipe(dataclasses.replace(recipe, runs=(other, second)), tmp_path, interrupt, lambda: data)
@@ -179,7 +179,28 @@ def test_a_run_that_was_finished_as_another_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"detailed was finished as another run: initial was .*shown.model \(sha256 "):
         runner.run_recipe(recipe, tmp_path, interrupt, lambda: data)
     (tmp_path / second.name / "settings.json").unlink()
-    runner.check_run(second, tmp_path)  # nothing is known about it
+    runner.check_run(recipe, second, tmp_path, data)  # nothing is known about it
+
+
+def test_a_run_that_was_finished_with_other_pictures_or_another_architecture_is_refused(tmp_path):
+    recipe = miniature(RECIPES["people"]["small"])
+    shown, _, _, polished = recipe.runs[:4]
+    polished = dataclasses.replace(polished, start=shown.name)
+    recipe = dataclasses.replace(recipe, runs=(shown, polished))
+    data = dataclasses.replace(runs.tiny_data(), name="heads", identity="a" * 24)
+    other = dataclasses.replace(data, name="cats", identity="b" * 24)
+    for run in recipe.runs:
+        runner.execute(recipe, run, tmp_path, data, Engine(), RunOptions())
+        runner.check_run(recipe, run, tmp_path, dataclasses.replace(data, name="a/path/to/heads"))
+    message = r"shown was finished as another run: data was heads \(identity a{12}\) and is cats \(identity b{12}\)"
+    with pytest.raises(ValueError, match=message):
+        runner.run_recipe(recipe, tmp_path, interrupt, lambda: other)
+    runner.check_run(recipe, polished, tmp_path, other)  # it takes no pictures
+    card = (tmp_path / polished.name / "model" / "README.md").read_text(encoding="utf-8")
+    assert "(run `polished`), starting from `shown/model`." in card
+    wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, num_samples=5))
+    with pytest.raises(ValueError, match=r"shown was finished as another run: model\.num_samples was 4 and is 5; move"):
+        runner.run_recipe(wider, tmp_path, interrupt, lambda: data)
 
 
 def interrupt() -> None:
