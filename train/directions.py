@@ -31,6 +31,7 @@ from stylesdf.pictures import to_pil
 from train.data.images import ImageSet, to_signed
 from train.data.people.identity import sample_person
 from train.data.people.measures import MEASURES, RARE
+from train.data.people.write import are_default_people
 from train.evaluation.features import to_bytes
 from train.evaluation.readers import load_reader
 from train.evaluation.readings import r_squared
@@ -93,17 +94,20 @@ class MeasureReader(nn.Module):
 
 def has_measures(data: ImageSet) -> bool:
     """Return whether the data has what ``measures_of`` needs."""
-    return data.subject == "people" and len(data) >= FEWEST_PEOPLE
+    is_known = data.subject == "people" and are_default_people(data.names, data.options)
+    return is_known and len(data) >= FEWEST_PEOPLE
 
 
 def measures_of(data: ImageSet) -> Tensor:
     """Return the measures of drawn people in their units, less their means. ``(N, M)``.
 
     Raises:
-        ValueError: The data is not ``people`` as it is drawn on the spot, or has too few pictures.
+        ValueError: The data is not ``people`` as it is drawn on the spot, in its own order, or has too few pictures.
     """
     if data.subject != "people":
         raise ValueError(f"directions need numbers of each picture, which {data.name or 'the data'} does not have")
+    if not are_default_people(data.names, data.options):
+        raise ValueError(f"{data.name} holds other people than those drawn by default, expected `--data people:COUNT`")
     if len(data) < FEWEST_PEOPLE:
         raise ValueError(f"directions cannot be learned from {len(data)} people, expected at least {FEWEST_PEOPLE}")
     people = [sample_person(number) for number in range(len(data))]

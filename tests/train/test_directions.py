@@ -16,6 +16,7 @@ from train.__main__ import main
 from train.data.images import ImageSet
 from train.data.people.identity import BEARDS, EXPRESSIONS, sample_person
 from train.data.people.measures import BEARD_AMOUNTS, HAIR_LENGTHS, MEASURES, RARE, SMILES
+from train.data.people.write import PeopleConfig
 from train.evaluation.subjects import HAIR_STYLES
 
 SIZE = runs.MODEL.latent_size
@@ -24,7 +25,10 @@ SIZE = runs.MODEL.latent_size
 def people(count: int = directions.FEWEST_PEOPLE) -> ImageSet:
     """Pictures that nobody looks at."""
     pictures = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
-    return ImageSet(pictures.numpy(), pictures.numpy(), torch.zeros(count, 2), subject="people")
+    names = tuple(f"images/{number:06d}.png" for number in range(count))
+    options = dataclasses.asdict(PeopleConfig(count))
+    poses = torch.zeros(count, 2)
+    return ImageSet(pictures.numpy(), pictures.numpy(), poses, subject="people", options=options, names=names)
 
 
 def test_every_person_has_all_measures():
@@ -127,6 +131,23 @@ def test_other_data_is_refused():
         directions.measures_of(dataclasses.replace(runs.tiny_data(), name="cats"))
     with pytest.raises(ValueError, match="cannot be learned from 7 people, expected at least 2000"):
         directions.measures_of(people(7))
+
+
+def test_people_who_are_not_those_drawn_by_default_are_refused():
+    assert directions.has_measures(people()) and not directions.has_measures(people(7))
+    data = people()
+    others = {
+        "seed": {"options": {**data.options, "seed": 5}},
+        "shares": {"options": {**data.options, "glasses_share": 0.6}},
+        "label": {"names": data.names[1:]},
+        "order": {"names": data.names[::-1]},
+        "unknown": {"options": {}},
+    }
+    for name, changes in others.items():
+        other = dataclasses.replace(data, name=name, **changes)
+        assert not directions.has_measures(other)
+        with pytest.raises(ValueError, match=f"^{name} holds other people than those drawn by default, expected"):
+            directions.measures_of(other)
 
 
 def test_the_command_wants_a_folder(capsys, tmp_path):

@@ -19,7 +19,7 @@ from train.data.people.paint import eye_colour
 from train.data.people.rays import camera_rays
 from train.data.people.render import BACKGROUND, MAX_RADIUS, Head, build_parts, render_head, render_rgba
 from train.data.people.shape import build_shape
-from train.data.people.write import PeopleConfig, person_of, pose_of, write_people
+from train.data.people.write import PeopleConfig, are_default_people, person_of, pose_of, write_people
 
 SMALL = PeopleConfig(count=4, image_size=24, seed=3)
 
@@ -277,6 +277,7 @@ def test_people_are_drawn_on_the_spot(tmp_path, monkeypatch):
     assert data.images.shape == (3, 3, 16, 16) and data.poses.shape == (3, 2) and data.thumbnails.shape[1] == 4
     again = load_images("people:3", 16, 16, cache_dir=tmp_path)
     assert again.identity == data.identity
+    assert are_default_people(data.names, data.options)
 
 
 def test_command_line(tmp_path):
@@ -284,3 +285,5 @@ def test_command_line(tmp_path):
     assert main(["people", "--out", str(tmp_path / "a"), *arguments]) == 0
     (row,) = map(json.loads, (tmp_path / "a" / "metadata.jsonl").read_text().splitlines())
     assert row["hat"] is True and row["glasses"] != "none"
+    data = load_images(tmp_path / "a", 16, 16, cache_dir=tmp_path / "cache")
+    assert data.subject == "people" and not are_default_people(data.names, data.options)

@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ class ImageSet:
         identity: Of the decoded pictures, for what is kept about them; other pictures or sizes have another one.
             Empty: nothing is to be kept.
         subject: What a drawn data set shows, ``toy-heads`` or ``people``; empty for any other data.
+        options: That a drawn data set was drawn with, by their names; empty for any other data.
+        names: Of the pictures in their source.
         device: Where batches are.
     """
 
@@ -57,6 +60,8 @@ class ImageSet:
     name: str = ""
     identity: str = ""
     subject: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
     device: torch.device = torch.device("cpu")
 
     def __len__(self) -> int:
@@ -318,6 +323,8 @@ def _open(folder: Path, source: Source) -> ImageSet:
         name=source.name,
         identity=folder.name.removesuffix(THUMBNAILS_END),
         subject=source.subject,
+        options=source.options,
+        names=tuple(facts["names"]),
     )
 
 

@@ -41,6 +41,7 @@ class Source:
         items: Starts from the first picture at every call. A stream that breaks off is a RunError.
         subject: What a drawn data set shows, a value of ``DRAWN_KINDS``; empty for any other.
         fov_deg: Field of view at which it was drawn, degrees; None for any other.
+        options: It was drawn with, as its KIND.json tells them; empty for any other.
         left_out: By the reason, names of files that are not among the items.
         notes: What else people should know, a line each.
         count: Pictures, where it is known before they are read.
@@ -51,20 +52,21 @@ class Source:
     items: Callable[[], Iterator[Item]]
     subject: str = ""
     fov_deg: float | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     count: int | None = None
 
 
-def drawn_as(names: Collection[str], read: Callable[[str], bytes]) -> tuple[str, float | None]:
-    """Return subject and field of view of a drawn data set: it has a file KIND.json whose ``kind`` is KIND.
+def drawn_as(names: Collection[str], read: Callable[[str], bytes]) -> tuple[str, float | None, dict]:
+    """Return subject, field of view and options of a drawn data set: it has a file KIND.json whose ``kind`` is KIND.
 
     Args:
         names: Of its files.
         read: Function from a name to the file's bytes.
 
     Returns:
-        Empty and None for any other data; the field of view, degrees, is None where that file does not tell it.
+        Empty, None and empty for any other data; the field of view, degrees, is None where that file does not tell it.
     """
     for kind, subject in DRAWN_KINDS.items():
         if f"{kind}.json" not in names:
@@ -75,9 +77,10 @@ def drawn_as(names: Collection[str], read: Callable[[str], bytes]) -> tuple[str,
             continue
         if isinstance(about, dict) and about.get("kind") == kind:
             config = about.get("config")
-            fov_deg = config.get("fov_deg") if isinstance(config, dict) else None
-            return subject, float(fov_deg) if isinstance(fov_deg, (int, float)) else None
-    return "", None
+            options = config if isinstance(config, dict) else {}
+            fov_deg = options.get("fov_deg")
+            return subject, float(fov_deg) if isinstance(fov_deg, (int, float)) else None, options
+    return "", None, {}
 
 
 def rows_of_listing(

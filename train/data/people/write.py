@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from train.data.people.render import BACKGROUND, Head, render_rgba
 
 FORMAT = 1
 MAX_PROCESSES = 60  # Windows waits for no more than 63 at a time
+OPTIONS_OF_PEOPLE = ("seed", "glasses_share", "hat_share")  # the others are of the pictures
 CONFIG_FILE, METADATA_FILE = "people.json", "metadata.jsonl"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -80,6 +81,17 @@ def pose_of(index: int, config: PeopleConfig) -> tuple[float, float]:
     """
     draws = np.random.default_rng([config.seed, index, 1]).standard_normal(2).clip(-3, 3)
     return float(config.yaw_std * draws[0]), float(config.pitch_std * draws[1])
+
+
+def are_default_people(names: Sequence[str], options: Mapping[str, object]) -> bool:
+    """Return whether picture n shows ``sample_person(n)``: all people from the first on, drawn by default options.
+
+    Args:
+        names: Of the pictures in their folder.
+        options: Those of ``PeopleConfig`` that they were drawn with.
+    """
+    are_default = all(options.get(name) == getattr(PeopleConfig, name) for name in OPTIONS_OF_PEOPLE)
+    return are_default and all(name == _file_name(index) for index, name in enumerate(names))
 
 
 def write_people(out: str | Path, config: PeopleConfig, jobs: int = 1) -> None:
