@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ CARD_FILE = "README.md"
 BUNDLED = "checkpoints"
 # optional, part of a model that people use: what finds the head in a picture, and edits with names
 COMPANION_FILES = {"inverter": "inverter.safetensors", "directions": "directions.safetensors"}
+REPORT_FILES = ("directions.json", "directions.png")  # what the edits do, in numbers and in pictures
 # optional, beside a model that shall be trained on: the discriminators of both stages, the encoder of stage 1
 DISCRIMINATOR_FILES = {
     "thumbnail": "discriminator_thumbnail.safetensors",
@@ -82,11 +83,33 @@ def index_file(variant: str | None = None) -> str:
     return f"{WEIGHTS_FILE}.index{'' if variant is None else f'.{variant}'}.json"
 
 
-def stale_weights(names: Iterable[str], contents: Iterable[str], variant: str | None = None) -> list[str]:
-    """Return those of ``names`` that hold older weights of a variant, now that it is stored as ``contents``."""
-    stem = weights_file(variant).removesuffix(".safetensors")
-    pattern = rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.safetensors|{re.escape(index_file(variant))}"
-    return sorted(name for name in set(names) - set(contents) if re.fullmatch(pattern, name))
+def stale_files(
+    names: Iterable[str], contents: Mapping[str, bytes], variant: str | None, sha256_of: Callable[[str], str | None]
+) -> list[str]:
+    """Return which files of a checkpoint no longer belong to it once ``contents`` are written.
+
+    These are older weights of the same variant, and where the weights proper become others, whatever was learned from
+    them for people: inverter, directions and the report of these. What training goes on with stays.
+
+    Args:
+        names: Of the files that are there.
+        contents: Name → content, as of ``checkpoint_contents``.
+        variant: Of the weights among them.
+        sha256_of: Returns the hash of a weights file that is there.
+    """
+    stem = re.escape(weights_file(variant).removesuffix(".safetensors"))
+    pattern = rf"{stem}(-\d{{5}}-of-\d{{5}})?\.safetensors"
+    before, others = set(names), set(names) - set(contents)
+    stale = {name for name in others if re.fullmatch(pattern, name) or name == index_file(variant)}
+    learned = others & {*COMPANION_FILES.values(), *REPORT_FILES}
+    if variant is None and learned:
+        weights = {name: content for name, content in contents.items() if re.fullmatch(pattern, name)}
+        is_same = all(
+            name in before and sha256_of(name) == hashlib.sha256(content).hexdigest()
+            for name, content in weights.items()
+        )
+        stale |= set() if is_same else learned
+    return sorted(stale)
 
 
 def tensor_name(name: object) -> str:
@@ -354,7 +377,8 @@ def save_model(
 
     Args:
         model: Has a ``config``; its tensors are stored as float32, or as the variant says.
-        folder: Created where absent; config and weights of the same variant in it are replaced.
+        folder: Created where absent; config and weights of the same variant in it are replaced. Inverter and directions
+            of other weights are removed.
         card: Text of the model card, written only where the folder has none; None takes a template.
         variant: ``"fp16"`` or ``"bf16"`` writes half precision beside what is there; None the weights proper.
         max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
@@ -373,8 +397,9 @@ def save_model(
     if CARD_FILE not in names:
         card = model_card(model.config, folder.resolve().name) if card is None else card
         contents[CARD_FILE] = card.encode(errors="replace")  # a folder's name may be no text
+    stale = stale_files(names, contents, variant, lambda name: file_hash(folder / name, "sha256"))
     _write_files(folder, contents)
-    for name in stale_weights(names, contents, variant):
+    for name in stale:
         (folder / name).unlink()
 
 

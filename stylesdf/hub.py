@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from stylesdf.checkpoint import (
     load_weights,
     save_model,
     shard_names,
-    stale_weights,
+    stale_files,
     weights_file,
 )
 from stylesdf.config import StyleSDFConfig, shown
@@ -46,7 +47,7 @@ from stylesdf.encoder import Encoder
 from stylesdf.torch_state import ordinary_torch
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo
+    from huggingface_hub import CommitInfo, HfApi
     from typing_extensions import Self
 
 __all__ = [
@@ -172,7 +173,7 @@ class HubMixin:
         """Write ``config.json``, ``model.safetensors`` (float32), inverter and directions, and a missing ``README.md``.
 
         Args:
-            folder: Created where absent.
+            folder: Created where absent. Inverter and directions of other weights in it are removed.
             card: Text of the model card; None takes the one the model was loaded with, else a template.
             variant: ``"fp16"`` or ``"bf16"`` writes ``model.fp16.safetensors`` in half precision beside what is there.
             max_shard_size: Bytes, or a text such as ``"200MB"``; larger weights are cut into shards of at most this.
@@ -199,7 +200,7 @@ class HubMixin:
         """Upload the model in one commit, and a card where the repository has none; no commit where nothing changed.
 
         Where someone else commits in between, it is compared and tried again, so that config and weights of a commit
-        always belong together.
+        always belong together. Inverter and directions of other weights are removed from the repository.
 
         Args:
             repo_id: ``name/name``; created where absent.
@@ -236,7 +237,8 @@ class HubMixin:
             names = [file.rfilename for file in head.siblings or []]
             files = contents if CARD_FILE in names else {**contents, CARD_FILE: card.encode()}
             operations = [CommitOperationAdd(name, content) for name, content in files.items()]
-            operations += [CommitOperationDelete(name) for name in stale_weights(names, contents, variant)]
+            stale = stale_files(names, contents, variant, partial(_sha256_on_hub, api, repo_id, head.sha))
+            operations += [CommitOperationDelete(name) for name in stale]
             try:
                 return api.create_commit(
                     repo_id,
@@ -509,6 +511,12 @@ def _fill(model: torch.nn.Module, missing: list[str]) -> None:
         torch.manual_seed(0)
         new = type(model)(model.config).state_dict()
     model.load_state_dict({name: new[name] for name in missing}, strict=False, assign=True)
+
+
+def _sha256_on_hub(api: HfApi, repo_id: str, commit: str, name: str) -> str | None:
+    """Return the hash of a weights file in a commit; None where the hub does not keep it as a large file."""
+    (found,) = api.get_paths_info(repo_id, [name], revision=commit)
+    return found.lfs.sha256 if found.lfs else None
 
 
 def _version() -> str | None:

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from stylesdf.encoder import Encoder
 from stylesdf.hub import CardFacts, load_config, load_weights, model_card, save_model
 from stylesdf.model import Generator
 from tests.loopback_hub import LoopbackHub
@@ -77,6 +78,24 @@ def test_round_trip_is_exact(model, folder, tmp_path):
     loaded.save_pretrained(tmp_path / "again")
     for name in names(folder):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize("max_shard_size", [None, "20KB"])
+def test_what_was_learned_of_other_weights_is_removed(model, folder, max_shard_size):
+    vars(model)["inverter"] = Encoder(model.config.latent_size, 3)
+    save_model(model, folder, max_shard_size=max_shard_size, discriminators={"encoder": torch.nn.Linear(3, 2)})
+    (folder / "directions.json").write_text("{}")
+    (folder / "directions.png").touch()
+    learned = {"directions.json", "directions.png", "inverter.safetensors"}
+    model.inverter = None
+    model.save_pretrained(folder, max_shard_size=max_shard_size)  # the same weights
+    assert learned <= set(names(folder))
+    model.w_avg += 1.0
+    model.save_pretrained(folder, variant="fp16")  # beside them
+    assert learned <= set(names(folder))
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    assert not learned & set(names(folder)) and "encoder.safetensors" in names(folder)
+    assert Model.from_pretrained(folder).inverter is None
 
 
 def test_loaded_model_can_be_trained(folder):

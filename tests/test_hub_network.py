@@ -99,6 +99,21 @@ def test_the_inverter_comes_and_goes_with_the_model(hub, model, tmp_path):
     assert kept[0] == kept[1]
 
 
+def test_what_was_learned_of_other_weights_is_removed(hub, model):
+    vars(model)["inverter"] = Encoder(model.config.latent_size, 3)
+    model.push_to_hub(HEADS, discriminators={"encoder": torch.nn.Linear(3, 2)})
+    HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="directions.json", repo_id=HEADS)
+    learned = {"inverter.safetensors", "directions.json"}
+    bare = changed(model, by=0.0)
+    bare.push_to_hub(HEADS)  # the same weights
+    assert learned <= hub.repos[HEADS].files().keys()
+    changed(model).push_to_hub(HEADS, variant="fp16")  # beside them
+    assert learned <= hub.repos[HEADS].files().keys()
+    changed(model).push_to_hub(HEADS)
+    assert not learned & hub.repos[HEADS].files().keys() and "encoder.safetensors" in hub.repos[HEADS].files()
+    assert Model.from_pretrained(HEADS).inverter is None
+
+
 def test_discriminators_go_beside_the_model(hub, model, tmp_path):
     judge, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     model.push_to_hub(HEADS, discriminators={"image": judge})

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import COMPANION_FILES, WEIGHTS_FILE, checkpoint_contents, file_hash
+from stylesdf.checkpoint import COMPANION_FILES, REPORT_FILES, WEIGHTS_FILE, checkpoint_contents, file_hash
 from stylesdf.directions import Directions, find_latents
 from stylesdf.files import replacing
 from stylesdf.model import Generator
@@ -49,7 +49,7 @@ from train.networks.pose_reader import (
 )
 
 log = logging.getLogger(__name__)
-REPORT_FILE, STRIPS_FILE = "directions.json", "directions.png"
+REPORT_FILE, STRIPS_FILE = REPORT_FILES
 POSE = ("yaw", "pitch")  # read in degrees
 SIZE = 128  # pixels in each direction that are read
 FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
