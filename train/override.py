@@ -7,46 +7,59 @@ from collections.abc import Mapping
 
 
 def override(config, assignments: list[str]):
-    """Return a config with ``name=value`` texts applied.
+    """Return a config with ``name=value`` texts applied, all at once: settings that go together come in any order.
 
     A dot reaches into a config of its own, into a tuple of them by number, and into weights by name; a weight of
     ``none`` takes its term away.
 
     Raises:
-        ValueError: An unknown name, or a value of another type than the one it replaces.
+        ValueError: An unknown name, a value of another type than the one it replaces, or one that the config refuses.
     """
+    changes = []
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(f"setting {assignment!r} is not of the form name=value")
-        config = _replace(config, name.split("."), name, text)
-    return config
+        changes.append((name.split("."), name, text))
+    return _replace(config, changes)
 
 
-def _replace(config, path: list[str], name: str, text: str):
-    head, rest = path[0], path[1:]
+Change = tuple[list[str], str, str]  # path from a config on, whole name, text
+
+
+def _replace(config, changes: list[Change]):
     fields = {field.name: field.type for field in dataclasses.fields(config)}
-    if head not in fields:
-        raise ValueError(f"unknown setting {name!r}, expected one of {', '.join(fields)}")
-    value = getattr(config, head)
-    if isinstance(value, Mapping):
-        new = _reweigh(value, rest, name, text)
-    elif dataclasses.is_dataclass(value) and rest:
-        new = _replace(value, rest, name, text)
-    elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        new = _replace_one(value, head, rest, name, text)
-    elif rest or dataclasses.is_dataclass(value):
-        raise ValueError(f"unknown setting {name!r}, {head} {'has no parts' if rest else 'has parts: name one'}")
-    else:
-        new = _parse(name, fields[head], value, text)
-    return dataclasses.replace(config, **{head: new})
+    of_field: dict[str, list[Change]] = {}
+    for (head, *rest), name, text in changes:
+        if head not in fields:
+            raise ValueError(f"unknown setting {name!r}, expected one of {', '.join(fields)}")
+        of_field.setdefault(head, []).append((rest, name, text))
+    new = {head: _changed(getattr(config, head), head, fields[head], some) for head, some in of_field.items()}
+    return dataclasses.replace(config, **new)
 
 
-def _replace_one(values: tuple, head: str, rest: list[str], name: str, text: str) -> tuple:
-    if len(rest) < 2 or not rest[0].isdecimal() or int(rest[0]) >= len(values):
-        raise ValueError(f"unknown setting {name!r}, {head} are {head}.0.NAME to {head}.{len(values) - 1}.NAME")
-    index = int(rest[0])
-    return (*values[:index], _replace(values[index], rest[1:], name, text), *values[index + 1 :])
+def _changed(value, head: str, annotation: str, changes: list[Change]):
+    """Return what becomes of a field."""
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return _replace_some(value, head, changes)
+    is_config = dataclasses.is_dataclass(value)
+    for rest, name, text in changes:
+        if isinstance(value, Mapping):
+            value = _reweigh(value, rest, name, text)
+        elif bool(rest) != is_config:
+            raise ValueError(f"unknown setting {name!r}, {head} {'has no parts' if rest else 'has parts: name one'}")
+        elif not is_config:
+            value = _parse(name, annotation, value, text)
+    return _replace(value, changes) if is_config else value
+
+
+def _replace_some(values: tuple, head: str, changes: list[Change]) -> tuple:
+    of_value: dict[int, list[Change]] = {}
+    for rest, name, text in changes:
+        if len(rest) < 2 or not rest[0].isdecimal() or int(rest[0]) >= len(values):
+            raise ValueError(f"unknown setting {name!r}, {head} are {head}.0.NAME to {head}.{len(values) - 1}.NAME")
+        of_value.setdefault(int(rest[0]), []).append((rest[1:], name, text))
+    return tuple(_replace(value, of_value.get(index, [])) for index, value in enumerate(values))
 
 
 def _reweigh(weights: Mapping[str, float], rest: list[str], name: str, text: str) -> dict[str, float]:
