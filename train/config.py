@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from train.augment import OPERATIONS
+from train.override import show
 
 CODES_PER_STEP = 512  # of the prior
 CODE_AXES = 64  # principal axes of the codes that it tells apart; along further ones they vary less than their noise
@@ -21,6 +23,10 @@ KEPT_NUMBERS = 2**28  # a field's activations of fewer numbers are kept for the 
 STEPS_PER_RENDERING = 4  # of stage 2, for each of the renderings that are exchanged
 RENDERINGS_AT_ONCE = 8  # that are exchanged: the processes share them
 PAIR_WINDOW, PAIR_MARGIN = 0.5, 3  # of a pair: share of height and width that is judged, rays decoded about it
+NOT_OF_PAIRS = (  # settings of stage 2 that the game of patches does not have
+    "path_length_weight", "mixing_probability", "game.augment", "game.use_relativistic_loss",
+    "game.freeze_generator_steps",
+)  # fmt: skip
 PATH_LENGTH_EVERY = 4  # steps of stage 2 between path-length penalties, each × as many
 TEACHER_OVERSAMPLING = 2  # samples per ray of polishing's teacher, in those of the student
 NUM_SURFACE_POINTS = 200  # points near the surface per image whose normals polishing compares with a neighbour's
@@ -257,12 +263,14 @@ class DecoderConfig:
             starts from the renderer's picture instead of from nothing. 0 in the paper.
         num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step: a short run on a
             small machine is spared most of the rendering. 0 renders every batch anew, as the paper does.
-        horizontal_flip: Show half of the pictures mirrored.
+        horizontal_flip: Show half of the pictures mirrored; without effect on the game of patches.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
+            Without effect on the game of patches.
         seed: Of everything random.
 
     Raises:
-        ValueError: ``field_steps`` or ``pair_weight`` without renderings that are kept.
+        ValueError: ``field_steps`` or ``pair_weight`` without renderings that are kept, or ``pair_weight`` beside what
+            the game of patches does not have.
     """
 
     steps: int = 300_000
@@ -286,6 +294,10 @@ class DecoderConfig:
         for name in ("field_steps", "pair_weight"):
             if getattr(self, name) and not self.num_renderings:
                 raise ValueError(f"{name} is on, but num_renderings is 0: there are no pictures to learn from")
+        for name in NOT_OF_PAIRS if self.pair_weight else ():
+            if value := attrgetter(name)(self):
+                off = show(type(value)())
+                raise ValueError(f"{name} is {show(value)} beside pair_weight, whose game has none: expected {off}")
 
     @property
     def total_steps(self) -> int:

@@ -67,7 +67,11 @@ KEEPING = dataclasses.replace(
     mixing_probability=0.0,
 )
 PAIRED = dataclasses.replace(
-    with_game(KEEPING, use_relativistic_loss=False, augment=()), pair_weight=5.0, field_steps=1, steps=5
+    with_game(KEEPING, use_relativistic_loss=False, augment=(), augment_probability=1.0),
+    pair_weight=5.0,
+    path_length_weight=0.0,
+    field_steps=1,
+    steps=5,
 )
 
 

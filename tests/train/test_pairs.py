@@ -83,6 +83,23 @@ def test_patches_are_judged_beside_their_thumbnail():
     assert not torch.equal(logits, judge(image, torch.ones(2, 3, 24, 16)))
 
 
+@pytest.mark.parametrize(
+    "name, value, sentence",
+    [
+        ("path_length_weight", 2.0, "path_length_weight is 2 beside pair_weight, whose game has none: expected 0"),
+        ("mixing_probability", 0.5, "mixing_probability is 0.5 beside pair_weight, whose game has none: expected 0"),
+        ("augment", ("color",), "game.augment is color beside pair_weight, whose game has none: expected none"),
+        ("use_relativistic_loss", True, "game.use_relativistic_loss is true beside .* has none: expected false"),
+        ("freeze_generator_steps", 3, "game.freeze_generator_steps is 3 beside pair_weight, .*: expected 0"),
+    ],
+)
+def test_what_the_game_of_patches_does_not_have_is_refused(name, value, sentence):
+    change = dataclasses.replace if hasattr(runs.PAIRED, name) else runs.with_game
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        change(runs.PAIRED, **{name: value})
+    change(dataclasses.replace(runs.PAIRED, pair_weight=0.0), **{name: value})
+
+
 def test_pairs_need_a_pool_poses_and_an_encoder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="pair_weight is on, but num_renderings is 0"):
         dataclasses.replace(runs.PAIRED, field_steps=0, num_renderings=0)
