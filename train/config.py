@@ -88,7 +88,8 @@ class GameConfig:
         ema_decay: Of the published average, per step.
 
     Raises:
-        ValueError: An unknown operation; or ADA beside the relativistic loss, under which the sign says nothing.
+        ValueError: An unknown operation; a probability or ADA without operations; or ADA beside the relativistic loss,
+            under which the sign says nothing.
     """
 
     learning_rate: float = 2e-5
@@ -108,6 +109,10 @@ class GameConfig:
         for name in self.augment:
             if name not in OPERATIONS:
                 raise ValueError(f"augment names {name!r}, expected operations among {', '.join(OPERATIONS)}")
+        for name in ("augment_probability", "ada_target"):
+            value = getattr(self, name)
+            if not self.augment and value != getattr(GameConfig, name):
+                raise ValueError(f"{name} is {value}, but augment is none, expected some of {', '.join(OPERATIONS)}")
         if self.ada_target and self.use_relativistic_loss:
             raise ValueError(
                 f"ada_target is {self.ada_target} beside use_relativistic_loss, expected 0: a discriminator of pairs "

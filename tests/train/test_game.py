@@ -176,9 +176,16 @@ def test_a_run_saves_the_probability_that_ada_moves(make, monkeypatch, tmp_path)
 
 def test_ada_beside_the_relativistic_loss_is_refused():
     with pytest.raises(ValueError, match="ada_target is 0.6 beside use_relativistic_loss, expected 0"):
-        GameConfig(ada_target=0.6, use_relativistic_loss=True)
+        GameConfig(augment=("color",), ada_target=0.6, use_relativistic_loss=True)
     with pytest.raises(ValueError, match="beside use_relativistic_loss"):
-        dataclasses.replace(GameConfig(use_relativistic_loss=True), ada_target=0.1)
+        dataclasses.replace(GameConfig(augment=("color",), use_relativistic_loss=True), ada_target=0.1)
+
+
+@pytest.mark.parametrize("name, value", [("ada_target", 0.6), ("augment_probability", 0.5)])
+def test_what_needs_operations_is_refused_without(name, value):
+    with pytest.raises(ValueError, match=f"^{name} is {value}, but augment is none, expected some of color, trans"):
+        GameConfig(**{name: value})
+    assert getattr(GameConfig(augment=("color",), **{name: value}), name) == value
 
 
 def test_unknown_operations_are_refused():

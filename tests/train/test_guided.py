@@ -11,7 +11,7 @@ from stylesdf.fast.surface import GRID, SurfaceGuide
 from stylesdf.field import sphere_initialize
 from stylesdf.model import Generator
 from tests.train import runs
-from tests.train.test_training import DECODER, interrupt_and_resume, snapshot
+from tests.train.test_training import DECODER, PLAIN, interrupt_and_resume, snapshot
 from train import losses
 from train.config import Phase
 from train.run.loop import train
@@ -33,7 +33,7 @@ def model_of_a_sphere(beta: float) -> Generator:
 
 
 def stage_with(phase: Phase, beta: float = 0.002, **settings) -> RendererStage:
-    config = dataclasses.replace(runs.with_game(runs.RENDERER, augment=()), phases=(phase,), **settings)
+    config = dataclasses.replace(runs.with_game(runs.RENDERER, **PLAIN), phases=(phase,), **settings)
     model = model_of_a_sphere(beta)
     return RendererStage(model.config, config, runs.tiny_data(), initial=model)
 

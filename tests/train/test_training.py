@@ -20,7 +20,7 @@ from train.run.options import RunOptions
 from train.run.state import saved_steps
 from train.stages import DecoderStage, RendererStage
 
-PLAIN = {"augment": (), "ada_target": 0.0}
+PLAIN = {"augment": (), "augment_probability": 1.0, "ada_target": 0.0}
 RENDERER = dataclasses.replace(
     runs.with_game(runs.RENDERER, **PLAIN),
     phases=tuple(dataclasses.replace(phase, batch_size=4) for phase in runs.RENDERER.phases),
