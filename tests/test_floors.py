@@ -72,7 +72,7 @@ HIGHEST_BELOW = {"train": 3}
 # the kit's own floors: its folders and files, from the ground up
 TRAIN_FLOORS = (
     {"augment", "errors", "losses", "override", "pretrained"},
-    {"data"},
+    {"bounds", "data"},
     {"config", "networks", "terms"},
     {"evaluation"},
     {"directions", "factors", "recipes", "run"},

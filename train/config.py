@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from train.augment import OPERATIONS
+from train.bounds import check_bounds
 from train.override import show
 
 CODES_PER_STEP = 512  # of the prior
@@ -37,7 +38,7 @@ class Phase:
     """One stretch of stage 1 at one resolution.
 
     Attributes:
-        resolution: Height and width of the thumbnails.
+        resolution: Height and width of the thumbnails, a power of two.
         steps: How many.
         batch_size: Images per step.
         num_samples: Samples per ray.
@@ -50,6 +51,9 @@ class Phase:
             samples a step then costs a fraction.
         is_adversarial: Play against the discriminator. When not to: only pictures of the data are to be shown again
             (the terms ``reconstruction`` and ``divergence``).
+
+    Raises:
+        ValueError: A number out of range, or a resolution that is no power of two.
     """
 
     resolution: int = 64
@@ -61,6 +65,11 @@ class Phase:
     fade_steps: int = 0
     surface_guided: bool = False
     is_adversarial: bool = True
+
+    def __post_init__(self) -> None:
+        check_bounds(self, " of a phase")
+        if self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution of a phase is {self.resolution}, expected a power of two")
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,8 @@ class GameConfig:
         ema_decay: Of the published average, per step.
 
     Raises:
-        ValueError: An unknown operation; a probability or ADA without operations; or ADA beside the relativistic loss,
-            under which the sign says nothing.
+        ValueError: A number out of range; an unknown operation; a probability or ADA without operations; or ADA beside
+            the relativistic loss, under which the sign says nothing.
     """
 
     learning_rate: float = 2e-5
@@ -106,6 +115,7 @@ class GameConfig:
     ema_decay: float = 0.5 ** (32 / 10_000)
 
     def __post_init__(self) -> None:
+        check_bounds(self, " of the game")
         for name in self.augment:
             if name not in OPERATIONS:
                 raise ValueError(f"augment names {name!r}, expected operations among {', '.join(OPERATIONS)}")
@@ -172,6 +182,9 @@ class RendererConfig:
     use_minibatch_std: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     @property
     def total_steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
@@ -205,6 +218,9 @@ class PriorConfig:
     steps: int = 48_000
     learning_rate: float = 1e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     @property
     def total_steps(self) -> int:
@@ -241,6 +257,9 @@ class PolishConfig:
     )
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     @property
     def total_steps(self) -> int:
         return self.steps
@@ -274,8 +293,8 @@ class DecoderConfig:
         seed: Of everything random.
 
     Raises:
-        ValueError: ``field_steps`` or ``pair_weight`` without renderings that are kept, or ``pair_weight`` beside what
-            the game of patches does not have.
+        ValueError: A number out of range; ``field_steps`` or ``pair_weight`` without renderings that are kept; or
+            ``pair_weight`` beside what the game of patches does not have.
     """
 
     steps: int = 300_000
@@ -296,6 +315,7 @@ class DecoderConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         for name in ("field_steps", "pair_weight"):
             if getattr(self, name) and not self.num_renderings:
                 raise ValueError(f"{name} is on, but num_renderings is 0: there are no pictures to learn from")
@@ -325,6 +345,9 @@ class EncoderConfig:
 
     steps: int = 1500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     @property
     def total_steps(self) -> int:

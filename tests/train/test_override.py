@@ -85,9 +85,31 @@ def test_settings_that_go_together_come_in_any_order(order):
         ("use_alpha=yes", "setting use_alpha is 'yes', expected a value like false"),
         ("terms.view=heavy", "setting terms.view is 'heavy', expected a value like 1"),
         ("discriminator_channels=8,x", "setting discriminator_channels is '8,x', expected a value like 24,40,64"),
+        ("game.learning_rate=-1", "learning_rate of the game is -1, expected a number from 0.0 to 1.0"),
+        ("game.learning_rate=nan", "learning_rate of the game is nan, expected a number from 0.0 to 1.0"),
+        ("game.r1_every=0", "r1_every of the game is 0, expected an integer from 1 to 1,000,000"),
+        ("game.ema_decay=2", "ema_decay of the game is 2, expected a number from 0.0 to 1.0"),
+        ("game.augment_probability=5", "augment_probability of the game is 5, expected a number from 0.0 to 1.0"),
+        ("least_truncation=3", "least_truncation is 3, expected a number from 0.0 to 1.0"),
+        ("phases.0.steps=-5", "steps of a phase is -5, expected an integer from 0 to 1,000,000,000"),
+        ("phases.0.fade_steps=-1", "fade_steps of a phase is -1, expected an integer from 0"),
+        ("phases.0.num_samples=0", "num_samples of a phase is 0, expected an integer from 2 to 1,024"),
+        ("phases.0.resolution=2", "resolution of a phase is 2, expected an integer from 4 to 512"),
+        ("phases.0.resolution=20", "resolution of a phase is 20, expected a power of two"),
+        ("sphere_steps=-3", "sphere_steps is -3, expected an integer from 0"),
+        ("num_points=-4", "num_points is -4, expected an integer from 0 to 1,000,000"),
+        ("beta_start=0", "beta_start is 0, expected a number from 1e-06 to 1.0"),
+        ("beta_end=-1", "beta_end is -1, expected a number from 0.0 to 1.0"),
         ("game.augment=blur", "augment names 'blur', expected operations among color, translation, cutout"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(assignment, sentence):
     with pytest.raises(ValueError, match=sentence):
         override(TOY, [assignment])
+
+
+@pytest.mark.parametrize("stage", PRESETS)
+def test_no_stage_takes_fewer_steps_than_none(stage):
+    name = "phases.0.steps" if stage == "renderer" else "steps"
+    with pytest.raises(ValueError, match="^steps.* is -1, expected an integer from 0 to 1,000,000,000$"):
+        override(PRESETS[stage]["toy"], [f"{name}=-1"])
