@@ -21,7 +21,7 @@ from stylesdf.fit import OnStep, fit_pictures
 from stylesdf.head import Head
 from stylesdf.model import Generator
 from stylesdf.photo import Frame, cut_photo
-from stylesdf.pixels import LeftOut, decode_picture
+from stylesdf.pixels import LeftOut, convert_picture, decode_picture
 from stylesdf.shot import Shot
 from stylesdf.torch_state import ordinary_torch
 
@@ -168,18 +168,13 @@ def open_picture(image: Picture, number: int = 0) -> Image.Image:
     Raises:
         ValueError: It is no picture, is damaged, too large or too small.
     """
-    if isinstance(image, Image.Image):
-        name = _name(image, number)
-        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        try:
-            picture = image.convert("RGBA" if has_alpha else "RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # its file is read only now
-            raise ValueError(f"{name} cannot be read: {error}") from None
-    elif isinstance(image, (str, os.PathLike)):
-        name = _name(image, number)
-        picture = _decode_file(Path(image))
-    else:
+    if not isinstance(image, (str, os.PathLike, Image.Image)):
         raise ValueError(f"picture {number} is of type {type(image).__name__}, expected a file or a PIL image")
+    name = _name(image, number)
+    try:
+        picture, _ = convert_picture(image) if isinstance(image, Image.Image) else _decode_file(Path(image))
+    except LeftOut as error:
+        raise ValueError(f"{name} cannot be read as a picture: {error}") from None
     if min(picture.size) < SMALLEST_SIDE:
         size = f"{picture.width}×{picture.height}"
         raise ValueError(f"{name} has {size} pixels, expected at least {SMALLEST_SIDE} in each direction")
@@ -190,15 +185,12 @@ def _name(image: Picture, number: int) -> str:
     return f"picture {number}" if isinstance(image, Image.Image) else Path(image).name
 
 
-def _decode_file(path: Path) -> Image.Image:
+def _decode_file(path: Path) -> tuple[Image.Image, set[str]]:
     if not path.is_file():
         raise ValueError(f"{path} is not a file, expected a picture")
     if (size := path.stat().st_size) > MAX_PICTURE_BYTES:
         raise ValueError(f"{path.name} has {size:,} bytes, expected a picture of at most {MAX_PICTURE_BYTES:,}")
-    try:
-        return decode_picture(path.read_bytes(), path.name)[0]
-    except LeftOut as error:
-        raise ValueError(f"{path.name} cannot be read as a picture: {error}") from None
+    return decode_picture(path.read_bytes(), path.name)
 
 
 def _square(picture: Image.Image, model: Generator) -> Image.Image:

@@ -68,16 +68,34 @@ def decode_picture(data: bytes, name: str) -> tuple[Image.Image, set[str]]:
         raise LeftOut(text_instead(data) or _reason(error), DAMAGED) from None
 
 
+def convert_picture(opened: Image.Image) -> tuple[Image.Image, set[str]]:
+    """Return what ``decode_picture`` does, of a picture that Pillow has opened or that was made in memory.
+
+    Raises:
+        LeftOut: It is damaged, or its range cannot be decided.
+    """
+    try:
+        return _convert(opened)
+    except LeftOut:
+        raise
+    except Exception as error:  # its file is read only now
+        raise LeftOut(_reason(error), DAMAGED) from None
+
+
 def _decode(data: bytes, name: str) -> tuple[Image.Image, set[str]]:
-    notes: set[str] = set()
     with Image.open(io.BytesIO(data)) as opened:
-        if opened.format in NO_GRID:
-            raise LeftOut(f"{opened.format} holds no pixels", OTHER_FILE)
-        if getattr(opened, "n_frames", 1) > 1:
+        if opened.format not in NO_GRID and getattr(opened, "n_frames", 1) > 1:
             log.warning("%s has %d frames, the first is taken", name, opened.n_frames)
-        profile = opened.info.get("icc_profile")
-        numbers = _Numbers(opened)
-        picture = ImageOps.exif_transpose(opened)
+        return _convert(opened)
+
+
+def _convert(opened: Image.Image) -> tuple[Image.Image, set[str]]:
+    if opened.format in NO_GRID:
+        raise LeftOut(f"{opened.format} holds no pixels", OTHER_FILE)
+    notes: set[str] = set()
+    profile = opened.info.get("icc_profile")
+    numbers = _Numbers(opened)
+    picture = ImageOps.exif_transpose(opened)
     if picture.mode.startswith("I") or picture.mode == "F":
         picture, note = numbers.to_bytes(picture)
         notes.add(note)
@@ -91,11 +109,12 @@ def _decode(data: bytes, name: str) -> tuple[Image.Image, set[str]]:
 
 
 class _Numbers:
-    """What a file says of its numbers; read before they are, since a turned copy forgets it."""
+    """What a picture says of its numbers; read before they are, since a turned copy forgets it."""
 
     def __init__(self, opened: Image.Image) -> None:
         tags = getattr(opened, "tag_v2", {})
-        arguments = opened.tile[0][3] if opened.tile else ""
+        tile = getattr(opened, "tile", None)  # none of a picture in memory, whose file was read before
+        arguments = tile[0][3] if tile else ""
         raw = arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
         self.is_16_bit_colour = opened.mode in ("RGB", "RGBA", "RGBX", "LA") and ";16" in raw
         self.is_signed = raw.startswith("I") and raw.endswith("S")

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import struct
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +15,7 @@ from stylesdf import fit
 from stylesdf.camera import Camera
 from stylesdf.encoder import CodeSpace, Encoder
 from stylesdf.fit import psnr, softened
-from stylesdf.inversion import as_tensor, background_colour, cut, read_pictures
+from stylesdf.inversion import as_tensor, background_colour, cut, open_picture, read_pictures
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
 
@@ -209,3 +211,40 @@ def test_pictures_of_any_kind_become_the_model_s(model, tmp_path):
     wide.paste((0, 255, 0), (20, 0, 70, 50))
     (read,) = read_pictures(model, wide)
     assert read.getpixel((0, 0)) == read.getpixel((31, 31)) == (0, 255, 0)
+
+
+def turned(folder: Path) -> Path:
+    tags = Image.Exif()
+    tags[0x0112] = 6  # shown turned clockwise
+    Image.radial_gradient("L").crop((0, 60, 200, 160)).convert("RGB").save(folder / "turned.jpg", exif=tags)
+    return folder / "turned.jpg"
+
+
+def in_16_bits(folder: Path) -> Path:
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(values.astype(np.uint16)).save(folder / "deep.png")
+    return folder / "deep.png"
+
+
+def in_floats(folder: Path) -> Path:
+    Image.fromarray(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)).save(folder / "float.tiff")
+    return folder / "float.tiff"
+
+
+@pytest.mark.parametrize("write", [turned, in_16_bits, in_floats])
+def test_a_pil_image_is_read_as_its_file(write, tmp_path):
+    path = write(tmp_path)
+    from_file, from_pillow, copied = open_picture(path), open_picture(Image.open(path)), Image.open(path).copy()
+    assert from_file.size == ((100, 200) if write == turned else (64, 64))
+    assert from_file.convert("L").getextrema()[1] > 200 > 50 > from_file.convert("L").getextrema()[0]
+    assert np.array_equal(from_file, from_pillow) and np.array_equal(from_file, open_picture(copied))
+
+
+def test_a_pil_image_that_cannot_be_read_is_one_sentence(tmp_path):
+    path = turned(tmp_path)
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ValueError, match="^picture 3 cannot be read as a picture: image file is truncated"):
+        open_picture(Image.open(path), 3)
+    dark = Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) // 40)
+    with pytest.raises(ValueError, match="^picture 0 cannot be read as a picture: 16-bit integers from 0 to 102"):
+        open_picture(dark)
