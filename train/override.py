@@ -73,7 +73,7 @@ def _reweigh(weights: Mapping[str, float], rest: list[str], name: str, text: str
 
 
 def _parse(name: str, annotation: str, old, text: str):
-    """Read a value of an annotated type; an empty text is an empty tuple, ``none`` is None where that is allowed."""
+    """Read a value of an annotated type; ``none`` is None where that is allowed, else it or no text an empty tuple."""
     kind, _, optional = annotation.partition(" | ")
     readers = {"bool": {"true": True, "false": False}.__getitem__, "int": int, "float": float, "str": str}
     try:
@@ -81,7 +81,7 @@ def _parse(name: str, annotation: str, old, text: str):
             return None
         if kind.startswith("tuple["):
             read = readers[kind[len("tuple[") : -len(", ...]")]]
-            return tuple(read(item) for item in text.split(",") if item)
+            return () if text.lower() == "none" else tuple(read(item) for item in text.split(",") if item)
         return readers[kind](text.lower() if kind == "bool" else text)
     except (ValueError, KeyError):
         raise ValueError(f"setting {name} is {text!r}, expected a value like {show(old)}") from None

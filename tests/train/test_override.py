@@ -3,7 +3,7 @@
 import pytest
 
 from train.config import DecoderConfig
-from train.override import override
+from train.override import override, show
 from train.presets import PRESETS
 
 TOY = PRESETS["renderer"]["toy"]
@@ -35,7 +35,8 @@ def test_a_dot_reaches_into_the_game_and_leaves_the_rest_of_it():
     config = override(TOY, ["game.r1_every=2", "game.augment=color,cutout", "game.learning_rate=0.1"])
     assert (config.game.r1_every, config.game.augment, config.game.learning_rate) == (2, ("color", "cutout"), 0.1)
     assert config.game.ema_decay == TOY.game.ema_decay and config.phases == TOY.phases
-    assert override(config, ["game.augment="]).game.augment == ()
+    for empty in ("", show(())):
+        assert override(config, [f"game.augment={empty}"]).game.augment == ()
 
 
 def test_a_number_reaches_into_one_of_the_phases():
