@@ -55,6 +55,7 @@ from stylesdf.texture import MAX_TEXTURE, MIN_TEXTURE, bake_texture
 from stylesdf.version import __version__
 
 BAD_INPUT, INTERRUPTED = 2, 130
+TRUNCATION = 0.7  # where none is given
 SHARE_TO_TELL_TIME = 0.05  # of the work that is done
 
 EXAMPLES = """examples:
@@ -297,7 +298,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
 
 def _add_truncation(parser: argparse.ArgumentParser) -> None:
     about = "from 0 (the mean head) to 1 (full variety)"
-    parser.add_argument("--truncation", type=_typed(_truncation), default=0.7, help=about)
+    parser.add_argument("--truncation", type=_typed(_truncation), default=TRUNCATION, help=about)
 
 
 def _add_angles(parser: argparse.ArgumentParser) -> None:
@@ -572,6 +573,8 @@ def _head(args: argparse.Namespace, model: StyleSDF, seed: int | None) -> Head:
     texture_seed = getattr(args, "texture_seed", None)
     if seed is None and texture_seed is not None:
         raise ValueError(f"--texture-seed is {texture_seed}, but --head has a texture of its own")
+    if seed is None and args.truncation != TRUNCATION:
+        raise ValueError(f"--truncation is {args.truncation:g}, but --head is taken as it was saved")
     head = model.load_head(args.head) if seed is None else model.head(seed, args.truncation, texture_seed)
     return model.edit(head, args.edit) if args.edit else head
 

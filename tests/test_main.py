@@ -235,6 +235,8 @@ def test_a_head_from_its_picture_goes_where_a_seed_does(folder, out, monkeypatch
     assert "argument --head: not allowed with" in fails(capsys, "mesh", "--seed", "3", *head, "--out", "a.glb")
     text = fails(capsys, "video", *model, *head, "--texture-seed", "4", "--out", "a.gif")
     assert "--texture-seed is 4, but --head has a texture of its own" in text
+    text = fails(capsys, "generate", *model, *head, "--truncation", "0.2", "--out", "a")
+    assert "--truncation is 0.2, but --head is taken as it was saved" in text
 
 
 def test_what_cannot_be_inverted_is_one_line(folder, out, capsys):
