@@ -553,15 +553,9 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> StyleSDF:
-    name = args.model
-    device = args.device
+    name, device = args.model, args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ValueError(f"device {args.device!r} is not there, expected auto, cpu, cuda, ...") from None
     try:
         return StyleSDF.from_pretrained(name, device=device)
     except OSError as error:

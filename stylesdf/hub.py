@@ -135,11 +135,12 @@ class HubMixin:
                 A file with less than half of the model is refused all the same.
 
         Raises:
-            ValueError: Neither a folder nor a repository id, a checkpoint that does not fit, or a download that is
-                damaged. Errors of the hub (``huggingface_hub.errors``) pass unchanged.
+            ValueError: Neither a folder nor a repository id, a checkpoint that does not fit, a damaged download, or a
+                device that is not there. Errors of the hub (``huggingface_hub.errors``) pass unchanged.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype is {dtype}, expected a floating point type such as torch.float32")
+        _check_device(device)
         for name, value, pattern in (("subfolder", subfolder, SUBFOLDER), ("variant", variant, VARIANT)):
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
                 raise ValueError(f"{name} is {shown(value)}, expected a plain name")
@@ -503,6 +504,13 @@ class _Repository:
                 f"{path.name} of {self.repo_id} is damaged, its content does not fit its hash; "
                 "force_download=True brings it again"
             )
+
+
+def _check_device(device: torch.device | str | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):  # torch's own, by the kind of device
+        raise ValueError(f"device {str(device)!r} is not there, expected cpu, cuda, cuda:1, ...") from None
 
 
 def _fill(model: torch.nn.Module, missing: list[str]) -> None:

@@ -104,6 +104,11 @@ def test_loaded_model_can_be_trained(folder):
     assert set(dict(loaded.named_buffers())) >= {"w_avg", "ws_avg", "decoder.conv.noise"}
 
 
+@pytest.mark.parametrize("device", ["foo", "cuda:99", torch.device("cuda", 99), 3.5])
+def test_a_device_that_is_not_there_is_refused(folder, device):
+    assert_refused(folder, f"^device {str(device)!r} is not there, expected cpu, cuda, cuda:1", device=device)
+
+
 def test_loading_does_not_touch_the_random_state(folder):
     before = torch.random.get_rng_state()
     Model.from_pretrained(folder)
