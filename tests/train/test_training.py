@@ -205,6 +205,12 @@ def test_data_without_alpha_or_poses_is_refused_where_they_are_needed(renderer_c
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, poses=None))
 
 
+def test_a_phase_has_no_larger_thumbnails_than_the_model(renderer_config, data):
+    phases = (dataclasses.replace(RENDERER.phases[0], resolution=32),)
+    with pytest.raises(ValueError, match="^resolution of a phase is 32, expected at most the thumbnail's 16$"):
+        RendererStage(renderer_config, dataclasses.replace(RENDERER, phases=phases), data)
+
+
 def test_minibatch_std_is_the_mean_deviation_of_the_group():
     x = torch.zeros(4, 1, 2, 2)
     x[2:] = 2.0

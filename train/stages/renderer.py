@@ -107,7 +107,9 @@ class RendererStage:
         return generator
 
     def _build_discriminator(self) -> ThumbnailDiscriminator:
-        resolution = self.generator.config.render_resolution
+        resolution, largest = self.generator.config.render_resolution, max(p.resolution for p in self.config.phases)
+        if largest > resolution:
+            raise ValueError(f"resolution of a phase is {largest}, expected at most the thumbnail's {resolution}")
         return ThumbnailDiscriminator(
             self.config.discriminator_channels,
             in_channels=self.channels,
