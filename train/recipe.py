@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from stylesdf.camera import Camera
-from stylesdf.checkpoint import CARD_FILE, COMPANION_FILES, CONFIG_FILE, WEIGHTS_FILE, file_hash
+from stylesdf.checkpoint import CARD_FILE, COMPANION_FILES, CONFIG_FILE, REPORT_FILES, WEIGHTS_FILE, file_hash
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train import directions, factors
@@ -194,7 +194,11 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
+    if not (last / "model" / COMPANION_FILES["inverter"]).is_file():
+        (model_folder / COMPANION_FILES["inverter"]).unlink(missing_ok=True)
     if not _is_of(model_folder / directions.REPORT_FILE, last / "model"):
+        for name in (COMPANION_FILES["directions"], *REPORT_FILES):
+            (model_folder / name).unlink(missing_ok=True)
         _add_directions(model_folder, model, data)
     names = {path.name for path in model_folder.iterdir()}
     with replacing(model_folder / CARD_FILE) as path:

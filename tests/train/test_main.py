@@ -201,6 +201,10 @@ def test_the_card_of_a_tuned_model_names_the_model_before_and_keeps_only_its_lic
     exported = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
     assert exported == card.replace("# model\n", "# exported\n").replace('("model")', '("exported")')
     assert "\nlicense: mit\n" in card_of("other", "drawn", *start, "--licence", "mit")
+    assert "\nlicense: apache-2.0\n" in card_of("free", "drawn")
+    start = ["--init-from", str(tmp_path / "free" / "model")]
+    assert "\nlicense: apache-2.0\n" in card_of("free again", "drawn", *start)
+    assert "\nlicense: other\n" in card_of("of photos", "mine", *start)  # not the pictures' licence
 
 
 def test_steps_are_counted_again_in_the_card_of_a_run_that_goes_on_unless_somebody_edited_it(card_of, tmp_path):

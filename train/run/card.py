@@ -32,7 +32,8 @@ def run_facts(
         source: Pictures as ``--data`` takes them; None: the run takes none.
         data: The same, decoded.
         initial: The model that the run starts from; None starts from nothing.
-        licence: The hub's identifier; None takes the initial model's, from nothing ``default_licence``.
+        licence: The hub's identifier; None takes the initial model's, from nothing ``default_licence``. Apache-2.0 is
+            no licence that pictures from elsewhere inherit.
         label: Which of the pictures are taken, as ``NAME=VALUE``; None takes all.
     """
     about, base_model = f"Trained with {how}", None
@@ -42,5 +43,7 @@ def run_facts(
         name = str(initial.name_or_path).partition("@")[0]
         base_model = name if initial.commit_hash else None
         about += f", starting from `{Path(*Path(name).parts[-2:]).as_posix()}`"
-    inherited = default_licence(data) if initial is None else licence_of(initial.card) or UNKNOWN_LICENCE
+    inherited = DRAWN_LICENCE if initial is None else licence_of(initial.card) or UNKNOWN_LICENCE
+    if inherited == DRAWN_LICENCE and (data is not None or initial is None):  # of drawn pictures only
+        inherited = default_licence(data)
     return CardFacts(licence or inherited, f"{about}.", hub_ids(source), base_model)
