@@ -73,10 +73,6 @@ class FoundHeads:
             return set(self._found.pop(visitor, ()))
 
 
-def _key_of(scene: Scene) -> tuple:
-    return scene.truncation, scene.texture_seed, scene.morph_seed, scene.morph_share
-
-
 class HeadCache:
     """The heads that were looked at last, of all models.
 
@@ -100,14 +96,13 @@ class HeadCache:
                 the model does not know.
         """
         if scene.edits:
-            before, key = replace(scene, edits=""), (scene.person, *_key_of(scene), scene.edits)
-            return self._kept(model, key, lambda: model.edit(self.head(model, before), parse_edits(scene.edits)))
+            before, edits = replace(scene, edits=""), parse_edits(scene.edits)
+            return self._kept(model, scene.identity, lambda: model.edit(self.head(model, before), edits))
         head = self._one(model, scene.seed, scene) if scene.head is None else self._found(model, scene)
         if scene.morph_seed is None or not scene.morph_share:
             return head
-        key = (scene.person, *_key_of(scene))
         other = self._one(model, scene.morph_seed, scene)
-        return self._kept(model, key, lambda: model.blend(head, other, scene.morph_share))
+        return self._kept(model, scene.identity, lambda: model.blend(head, other, scene.morph_share))
 
     def view(self, model: StyleSDF, scene: Scene, quality: str | None = None) -> View:
         """Look at a scene; ``quality`` replaces its own."""

@@ -65,7 +65,7 @@ def build(studio: Studio, offered: dict[str, str] | None = None, may_load: bool 
             "Edit": partial(edit.build, page, "Edit"), "Film": partial(film.build, page),
             "Your picture": partial(picture.build, page),
             "Compare": partial(compare.build, page, "Compare"), "Inside": partial(inside.build, page, "Inside"),
-            "Link": partial(sharing.build, page), "Model": partial(models.build, page, offered or {}),
+            "Link": partial(sharing.build, page), "Model": partial(models.build, page, "Model", offered or {}),
         }  # fmt: skip
         open_tab = gr.Textbox("Gallery", visible=False)
         gr.Markdown(HEADER + live_link(), elem_id="header")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -26,14 +27,16 @@ from stylesdf.demo.visits import PictureFiles, VisitorFiles
 from stylesdf.words import in_html
 
 PRIVATE = {"api_visibility": "private"}
-# One picture at a time and one heavy job at a time, beside each other, and models of the hub beside both: however long
-# the hub takes, pictures go on. What is waiting is told its place.
+# One picture at a time, one heavy job at a time and small drawings, beside each other, and models of the hub beside
+# them: however long the hub takes, pictures go on. What is waiting is told its place.
 QUICK = {"concurrency_limit": 1, "concurrency_id": "view", **PRIVATE}
 HEAVY = {"concurrency_limit": 1, "concurrency_id": "jobs", **PRIVATE}
+ASIDE = {"concurrency_limit": 1, "concurrency_id": "aside", **PRIVATE}
 LOAD = {"concurrency_limit": MAX_LOADING, "concurrency_id": "load", **PRIVATE}
 AT_ONCE = {"queue": False, "show_progress": "hidden", **PRIVATE}
 PROGRESS = gr.Progress()  # as a default argument: Gradio fills in the visitor's own
 GOAL_SECONDS = 4.0
+WAITING, STOPPED = "Waiting for its turn.", "Stopped."
 OPTIONAL_SEEDS = ("texture_seed", "morph_seed")  # fields of text, since empty number fields are not empty in Gradio
 
 
@@ -87,21 +90,33 @@ class Page:
         signals = list(self.signals.values())
         gr.on([self.query.change, open_tab.change], None, [open_tab, self.query, *signals], signals, js=pick, **PRIVATE)
 
-    def scene(self, values) -> Scene | None:
-        """Make a scene of the controls' values; None while the seed's field is empty.
+    def scene(self, values) -> Scene:
+        """Make a scene of the controls' values.
 
         Raises:
-            ValueError: One is out of its range.
+            Unreadable: A number's field is empty, or holds text that is none.
+            ValueError: A value is out of its range.
         """
         fields = dict(zip(Scene.__dataclass_fields__, values, strict=True))
-        if fields["seed"] is None:
-            return None
+        for name in (*OPTIONAL_SEEDS, "head", "edits"):
+            fields[name] = fields[name] or ""
+        for name, value in fields.items():
+            if value is None:
+                raise Unreadable(f"{name} is empty, expected a number")
         for name in OPTIONAL_SEEDS:
             fields[name] = _optional_seed(name, fields[name])
-        fields["head"], fields["edits"] = fields["head"] or None, fields["edits"] or ""
+        fields["head"] = fields["head"] or None
         if fields["fov"] == self.studio.models.get(fields["model"]).config.fov_deg:
             fields["fov"] = None
         return Scene(**fields)
+
+    def is_typing(self, values) -> bool:
+        """Whether a number's field is empty, or holds text that is none; ``values`` are as of ``scene``."""
+        try:
+            self.scene(values)
+        except Unreadable:
+            return True
+        return False
 
     @property
     def setters(self) -> list:
@@ -162,39 +177,76 @@ class Page:
         return Scene.from_query(dict(parse_qsl(query)), Scene(self.studio.models.default))
 
 
-def _optional_seed(name: str, text: str | None) -> int | None:
-    text = (text or "").strip()
+class Unreadable(ValueError):
+    """What stands in a field for a number is none."""
+
+
+def _optional_seed(name: str, text: str) -> int | None:
+    text = text.strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_TEXT):
-        raise ValueError(f"{name} is {shown(text)}, expected an integer from 0 to {MAX_SEED}, or nothing")
+        raise Unreadable(f"{name} is {shown(text)}, expected an integer from 0 to {MAX_SEED}, or nothing")
     return int(text)
+
+
+def slider(*arguments, **options) -> gr.Slider:
+    """Make a slider whose value is None while its number is empty, as it is before another is typed."""
+    made = gr.Slider(*arguments, **options)
+    check = made.preprocess
+    made.preprocess = lambda number: None if number is None else check(number)
+    return made
 
 
 # All that the page says in a toast goes through these three: Gradio takes the text for HTML.
 
 
 @contextlib.contextmanager
-def speaking(title: str = "That did not work", *errors: type[Exception], consequence: str = ""):
+def speaking(what: str = "", *errors: type[Exception], consequence: str = ""):
     """Tell the visitor in one line what was wrong with a request, and only that.
 
     Args:
-        title: Of the toast.
+        what: Was not done, said before it.
         *errors: What is told beside ValueError.
         consequence: Said after it.
     """
     try:
         yield
     except (ValueError, *errors) as error:
-        raise gr.Error(in_html(sentence(error) + consequence), title=title, print_exception=False) from error
+        text = f"{what}: {sentence(error)}" if what else sentence(error)
+        text = f"{text.rstrip('.')}. {consequence}" if consequence else text
+        raise gr.Error(in_html(text), print_exception=False) from error
 
 
-def let_stop(stop: gr.Button, status: gr.Markdown, running: gr.events.Dependency) -> None:
-    """Let a button stop an event and say so, and once more: what the event told last may arrive after that."""
-    stopped = stop.click(
-        lambda: ("Stopped.", gr.Button(interactive=False)), None, [status, stop], cancels=[running], **AT_ONCE
-    )
-    stopped.then(None, None, status, js="() => new Promise((say) => setTimeout(say, 500, 'Stopped.'))", **PRIVATE)
+def start_and_stop(
+    start: gr.Button, stop: gr.Button, status: gr.Markdown, work: Callable, inputs: list, outputs: list, **options
+) -> None:
+    """Let a button start heavy work, and another one stop it from the click on; both say so.
+
+    Args:
+        start: Starts it.
+        stop: Enabled while it waits or works.
+        status: Where is told how far it is.
+        work: The handler of the event.
+        inputs: Its.
+        outputs: Its.
+        **options: Of the event.
+    """
+    both = [status, stop]
+    # first: what follows the same click waits for what was wired before
+    start.click(None, None, both, js=f"() => {_told(WAITING, True)}", **PRIVATE)
+    running = start.click(work, inputs, outputs, **options, **HEAVY)
+    # an error is told in a toast
+    ended = f"(text) => [text === {json.dumps(WAITING)} ? '' : text, {_told('', False)}[1]]"
+    running.failure(None, status, both, js=ended, **PRIVATE)
+    stopped = stop.click(None, None, both, cancels=[running], js=f"() => {_told(STOPPED, False)}", **PRIVATE)
+    # once more: what the work told last may arrive after that
+    again = f"() => new Promise((say) => setTimeout(say, 500, {_told(STOPPED, False)}))"
+    stopped.then(None, None, both, js=again, **PRIVATE)
+
+
+def _told(text: str, can_stop: bool) -> str:
+    return json.dumps([text, {"__type__": "update", "interactive": can_stop}])
 
 
 def warn(text: str) -> None:

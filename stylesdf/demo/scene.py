@@ -121,6 +121,12 @@ class Scene:
         return self.seed if self.head is None else self.head
 
     @property
+    def identity(self) -> tuple:
+        """All that decides which head of the model is seen."""
+        mixed = self.texture_seed, self.morph_seed, self.morph_share
+        return (self.person, self.truncation, *mixed, self.edits)
+
+    @property
     def shot(self) -> Shot:
         """The camera and the quality; its angles are radians."""
         angles = {name: math.radians(getattr(self, name)) for name in ("yaw", "pitch", "roll")}
@@ -132,6 +138,20 @@ class Scene:
         """Where the light is, radians; None where the model draws it."""
         is_moved = (self.around, self.above) != (AROUND, ABOVE)
         return (math.radians(self.around), math.radians(self.above)) if is_moved else None
+
+    @property
+    def caption(self) -> str:
+        """Whom a picture shows: ``seed 3``, ``your picture``, or more of these with what was done."""
+        text = f"seed {self.seed}" if self.head is None else "your picture"
+        if self.morph_seed is not None and self.morph_share:
+            text += f" to {self.morph_seed}"
+        if self.texture_seed is not None:
+            text += f" with {self.texture_seed}"
+        return text + ", edited" * bool(self.edits)
+
+    def plain(self, seed: int, truncation: float | None = None) -> Scene:
+        """Return the scene of a seed of the same model, and of the same truncation if no other is given."""
+        return Scene(self.model, seed, self.truncation if truncation is None else truncation)
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 // moves, the browser draws (live.js), or the server where the browser cannot; when it rests, the server.
 // Drag: yaw and pitch. Wheel or two fingers: field of view. Double click: back to the front. Keys: see onKey.
 const SELDOM = 1, NEVER = 1.5 // in units of the angles that the model's training saw often
+const HEADER_BYTES = 131072
 const DEGREES_PER_WIDTH = 120, KEY_STEP = 5, ZOOM_STEP = 1.1, SETTLE_MS = 220
 const stage = element.querySelector('.stage')
 const picture = element.querySelector('.stage-picture')
@@ -153,6 +154,21 @@ stage.addEventListener('keydown', (event) => {
   else if (moves[event.key]) { turn(moves[event.key]()); settle(SETTLE_MS) }
   else return
   event.preventDefault()
+})
+
+// A picture that is dropped beside all fields is one of this page, instead of replacing it: its header tells the scene.
+document.addEventListener('dragover', (event) => event.preventDefault())
+document.addEventListener('drop', (event) => {
+  if (event.defaultPrevented) return
+  event.preventDefault()
+  const [file] = event.dataTransfer.files
+  if (!file) return
+  const reader = new FileReader()
+  reader.onload = () => {
+    props.value = { ...props.value, dropped: reader.result }
+    trigger('upload')
+  }
+  reader.readAsDataURL(file.slice(0, HEADER_BYTES))
 })
 
 watch('value', show)

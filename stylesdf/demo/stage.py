@@ -26,6 +26,8 @@ def stage(quick: Callable[[dict], dict], weights: Callable[[str], dict]) -> gr.H
     """Make the component.
 
     Its ``release`` event comes when the hand rests; its value's ``camera`` holds yaw, pitch, roll and fov, in degrees.
+    Its ``upload`` event comes when a file is dropped on the page, whose beginning its value's ``dropped`` holds, a data
+    URL.
 
     Args:
         quick: Called with a scene's fields while the hand moves, where the browser cannot draw; returns ``{"picture":
@@ -49,8 +51,7 @@ def stage_value(scene: Scene, picture: str, config: StyleSDFConfig) -> dict:
         picture: A data URL.
         config: The model's, whose field of view and range of poses are told.
     """
-    whose = f"seed {scene.seed}" if scene.head is None else "your picture"
-    alt = f"Head of {whose}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
+    alt = f"Head of {scene.caption}, yaw {scene.yaw:g}, pitch {scene.pitch:g} degrees, as {scene.mode}"
     fields = {name: getattr(scene, name) for name in scene.__dataclass_fields__}
     return {
         "scene": fields, "picture": picture, "fov": config.fov_deg, "limits": LIMITS, "alt": alt,

@@ -123,8 +123,9 @@ class Studio:
         return model
 
     def forget(self, visitor: str | None) -> None:
-        """Forget the heads that were found in a visitor's pictures, and their meshes."""
-        self._meshes.drop(self.heads.forget(visitor))
+        """Forget the heads that were found in a visitor's pictures, their tiles and their meshes."""
+        names = self.heads.forget(visitor)
+        self._tiles.drop(names), self._meshes.drop(names)
 
     def look(self, scene: Scene) -> Look:
         """Draw a scene."""
@@ -160,15 +161,15 @@ class Studio:
         finally:
             self._quick.release()
 
-    def tile(self, scene: Scene, seed: int) -> Image.Image:
-        """Draw a seed from the front with the scene's model and truncation, small enough for a page of them."""
+    def tile(self, scene: Scene) -> Image.Image:
+        """Draw whom a scene shows from the front, small enough for a page of them."""
         model = self.model(scene)
-        key = (weakref.ref(model), check_seed(seed), scene.truncation)
+        key = (weakref.ref(model), *scene.identity)
 
         def make() -> Image.Image:
-            if model.config.image_resolution > GALLERY_PIXELS:
-                return model.head(seed, scene.truncation).thumbnail()
-            return model.generate([seed], scene.truncation).images[0]
+            is_plain = scene.identity == scene.plain(scene.seed).identity  # there are many: their heads are not kept
+            head = model.head(scene.seed, scene.truncation) if is_plain else self.heads.head(model, scene)
+            return head.thumbnail() if model.config.image_resolution > GALLERY_PIXELS else head.view().image
 
         return self._tiles.get(key, make, MAX_TILES)
 

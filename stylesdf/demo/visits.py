@@ -15,6 +15,7 @@ from PIL import Image
 from stylesdf.files import replacing
 
 MAX_FILES = 24  # of one visitor; the oldest goes when another comes
+MAX_VIEWS = 8  # the same of pictures that are drawn at every turn
 MAX_API_FILES = 240  # of all who call the API together: a client must have the time to fetch its own
 MAX_VISITORS = 500
 MAX_PICTURES = 1000  # of everybody; one that goes is written again when it is asked for
@@ -30,22 +31,23 @@ class VisitorFiles:
     def __init__(self, root) -> None:
         self._root = root
         self._secret = secrets.token_bytes(16)
-        self._files: dict[str, deque[Path]] = {}
+        self._files: dict[str, tuple[deque[Path], deque[Path]]] = {}  # what was made, and views
         self._lock = threading.Lock()
 
-    def new(self, visitor: str | None, name: str) -> str:
+    def new(self, visitor: str | None, name: str, is_view: bool = False) -> str:
         """Return a path for a file of this name.
 
         Args:
             visitor: Gradio's session hash; None is somebody who calls the API.
             name: Of the file, with its ending.
+            is_view: It is drawn at every turn of the head, and takes the place of another view only.
         """
         folder = self._folder(visitor) / secrets.token_hex(16)
         folder.mkdir(parents=True)
         with self._lock:
-            files = self._files.setdefault(visitor or "", deque())
+            files = self._of(visitor)[is_view]
             files.append(folder)
-            limit = MAX_API_FILES if visitor is None else MAX_FILES
+            limit = MAX_API_FILES if visitor is None else MAX_VIEWS if is_view else MAX_FILES
             old = [files.popleft() for _ in range(len(files) - limit)]
             while len(self._files) > MAX_VISITORS:
                 gone = next(iter(self._files))
@@ -60,7 +62,7 @@ class VisitorFiles:
         folder = self._folder(visitor) / "held"
         folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            self._files.setdefault(visitor or "", deque())
+            self._of(visitor)
         return folder / name
 
     def forget(self, visitor: str | None) -> None:
@@ -68,6 +70,9 @@ class VisitorFiles:
         with self._lock:
             self._files.pop(visitor or "", None)
         shutil.rmtree(self._folder(visitor), ignore_errors=True)
+
+    def _of(self, visitor: str | None) -> tuple[deque[Path], deque[Path]]:
+        return self._files.setdefault(visitor or "", (deque(), deque()))
 
     def _folder(self, visitor: str | None) -> Path:
         token = hashlib.sha256(self._secret + (visitor or "").encode()).hexdigest()[:32]

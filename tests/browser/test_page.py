@@ -16,6 +16,11 @@ pytestmark = pytest.mark.browser
 # Without a graphics card Babylon tries WebGPU, says so, and draws with WebGL; test_mesh looks at what it drew.
 # The viewer complains when another mesh comes while it still loads one, and then shows the other.
 HARMLESS = ("WebGPU", "New model is being loaded before previous model finished")
+DROP_ON_THE_STAGE = """([text, name]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), dataTransfer = new DataTransfer()
+  dataTransfer.items.add(new File([bytes], name))
+  document.querySelector('.stage').dispatchEvent(new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true}))
+}"""
 PATIENCE = 60_000  # milliseconds, for a slow machine
 TOO_WIDE = """() => [...document.querySelectorAll('body *')].filter((node) => {
   const isClipped = (up) => up && (getComputedStyle(up).overflowX !== 'visible' || isClipped(up.parentElement))
@@ -287,6 +292,15 @@ def test_links_and_dropped_pictures_bring_everything_back(chromium, visit, serve
     page.set_input_files("#drop input[type=file]", path)
     visit.wait_for(seed=21, to=5, mode="shape")
     assert visit.picture() == picture
+    visit.set_seed(3)
+    page.set_input_files("#drop input[type=file]", path)  # once more
+    visit.wait_for(seed=21, to=5)
+    visit.set_seed(4)
+    file = [base64.b64encode(picture).decode(), "taken.png"]
+    page.evaluate(DROP_ON_THE_STAGE, file)
+    visit.wait_for(seed=21, to=5)
+    page.evaluate(DROP_ON_THE_STAGE, [base64.b64encode(b"no picture").decode(), "no.png"])
+    page.wait_for_selector("text=the file is no PNG, expected one saved from this page")
     assert first.complaints == again.complaints == []
 
 
@@ -361,9 +375,44 @@ def test_mixes_and_morphs(visit):
     page.click("#swap")
     visit.wait_for(seed=8, to=FIRST_SEED, share=0.75)
     page.fill("#texture input, #texture textarea", "five")
+    page.wait_for_timeout(500)
+    assert not page.locator("text=texture_seed is").count()  # more may come
+    page.locator("#texture input, #texture textarea").blur()
     page.wait_for_selector("text=texture_seed is 'five'")
     page.click("#unmix")
     visit.wait_for(texture=None, to=None)
+    for text in ("abc", "99999999999", "-1"):  # nobody to swap with: the page hung
+        page.fill("#morph-seed input, #morph-seed textarea", text)
+        page.click("#swap")
+        assert visit.seed() == 8 and page.input_value("#morph-seed input, #morph-seed textarea") == text
+
+
+def test_an_empty_number_waits_for_the_next(visit):
+    visit.open("View")
+    visit.page.fill("#yaw input[type=number]", "")
+    visit.page.wait_for_timeout(1000)
+    assert not visit.page.locator(".toast-body").count()
+    visit.page.fill("#yaw input[type=number]", "20")
+    visit.wait_for(yaw=20)
+
+
+def test_edits_follow_resets_and_are_kept_as_they_are_seen(chromium, served):
+    visit = Visit(chromium, served[1], "?seed=7&edit=age%3D1.5")
+    page, number = visit.page, "#edit-0 input[type=number]"
+    visit.open("Edit")
+    page.wait_for_function(f"document.querySelector('{number}')?.value === '1.5'")
+    page.click("#edit-0 .reset-button")
+    visit.wait_for(edit=None)
+    page.fill(number, "9")
+    page.keyboard.press("Tab")
+    visit.wait_for(edit="age=3")
+    page.click("#keep")
+    visit.open("Gallery")
+    page.wait_for_selector("#favourites :text('seed 7, edited')")
+    plain = page.get_attribute("#gallery .thumbnail-item >> nth=7 >> img", "src")
+    assert page.get_attribute("#favourites .thumbnail-item img", "src") != plain
+    visit.context.close()
+    assert visit.complaints == []
 
 
 def test_the_mesh_is_drawn_turned_and_taken_home(visit):
@@ -509,6 +558,35 @@ def test_the_toy_heads_are_offered(visit):
     visit.page.click("#load-model")
     visit.wait_for(model="checkpoints/toy-heads")
     assert visit.picture() != before
+
+
+def test_the_model_that_draws_is_named(chromium, served):
+    visit = Visit(chromium, served[1], "?model=checkpoints/toy-heads&seed=3")
+    visit.open("Model")
+    visit.page.wait_for_selector("#model-info :text('checkpoints/toy-heads')")
+    assert visit.page.input_value("#model input") == "Toy heads"
+    visit.context.close()
+
+
+def test_what_waits_can_be_stopped(visit, tmp_path):
+    page = visit.page
+    (tmp_path / "a.png").write_bytes(visit.picture())
+    visit.open("Your picture")
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "a.png")
+    page.wait_for_selector("#find:not([disabled])")
+    visit.open("Film")
+    page.fill("#frames input[type=number]", "120")
+    page.click("#make-film")
+    page.wait_for_selector("#film-info :text('of 120')")
+    visit.open("Your picture")
+    page.click("#find")
+    page.wait_for_selector("#find-info :text('Waiting for its turn.')")
+    page.click("#stop-find:not([disabled])")
+    page.wait_for_selector("#find-info :text('Stopped.')")
+    visit.open("Film")
+    page.click("#stop-film")
+    page.wait_for_timeout(1500)
+    assert page.inner_text("#film-info") == "Stopped." and page.is_disabled("#stop-film")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stylesdf.demo.page import GOAL_SECONDS, Page
+from stylesdf.demo.page import GOAL_SECONDS, Page, Unreadable, slider
 from stylesdf.demo.scene import Scene
 
 MODEL = SimpleNamespace(config=SimpleNamespace(fov_deg=12.0))
@@ -30,6 +30,21 @@ def test_controls_are_on_their_way_until_all_are_there(page):
     assert page.is_on_the_way(goal, here) and page.is_on_the_way(goal, halfway)
     assert not page.is_on_the_way(goal, there)
     assert page.settings(scene, scene)[0] == "" and not page.is_on_the_way("", here)
+
+
+@pytest.mark.parametrize("name, value", [("seed", None), ("yaw", None), ("morph_seed", "ab"), ("texture_seed", "-")])
+def test_what_is_no_number_yet_is_being_typed(page, name, value):
+    _, *here = page.settings(Scene("people", 3), Scene("people", 3))
+    assert not page.is_typing(here) and page.scene(here) == Scene("people", 3)
+    here[list(Scene.__dataclass_fields__).index(name)] = value
+    assert page.is_typing(here)
+    with pytest.raises(Unreadable, match=name):
+        page.scene(here)
+
+
+def test_a_slider_may_be_empty():
+    made = slider(0, 1, 0.5)
+    assert made.preprocess(None) is None and made.preprocess(0.25) == 0.25
 
 
 def test_a_goal_may_speak_of_some_controls_and_holds_for_seconds(page):

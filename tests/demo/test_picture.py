@@ -79,10 +79,11 @@ def test_it_goes_with_the_visit_and_with_its_model(studio, model, found):
     other = replace(found, head=studio.heads.found.add("bob", model, model.head(1)))
     with pytest.raises(ValueError, match="found with another model"):
         studio.heads.found.codes(copy.deepcopy(model), found.head)
-    studio.mesh(found, 64)
+    studio.mesh(found, 64), studio.tile(found)
     assert any(found.head in key for key in studio.heads._heads._kept)
     studio.forget("ann")
-    assert not any(found.head in key for part in (studio.heads._heads, studio._meshes) for key in part._kept)
+    kept = studio.heads._heads, studio._meshes, studio._tiles
+    assert not any(found.head in key for part in kept for key in part._kept)
     for ask in (studio.look, studio.model, lambda scene: studio.mesh(scene, 64)):
         with pytest.raises(ValueError, match="no longer here"):
             ask(found)

@@ -65,6 +65,14 @@ def test_edits_come_last_and_are_the_models(studio, scene):
         studio.look(dataclasses.replace(scene, edits="beard=1"))
 
 
+def test_a_tile_shows_whom_the_scene_shows(studio, scene):
+    model, edited = studio.model(scene), dataclasses.replace(scene, edits="smile=2")
+    assert studio.tile(scene).tobytes() == model.generate([3], 0.7).images[0].tobytes()
+    assert studio.tile(edited).tobytes() == studio.look(edited).picture.tobytes() != studio.tile(scene).tobytes()
+    mixed = dataclasses.replace(scene, morph_seed=5, morph_share=0.5, texture_seed=4, edits="smile=1")
+    assert mixed.caption == "seed 3 to 5 with 4, edited" and scene.caption == "seed 3"
+
+
 def test_every_mode_looks_different(studio, scene):
     seen = {studio.look(dataclasses.replace(scene, mode=mode)).picture.resize((64, 64)).tobytes() for mode in MODES}
     assert len(seen) == len(MODES)

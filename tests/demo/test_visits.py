@@ -10,7 +10,7 @@ from PIL import Image
 from stylesdf.demo import visits
 from stylesdf.demo.pace import Pace, in_words
 from stylesdf.demo.recent import Recent
-from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VISITORS, PictureFiles, VisitorFiles
+from stylesdf.demo.visits import MAX_API_FILES, MAX_FILES, MAX_VIEWS, MAX_VISITORS, PictureFiles, VisitorFiles
 
 
 def test_visitors_have_folders_of_their_own_which_go_with_them(tmp_path):
@@ -28,6 +28,15 @@ def test_a_visitor_keeps_his_latest_files_only(tmp_path, visitor, limit):
     files = VisitorFiles(lambda: tmp_path)
     paths = [Path(files.new(visitor, f"{i}.png")) for i in range(limit + 3)]
     assert [path.parent.exists() for path in paths] == [False] * 3 + [True] * limit
+
+
+def test_views_take_the_place_of_views_only(tmp_path):
+    files = VisitorFiles(lambda: tmp_path)
+    film = Path(files.new("we", "a.mp4"))
+    views = [Path(files.new("we", f"{i}.png", is_view=True)) for i in range(MAX_FILES + 3)]
+    assert film.parent.exists() and sum(path.parent.exists() for path in views) == MAX_VIEWS
+    files.forget("we")
+    assert not film.parent.exists() and not views[-1].parent.exists()
 
 
 def test_what_is_held_stays_while_files_come_and_go(tmp_path):

@@ -15,7 +15,8 @@ HINT = (
     "it may look odd. What goes with what in the data stays together a little. It goes into pictures, films and meshes."
 )
 COLLECT = (
-    "(names, ...amounts) => names.split(',').map((name, i) => [name, Math.round(100 * amounts[i]) / 100])"
+    "(names, ...amounts) => names.split(',').map((name, i) => [name, Math.round(100 * Math.min(Math.max(amounts[i], "
+    f"{-LIMIT}), {LIMIT})) / 100])"
     ".filter(([, amount]) => amount).map((edit) => edit.join('=')).join(',')"
 )
 NONE = "This model has no edits: `python -m train directions MODEL --factors 5` makes some for any model."
@@ -43,8 +44,9 @@ def build(page: Page, tab: str) -> None:
         rest = [gr.Slider(visible=False)] * (MOST - len(known))
         return [",".join(known), HINT if known else NONE, *changed, *rest]
 
-    for slider in sliders:  # by hand only: what ``show`` sets one after the other must not come back in pieces
-        slider.input(None, [names, *sliders], edits, js=COLLECT, **PRIVATE)
+    # by hand only: what ``show`` sets one after the other must not come back in pieces; a reset counts as a release
+    by_hand = [event for slider in sliders for event in (slider.input, slider.release)]
+    gr.on(by_hand, None, [names, *sliders], edits, js=COLLECT, **PRIVATE)
     reset.click(None, None, edits, js="() => ''", **PRIVATE)
     signal = page.signal(tab)
     shown = [names, hint, *sliders]

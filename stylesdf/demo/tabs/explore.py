@@ -10,7 +10,7 @@ import gradio as gr
 from stylesdf.arguments import MAX_SEED
 from stylesdf.camera import MAX_PERSPECTIVE
 from stylesdf.demo.models import NotLoaded, pinned
-from stylesdf.demo.page import GOAL_SECONDS, LOAD, PRIVATE, QUICK, Page, sentence, speaking, visitor, warn
+from stylesdf.demo.page import GOAL_SECONDS, LOAD, PRIVATE, QUICK, Page, sentence, slider, speaking, visitor, warn
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import (
     ABOVE,
@@ -57,7 +57,7 @@ def build(page: Page) -> None:
             greeting.seed, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=110, elem_id="seed"
         )  # fmt: skip
         dice = gr.Button("⚄ Dice", variant="primary", elem_id="dice", min_width=90)
-        controls["truncation"] = gr.Slider(
+        controls["truncation"] = slider(
             0, 1, greeting.truncation, step=0.01, label="Truncation", elem_id="truncation", min_width=240, scale=3,
             info="0: the mean head, 1: all variety",
         )  # fmt: skip
@@ -82,7 +82,7 @@ def _view_controls(fov_deg: float) -> dict:
         ("above", "Light from above °", -MAX_ABOVE, MAX_ABOVE, ABOVE, 1),
     )  # fmt: skip
     made = {
-        name: gr.Slider(low, high, value, step=step, label=label, min_width=240, elem_id=name, render=False)
+        name: slider(low, high, value, step=step, label=label, min_width=240, elem_id=name, render=False)
         for name, label, low, high, value, step in sliders
     }
     made["mode"] = gr.Radio(list(zip(MODE_NAMES, MODES)), value="image", elem_id="mode", label="Show", render=False)
@@ -98,8 +98,8 @@ def build_view(page: Page) -> None:
     camera = [page.controls[name] for name in ("yaw", "pitch", "roll", "fov")]
     page.controls["mode"].render()
     with gr.Row():
-        for slider in (*camera, page.controls["perspective"]):
-            slider.render()
+        for each in (*camera, page.controls["perspective"]):
+            each.render()
     with gr.Row(equal_height=True):
         for text, yaw in SNAPS:
             snap = gr.Button(text, size="sm", min_width=60, elem_id=f"snap-{text.split()[-1].lower()}")
@@ -137,16 +137,15 @@ def wire(page: Page, blocks: gr.Blocks, code: gr.Code) -> None:
 
     def draw(scene: Scene, request: gr.Request) -> list:
         look = page.studio.look(scene)
-        path = look.save(page.files.new(visitor(request), f"{scene.title}.png"))
+        path = look.save(page.files.new(visitor(request), f"{scene.title}.png", is_view=True))
         value = stage_value(scene, data_url(Path(path).read_bytes()), look.model.config)
         return [value, path, look.scene.query(), look.scene.python()]
 
     def follow(request: gr.Request, drawn: str, goal: str, *values):
         with speaking():
-            scene = page.scene(values)
-            # None: the seed is being typed; the old picture stays
-            if scene is None or page.is_on_the_way(goal, values):
+            if page.is_typing(values) or page.is_on_the_way(goal, values):  # the old picture stays
                 return [gr.skip()] * (1 + len(outputs))
+            scene = page.scene(values)
             if replace(scene, model=pinned(page.studio.model(scene))).query() == drawn:
                 return ["", *[gr.skip()] * len(outputs)]
             return ["", *draw(scene, request)]

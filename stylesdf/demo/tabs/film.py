@@ -9,7 +9,7 @@ import gradio as gr
 from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import AT_ONCE, HEAVY, Page, let_stop, speaking, visitor
+from stylesdf.demo.page import AT_ONCE, QUICK, Page, slider, speaking, start_and_stop, visitor
 from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES
 from stylesdf.demo.zero import on_gpu
 from stylesdf.film import write_video
@@ -25,7 +25,7 @@ def build(page: Page) -> None:
             [(name.capitalize(), name) for name in FILM_KINDS], value="ellipse", label="Film", min_width=110,
             elem_id="film-kind",
         )  # fmt: skip
-        frames = gr.Slider(
+        frames = slider(
             FRAMES[0], FRAMES[1], 36, step=1, precision=0, label="Frames", min_width=130, elem_id="frames"
         )  # fmt: skip
         file_format = gr.Dropdown(
@@ -49,11 +49,11 @@ def build(page: Page) -> None:
     )  # fmt: skip
     download = gr.DownloadButton("Download film", interactive=False, elem_id="download-film")
 
-    def estimate(count: int, *values):
+    def estimate(count: int | None, *values):
         with speaking():
+            if count is None or page.is_typing(values):
+                return gr.skip()
             scene = page.scene(values)
-        if scene is None:
-            return gr.skip()
         seconds = page.studio.pace.estimate(page.studio.model(scene), "image", count)
         return f"{count} frames take {in_words(seconds)} here."
 
@@ -64,8 +64,6 @@ def build(page: Page) -> None:
             if ending not in FILM_FORMATS:
                 raise ValueError(f"format is {shown(ending)}, expected one of {', '.join(FILM_FORMATS)}")
             scene = page.scene(values)
-            if scene is None:
-                raise ValueError("the seed is empty, expected an integer")
             others = parse_seeds(morph) if what == "morph" else []
             source = page.studio.film(scene, what, count, with_shape, others)
             drawn, start, told = [], time.monotonic(), 0.0
@@ -93,10 +91,9 @@ def build(page: Page) -> None:
             text, gr.DownloadButton(value=path, interactive=True), idle,
         )  # fmt: skip
 
-    making = make.click(
-        on_gpu(shoot), [kind, frames, shape, seeds, file_format, *page.inputs],
-        [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=movie, **HEAVY,
+    start_and_stop(
+        make, stop, status, on_gpu(shoot), [kind, frames, shape, seeds, file_format, *page.inputs],
+        [movie, animation, status, download, stop], show_progress="minimal", show_progress_on=movie,
     )  # fmt: skip
-    let_stop(stop, status, making)
     kind.change(lambda what: gr.Textbox(visible=what == "morph"), kind, seeds, **AT_ONCE)
-    frames.release(estimate, [frames, *page.inputs], status, **AT_ONCE)
+    frames.release(estimate, [frames, *page.inputs], status, show_progress="hidden", **QUICK)

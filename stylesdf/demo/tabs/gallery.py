@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import replace
 
 import gradio as gr
 
 from stylesdf.arguments import MAX_SEED, check_seed
-from stylesdf.demo.page import AT_ONCE, HEAVY, QUICK, Page, speaking
+from stylesdf.demo.page import ASIDE, AT_ONCE, HEAVY, QUICK, Page, speaking, visitor
 from stylesdf.demo.scene import Scene
 
 TILES = 12  # of one page
@@ -33,8 +35,8 @@ def build(page: Page, tab: str) -> None:
         kept = _gallery("Kept in this browser", "favourites")
         drop = gr.Button("Forget all", size="sm", elem_id="forget-favourites")
 
-    def tile(scene: Scene, seed: int) -> str:
-        return page.pictures.path(page.studio.tile(scene, seed))
+    def tile(scene: Scene) -> str:
+        return page.pictures.path(page.studio.tile(scene))
 
     def add(scene: Scene, before: list, start: int):
         """Draw a page below those that are there, tile by tile as they finish."""
@@ -42,9 +44,9 @@ def build(page: Page, tab: str) -> None:
             start = min(check_seed(start), MAX_SEED - TILES + 1)
             before = before[-(MAX_SHOWN - TILES) :]
             seeds = list(range(start, start + TILES))
-            drawn = [(tile(scene, seed), f"seed {seed}") for seed in before]
+            drawn = [(tile(scene.plain(seed)), f"seed {seed}") for seed in before]
             for i, seed in enumerate(seeds, 1):
-                drawn.append((tile(scene, seed), f"seed {seed}"))
+                drawn.append((tile(scene.plain(seed)), f"seed {seed}"))
                 if i % 3 == 0 or i == TILES:  # not every one: each sends all that are there
                     yield list(drawn), before + seeds[:i]
 
@@ -54,67 +56,77 @@ def build(page: Page, tab: str) -> None:
     def add_more(query: str, before: list):
         yield from add(page.read(query), before, min(before[-1] + 1 if before else 0, MAX_SEED))
 
-    def arrive(query: str, filled: tuple | None, before: list, start: int, queries: list):
-        """Draw the strip of another seed; with another model or truncation, the page of seeds too."""
+    def arrive(query: str, filled: tuple | None, before: list, start: int):
+        """With another model or truncation, draw the page of seeds again."""
         scene = page.read(query)
-
-
-        def strip_now() -> list:
-            return [(tile(replace(scene, truncation=psi), scene.seed), f"ψ {psi:g}") for psi in STRIP]
-
         if filled == (scene.model, scene.truncation):
-            yield strip_now(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield [gr.skip()] * 3
             return
         for drawn, seeds in add(scene, [], before[0] if before else start):
-            yield gr.skip(), gr.skip(), drawn, seeds, gr.skip()
-        yield strip_now(), draw_kept(queries), gr.skip(), gr.skip(), (scene.model, scene.truncation)
+            yield drawn, seeds, gr.skip()
+        yield gr.skip(), gr.skip(), (scene.model, scene.truncation)
 
-    def draw_kept(queries: list):
-        return [(tile(scene, scene.seed), f"seed {scene.seed}") for scene in _scenes(page, queries)]
+    def draw_strip(query: str, queries: list, request: gr.Request):
+        """Draw a seed at several truncations, and what was kept."""
+        scene = page.read(query)
+        drawn = [(tile(scene.plain(scene.seed, psi)), f"ψ {psi:g}") for psi in STRIP]
+        yield drawn, gr.skip()
+        yield gr.skip(), draw_kept(queries, request)
 
-    def keep_this(query: str, queries: list):
+    def kept_tile(scene: Scene, request: gr.Request) -> str:
+        """As ``tile``; what comes of a visitor's picture lies in that visitor's folder."""
+        if scene.head is None:
+            return tile(scene)
+        path = page.files.held(visitor(request), f"{hashlib.sha256(repr(scene.identity).encode()).hexdigest()}.png")
+        page.studio.tile(scene).save(path)
+        return str(path)
+
+    def there(queries: list, request: gr.Request) -> list[tuple[Scene, str]]:
+        """Return what was kept, with tiles; what cannot be read, or is of a model or a picture that is gone, is not."""
+        found = []
+        for query in queries if isinstance(queries, list) else []:
+            with contextlib.suppress(ValueError, OSError):
+                scene = page.read(str(query))
+                found.append((scene, kept_tile(scene, request)))
+        return found
+
+    def draw_kept(queries: list, request: gr.Request):
+        found = there(queries, request)
+        return [(picture, scene.caption) for scene, picture in found]
+
+    def keep_this(query: str, queries: list, request: gr.Request):
         queries = [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
-        return queries, draw_kept(queries)
+        return queries, draw_kept(queries, request)
 
-    def pick_kept(query: str, queries: list, event: gr.SelectData):
-        return page.settings(_scenes(page, queries)[event.index], page.read(query))
+    def pick_kept(query: str, queries: list, request: gr.Request, event: gr.SelectData):
+        return page.settings(there(queries, request)[event.index][0], page.read(query))
 
     def pick_tile(query: str, seeds: list, event: gr.SelectData):
         scene = page.read(query)
         return page.settings(replace(scene, seed=seeds[event.index], head=None), scene)
+
+    def pick_truncation(query: str, event: gr.SelectData):
+        scene = page.read(query)
+        return page.settings(replace(scene, truncation=STRIP[event.index], head=None), scene)
 
     filling = {"outputs": [tiles, shown], "show_progress": "minimal", **HEAVY}
     show.click(fill, [page.query, first_seed], **filling)
     first_seed.submit(fill, [page.query, first_seed], **filling)
     more.click(add_more, [page.query, shown], **filling)
     tiles.select(pick_tile, [page.query, shown], page.setters, **AT_ONCE)
-    strip.select(pick_truncation, None, page.controls["truncation"], **AT_ONCE)
+    strip.select(pick_truncation, page.query, page.setters, **AT_ONCE)
     page.keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
     drop.click(lambda: ([], []), None, [favourites, kept], **AT_ONCE)
     kept.select(pick_kept, [page.query, favourites], page.setters, **AT_ONCE)
     signal, filled = page.signal(tab), gr.State()
+    # first: what follows the same change waits for what was wired before
     signal.change(
-        arrive, [signal, filled, shown, first_seed, favourites], [strip, kept, tiles, shown, filled],
+        draw_strip, [signal, favourites], [strip, kept], trigger_mode="always_last", show_progress="hidden", **ASIDE
+    )  # fmt: skip
+    signal.change(
+        arrive, [signal, filled, shown, first_seed], [tiles, shown, filled],
         trigger_mode="always_last", show_progress="hidden", **HEAVY,
     )  # fmt: skip
-
-
-def pick_truncation(event: gr.SelectData) -> float:
-    """Return the truncation of the picture that was clicked."""
-    return STRIP[event.index]
-
-
-def _scenes(page: Page, queries: list) -> list[Scene]:
-    """Read favourites; those that cannot be read, or are of a model that is gone, are left out."""
-    scenes = []
-    for query in queries if isinstance(queries, list) else []:
-        try:
-            scene = page.read(str(query))
-            page.studio.model(scene)
-        except (ValueError, OSError):
-            continue
-        scenes.append(scene)
-    return scenes
 
 
 def _gallery(label: str, elem_id: str) -> gr.Gallery:

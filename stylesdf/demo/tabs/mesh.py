@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
@@ -13,7 +14,7 @@ import gradio as gr
 
 from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import AT_ONCE, HEAVY, PROGRESS, QUICK, Page, speaking, tell, visitor
+from stylesdf.demo.page import AT_ONCE, HEAVY, PRIVATE, PROGRESS, QUICK, Page, slider, speaking, tell, visitor
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
 from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS, TEXTURED_FACES
 from stylesdf.files import replacing
@@ -30,6 +31,7 @@ TEXTURE_FILES = (
 )
 FACE_COUNTS = (2_000, 10_000, 50_000)
 SLOW = 2.0  # seconds from which a preview comes first
+LOCKED = {"__type__": "update", "value": None, "interactive": False}
 VIEWER_FOV = 0.8  # radians, Babylon's
 
 
@@ -43,7 +45,7 @@ def build(page: Page, tab: str) -> None:
     about = gr.Markdown(HINT, elem_id="mesh-info", elem_classes="small")
     with gr.Row(elem_classes="ends"):
         resolution = gr.Dropdown(list(RESOLUTIONS), value=128, label="Resolution", min_width=90, elem_id="resolution")
-        smoothing = gr.Slider(
+        smoothing = slider(
             0, MAX_SMOOTHING, 0, step=1, precision=0, label="Smoothing", min_width=150, elem_id="smoothing"
         )  # fmt: skip
         faces = gr.Dropdown(
@@ -98,8 +100,6 @@ def build(page: Page, tab: str) -> None:
         with speaking():
             limit = min(limit or TEXTURED_FACES, TEXTURED_FACES) if with_texture else limit or None
             scene, arguments = page.scene(values), (size, rounds, limit, bool(with_texture))
-            if scene is None:
-                raise ValueError("the seed is empty, expected an integer")
             model = page.studio.model(scene)
             textured = limit if with_texture else None
             seconds = page.studio.seconds_to_mesh(model, size, textured) if size in RESOLUTIONS else None
@@ -129,20 +129,23 @@ def build(page: Page, tab: str) -> None:
             (write_zip if is_several else export_mesh)(mesh, path)
         return gr.DownloadButton(value=path, interactive=True)
 
+    make.click(None, None, download, js=f"() => ({json.dumps(LOCKED)})", **PRIVATE)
     making = make.click(
         extract, [resolution, smoothing, faces, texture, *page.inputs], [viewer, about, made, seen],
         show_progress_on=viewer, **HEAVY,
     )  # fmt: skip
-    making.success(save, [made, file_format], download, show_progress="hidden", **QUICK)
     file_format.change(lambda: gr.DownloadButton(interactive=False), None, download, **AT_ONCE).then(
         save, [made, file_format], download, show_progress="hidden", **HEAVY
     )  # fmt: skip
     signal = page.signal(tab)
-    signal.change(
-        arrive, [signal, seen, made], [viewer, about, made, seen, download], trigger_mode="always_last",
-        show_progress="hidden", **QUICK,
+    following = {"inputs": [signal, seen, made], "outputs": [viewer, about, made, seen, download]}
+    signal.change(arrive, **following, trigger_mode="always_last", show_progress="hidden", **QUICK)
+    # the head may be another one by then
+    making.then(arrive, **following, show_progress="hidden", **QUICK).then(
+        save, [made, file_format], download, show_progress="hidden", **QUICK
     )  # fmt: skip
-    render_here.click(from_viewer, viewer, [page.controls["yaw"], page.controls["pitch"]], **AT_ONCE)
+    angles = [page.controls["yaw"], page.controls["pitch"]]
+    render_here.click(from_viewer, viewer, angles, show_progress="hidden", **QUICK)
 
 
 def head_of(scene: Scene, with_texture: bool = False) -> tuple:

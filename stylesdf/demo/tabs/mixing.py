@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gradio as gr
 
-from stylesdf.demo.page import PRIVATE, QUICK, Page
+from stylesdf.arguments import MAX_SEED
+from stylesdf.demo.page import PRIVATE, QUICK, Page, slider, speaking
 
 HINT = (
-    "The picture on the left is the mix: turn it, save it, make a mesh or a film of it. The texture seed gives the "
+    "The picture is the mix: turn it, save it, make a mesh or a film of it. The texture seed gives the "
     "colours of the decoder's later layers; a mesh keeps the colours of its shape. A morph goes on in both codes."
 )
+# of two seeds; a head that was found has none
+SWAP = f"""(seed, other, share, head) => {{
+  const isSeed = /^\\s*\\d+\\s*$/.test(other) && Number(other) <= {MAX_SEED}
+  return isSeed && seed !== null && !head ? [Number(other), String(seed), Math.round(100 * (1 - share)) / 100]
+    : [seed, other, share]
+}}"""
 
 
 def controls() -> dict:
@@ -18,7 +25,7 @@ def controls() -> dict:
     return {
         "texture_seed": gr.Textbox(label="Texture of seed", placeholder="its own", elem_id="texture", **seed),
         "morph_seed": gr.Textbox(label="Morph to seed", placeholder="nobody", elem_id="morph-seed", **seed),
-        "morph_share": gr.Slider(
+        "morph_share": slider(
             0, 1, 0, step=0.01, label="How far", info="0 is the seed, 1 the other", elem_id="morph-share", render=False
         ),
     }
@@ -45,16 +52,20 @@ def build(page: Page, tab: str) -> None:
     gr.Markdown(HINT, elem_classes="small")
 
     clear.click(None, None, [texture, other, share], js="() => ['', '', 0]", **PRIVATE)
-    swap.click(
-        None, [page.controls["seed"], other, share], [page.controls["seed"], other, share],
-        js="(a, b, s) => b ? [Number(b), String(a), Math.round(100 * (1 - s)) / 100] : [a, b, s]", **PRIVATE,
-    )  # fmt: skip
+    mixed = [page.controls["seed"], other, share]
+    swap.click(None, [*mixed, page.controls["head"]], mixed, js=SWAP, **PRIVATE)
+
+    def check(*values) -> None:
+        with speaking():
+            page.scene(values)
 
     def draw_parents(query: str) -> list:
         scene = page.read(query)
         seeds = (scene.seed, scene.texture_seed, scene.morph_seed)
-        parents = [None if seed is None else page.pictures.path(page.studio.tile(scene, seed)) for seed in seeds]
+        parents = [None if seed is None else page.pictures.path(page.studio.tile(scene.plain(seed))) for seed in seeds]
         return parents if scene.head is None else [None, *parents[1:]]
 
+    leaving = [event for field in (texture, other) for event in (field.blur, field.submit)]
+    gr.on(leaving, check, page.inputs, None, show_progress="hidden", **QUICK)
     signal = page.signal(tab)
     signal.change(draw_parents, signal, parents, trigger_mode="always_last", show_progress="hidden", **QUICK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from stylesdf.card import licence_of
-from stylesdf.demo.page import LOAD, Page, speaking
+from stylesdf.demo.page import LOAD, QUICK, Page, speaking
 from stylesdf.pipeline import StyleSDF
 from stylesdf.words import in_markdown
 
@@ -15,11 +15,12 @@ TEXT = (
 )
 
 
-def build(page: Page, presets: dict[str, str]) -> None:
+def build(page: Page, tab: str, presets: dict[str, str]) -> None:
     """Arrange the part.
 
     Args:
         page: The page.
+        tab: Its name.
         presets: Models to choose from, by what the page calls them.
     """
     with gr.Row(elem_classes="ends"):
@@ -39,10 +40,19 @@ def build(page: Page, presets: dict[str, str]) -> None:
             return page.studio.models.look_up(name)
 
     def load_model(name: str):
-        with speaking(TITLE, OSError, MemoryError, consequence=" The page stays with the model it has."):
+        with speaking(TITLE, OSError, MemoryError, consequence="The page stays with the model it has."):
             model = page.studio.models.load(name)
         return "", "", model.name_or_path, about(model)
 
+    def follow(query: str, shown: str | None):
+        """Name the model that draws, where it is another than before."""
+        name = page.read(query).model
+        if name == shown:
+            return gr.skip(), gr.skip(), gr.skip()
+        return name, about(page.studio.models.get(name)), name
+
+    signal, shown = page.signal(tab), gr.State()
+    signal.change(follow, [signal, shown], [text, info, shown], show_progress="hidden", **QUICK)
     check.click(look_up, text, info, show_progress_on=info, **LOAD)
     chosen = [*(page.controls[name] for name in ("head", "edits", "model")), info]
     load.click(load_model, text, chosen, show_progress_on=info, **LOAD)

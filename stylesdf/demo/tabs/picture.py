@@ -14,7 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from stylesdf.demo.pace import in_words
-from stylesdf.demo.page import HEAVY, QUICK, Page, let_stop, sentence, speaking, visitor, warn
+from stylesdf.demo.page import QUICK, Page, sentence, slider, speaking, start_and_stop, visitor, warn
 from stylesdf.demo.pictures import data_url
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
 from stylesdf.inversion import Inversion, cut, open_picture, read_pictures
@@ -42,7 +42,7 @@ def build(page: Page) -> None:
     )  # fmt: skip
     with gr.Row():
         frame = [
-            gr.Slider(low, high, value, step=step, label=name, min_width=220, elem_id=f"cut-{name.lower()}")
+            slider(low, high, value, step=step, label=name, min_width=220, elem_id=f"cut-{name.lower()}")
             for name, low, high, value, step in CUTS
         ]
     is_photo = gr.Checkbox(False, label="It is a photograph of somebody", elem_id="is-photo")
@@ -61,6 +61,8 @@ def build(page: Page) -> None:
         path = page.files.held(visitor(request), PICTURE)
         if not path.is_file():
             raise ValueError("there is no picture, drop one first")
+        if None in values:
+            raise ValueError("a number of the cut is empty, expected one in each field")
         with Image.open(path) as picture:
             return cut(picture, *values)
 
@@ -87,6 +89,8 @@ def build(page: Page) -> None:
 
     def show(query: str, request: gr.Request, photo: bool, *values):
         """Draw the square that is cut out."""
+        if None in values:  # a number is being typed
+            return gr.skip()
         with speaking():
             return looked_at(model_of(query), framed(values, request), photo)
 
@@ -121,14 +125,13 @@ def build(page: Page) -> None:
     how = [page.query, is_photo, *frame]
     dropped.upload(take, [dropped, page.query], taken, show_progress_on=square, **QUICK)
     gr.on(
-        [each.input for each in (is_photo, *frame)], show, how, square,
+        [is_photo.input, *(event for each in frame for event in (each.input, each.release))], show, how, square,
         trigger_mode="always_last", show_progress="hidden", **QUICK,
     )  # fmt: skip
-    finding = find.click(
-        look_for, how, [likeness, status, download, stop, *page.setters],
-        show_progress="hidden", **HEAVY,
+    start_and_stop(
+        find, stop, status, look_for, how, [likeness, status, download, stop, *page.setters], show_progress="minimal",
+        show_progress_on=likeness,
     )  # fmt: skip
-    let_stop(stop, status, finding)
 
 
 def figure(picture: Image.Image, caption: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+
 import gradio as gr
 
 from stylesdf.demo.models import NotLoaded
-from stylesdf.demo.page import PRIVATE, QUICK, Page, speaking
+from stylesdf.demo.page import PRIVATE, QUICK, Page, sentence, speaking, warn
 from stylesdf.demo.scene import Scene
 
 # The address bar follows, so that reloading and bookmarking keep what is seen; inside of a Space's frame too. It keeps
@@ -18,8 +20,8 @@ TO_ADDRESS = """(query) => {
   return `${url.origin}${url.pathname}?${query}`
 }"""
 TEXT = (
-    "Every PNG of this page carries its scene: drop one here, and it is back. The link and the code make the same "
-    "picture, byte for byte, on the same kind of machine."
+    "Every PNG of this page carries its scene: drop one anywhere on the page, and it is back. The link and the code "
+    "make the same picture, byte for byte, on the same kind of machine."
 )
 
 
@@ -36,19 +38,27 @@ def build(page: Page) -> gr.Code:
     )  # fmt: skip
     gr.Markdown(TEXT, elem_classes="small")
 
-    def restore(picture: bytes | None, query: str):
-        stay = [gr.skip()] * len(page.setters)
-        if picture is None:
-            return [*stay, gr.skip()]
-        with speaking("This picture cannot be followed", OSError, MemoryError):
+    def restore(picture: bytes, query: str):
+        """Go where a picture was made; then the field is ready for another."""
+        stay, scene = [gr.skip()] * len(page.setters), None
+        try:
             scene = Scene.from_picture(picture)
-            try:
-                page.studio.model(scene)
-            except NotLoaded:
-                return [*stay, page.wish_for(scene)]
-            return [*page.settings(scene, page.read(query)), gr.skip()]
+            page.studio.model(scene)
+        except NotLoaded:
+            return [*stay, page.wish_for(scene), None]
+        except (ValueError, OSError, MemoryError) as error:
+            warn(f"This picture cannot be followed: {sentence(error)}")
+            return [*stay, gr.skip(), None]
+        return [*page.settings(scene, page.read(query)), gr.skip(), None]
+
+    def restore_dropped(value: dict, query: str):
+        _, _, text = str((value or {}).get("dropped")).partition("base64,")
+        with speaking():
+            picture = base64.b64decode(text)
+        return restore(picture, query)[:-1]
 
     page.query.change(None, page.query, link, js=TO_ADDRESS, **PRIVATE)
-    outputs = [*page.setters, page.wish]
+    outputs = [*page.setters, page.wish, dropped]
     dropped.upload(restore, [dropped, page.query], outputs, show_progress="hidden", **QUICK)
+    page.stage.upload(restore_dropped, [page.stage, page.query], outputs[:-1], show_progress="hidden", **QUICK)
     return code
