@@ -198,13 +198,14 @@ def test_what_is_dropped_is_followed_or_told(page, client, tmp_path):
 
     wrong = tmp_path / ("x" * 240 + ".png")
     wrong.write_bytes(b"no picture")
-    assert drop(wrong)[0] == ["the file is no PNG, expected one saved from this page"]
+    sentence = "This picture cannot be followed: the file is no PNG, expected one saved from this page"
+    assert drop(wrong)[0] == [sentence]
     info = PngInfo()
     info.add_text("stylesdf", json.dumps({"model": "owner/name", "seed": 3}))
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
     said, output = drop(tmp_path / "a.png")
     assert said[0].startswith("The model owner/name is loaded now")
-    wish = output["data"][-1]
+    wish = output["data"][-2]
     assert wish.endswith(" model=owner/name&seed=3")  # its change loads the model, beside the pictures
     taken = Path(client.predict(api_name="/generate", seed=6, yaw=12))
     said, output = drop(taken)

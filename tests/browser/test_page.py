@@ -411,6 +411,7 @@ def test_edits_follow_resets_and_are_kept_as_they_are_seen(chromium, served):
     page.wait_for_selector("#favourites :text('seed 7, edited')")
     plain = page.get_attribute("#gallery .thumbnail-item >> nth=7 >> img", "src")
     assert page.get_attribute("#favourites .thumbnail-item img", "src") != plain
+    assert visit.drawn()["edit"] == "age=3"  # what was shown late of the reset takes nothing back
     visit.context.close()
     assert visit.complaints == []
 
