@@ -60,8 +60,7 @@ def numbers_held(model: StyleSDFConfig, config: Settings, micro_batch: int) -> f
     if isinstance(config, PriorConfig):
         encoder = picture_encoder(model)
         encoding = ENCODED_AT_ONCE * (3 * model.image_resolution**2 + FORWARD * encoder.numbers)
-        paths = CODE_PATHS * (latent + min(CODE_AXES, latent))  # come after the data was encoded
-        return 5 * weights + encoder.weights + max(encoding, paths)
+        return 5 * weights + encoder.weights + CODE_PATHS * (latent + min(CODE_AXES, latent)) + encoding
     if isinstance(config, PolishConfig):
         batch, samples = micro_batch or config.batch_size, model.render_resolution**2 * model.num_samples
         points = guided_share(model, config.beta_end, GUIDE_SIDE) * samples
