@@ -96,7 +96,7 @@ def _recipe(args: argparse.Namespace):
     if size not in sizes:
         raise ValueError(f"size is {size!r}, but {args.name} has only {', '.join(sizes)}")
     recipe = sizes[size].with_seed(args.seed)
-    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=getattr(args, "licence", None))
+    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=args.licence)
     if recipe.data is None and not args.dry_run:
         raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
     if args.only is not None and args.only not in {run.name for run in recipe.runs}:
@@ -251,7 +251,7 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
     data = _data(args, model_config, full_size) if getattr(args, "data", None) else None
     stage = build_stage(model_config, stage_config, data, engine, initial)
     how, asked = f"`python -m train {args.command}` (preset `{args.preset}`)", getattr(args, "data", None)
-    facts = run_facts(how, asked, data, initial, getattr(args, "licence", None), getattr(args, "label", None))
+    facts = run_facts(how, asked, data, initial, args.licence, getattr(args, "label", None))
     publisher = _publisher(args, facts) if hasattr(args, "push_to_hub") else None
     train(stage, args.out, run_options(args), Origin(data, initial, facts), publisher)
 

@@ -136,7 +136,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
 def _add_licence_argument(run: argparse._ActionsContainer, first: str = "") -> None:
     licence_help = f"of the model, the hub's identifier; yours to choose (default: {first}"
     licence_help += "apache-2.0 for pictures that are drawn here, other for any others)"
-    run.add_argument("--licence", default=argparse.SUPPRESS, help=licence_help)
+    run.add_argument("--licence", help=licence_help)
 
 
 def _add_reading_arguments(data: argparse._ActionsContainer) -> None:

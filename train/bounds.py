@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stylesdf.arguments import MAX_SEED
 from train.override import show
 
 _RANGES = (
@@ -10,7 +11,7 @@ _RANGES = (
     ("num_points num_renderings", 0, 10**6),
     ("num_samples", 2, 1024),
     ("resolution", 4, 512),
-    ("seed", 0, 2**31 - 1),
+    ("seed", 0, MAX_SEED),
     ("learning_rate discriminator_learning_rate sphere_learning_rate final_learning_rate", 0.0, 1.0),
     ("augment_probability ada_target mixing_probability least_truncation ema_decay beta_end", 0.0, 1.0),
     ("adam_beta1 adam_beta2", 0.0, 0.999999),

@@ -191,11 +191,11 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
         _copy(grid, model_folder / GRID_FILE)
     with replacing(model_folder / "seeds.png") as path:
         seed_sheet(model, psi=0.7).save(path, optimize=True)
-    for name in (CONFIG_FILE, WEIGHTS_FILE, *COMPANION_FILES.values()):
+    for name in (CONFIG_FILE, WEIGHTS_FILE, COMPANION_FILES["inverter"]):
         if (last / "model" / name).is_file():
             _copy(last / "model" / name, model_folder / name)
-    if not (last / "model" / COMPANION_FILES["inverter"]).is_file():
-        (model_folder / COMPANION_FILES["inverter"]).unlink(missing_ok=True)
+        else:  # of the model before
+            (model_folder / name).unlink(missing_ok=True)
     if not _is_of(model_folder / directions.REPORT_FILE, last / "model"):
         for name in (COMPANION_FILES["directions"], *REPORT_FILES):
             (model_folder / name).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 // moves, the browser draws (live.js), or the server where the browser cannot; when it rests, the server.
 // Drag: yaw and pitch. Wheel or two fingers: field of view. Double click: back to the front. Keys: see onKey.
 const SELDOM = 1, NEVER = 1.5 // in units of the angles that the model's training saw often
-const HEADER_BYTES = 131072
+const HEADER_BYTES = 131072 // more than a PNG's header is read for, see scene.py
 const DEGREES_PER_WIDTH = 120, KEY_STEP = 5, ZOOM_STEP = 1.1, SETTLE_MS = 220
 const stage = element.querySelector('.stage')
 const picture = element.querySelector('.stage-picture')

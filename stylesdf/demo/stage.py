@@ -26,8 +26,8 @@ def stage(quick: Callable[[dict], dict], weights: Callable[[str], dict]) -> gr.H
     """Make the component.
 
     Its ``release`` event comes when the hand rests; its value's ``camera`` holds yaw, pitch, roll and fov, in degrees.
-    Its ``upload`` event comes when a file is dropped on the page, whose beginning its value's ``dropped`` holds, a data
-    URL.
+    Its ``upload`` event comes when a file is dropped on the page; its value's ``dropped`` is a data URL of the file's
+    first 128 KiB, which hold the scene of a PNG of this page.
 
     Args:
         quick: Called with a scene's fields while the hand moves, where the browser cannot draw; returns ``{"picture":

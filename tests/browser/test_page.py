@@ -384,6 +384,7 @@ def test_mixes_and_morphs(visit):
     for text in ("abc", "99999999999", "-1"):  # nobody to swap with: the page hung
         page.fill("#morph-seed input, #morph-seed textarea", text)
         page.click("#swap")
+        page.wait_for_timeout(300)
         assert visit.seed() == 8 and page.input_value("#morph-seed input, #morph-seed textarea") == text
 
 

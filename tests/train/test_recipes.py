@@ -104,7 +104,7 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     card = recipe_card(own, own.model, reports, "apache-2.0", {"grid.png", "directions.png"})
     assert own.about in card and own.limits in card and f"from_pretrained(\"checkpoints/{name}\")" in card
     assert "\nlicense: apache-2.0\n" in card and "](grid.png)" in card and "](directions.png)" in card
-    card = recipe_card(other, own.model, reports)
+    card = recipe_card(other, own.model, reports, "other")
     assert own.about not in card and own.limits not in card and f"Learned from `{tmp_path.name}` with" in card
     assert f"python -m train run {name} --out runs/{name} --data {tmp_path.name}\n" in card
     assert "\nlicense: other\n" in card and f"from_pretrained(\"{name}\")" in card
@@ -235,8 +235,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--seed", "4294967296"], "seed is 4294967296, expected an integer from 0 to 4294967295"),
-        (["--seed", "-1"], "seed is -1, expected an integer from 0 to 4294967295"),
+        (["--seed", "4294967296"], "seed is 4294967296, expected an integer from 0 to 4,294,967,295"),
+        (["--seed", "-1"], "seed is -1, expected an integer from 0 to 4,294,967,295"),
         (["--processes", "-3"], "processes is -3, expected at least 1"),
         (["--processes", "0"], "processes is 0, expected at least 1"),
         (["--only", "absent"], "run is 'absent', expected one of shown, detailed, prior"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from stylesdf.arguments import check_seed
 from stylesdf.config import StyleSDFConfig
 from train.config import STAGE_OF, Settings
 
@@ -68,9 +67,8 @@ class Recipe:
         """Return the same recipe with another seed in every run; 0 is the recipe as it is.
 
         Raises:
-            ValueError: It is not an integer from 0 to 2³² − 1.
+            ValueError: A run's seed is then not one from 0 to 2³² − 1.
         """
-        seed = check_seed(seed)
         runs = [
             dataclasses.replace(run, settings=dataclasses.replace(run.settings, seed=run.settings.seed + seed))
             for run in self.runs

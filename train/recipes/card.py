@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Container, Mapping
 
 from stylesdf.card import CardFacts, model_card
+from stylesdf.checkpoint import REPORT_FILES
 from stylesdf.config import StyleSDFConfig
 from train.data.sources import hub_ids, source_name
 from train.evaluation.report import compare
 from train.recipes import RECIPES
 from train.recipes.base import Recipe
 
-GRID_FILE, DIRECTIONS_FILE = "grid.png", "directions.png"
+GRID_FILE, (_, STRIPS_FILE) = "grid.png", REPORT_FILES
 
 # what of the reports the card shows; the rest stands in metrics.json
 SHOWN = (
@@ -25,7 +26,7 @@ def recipe_card(
     recipe: Recipe,
     config: StyleSDFConfig,
     reports: Mapping[float, dict],
-    licence: str = "other",
+    licence: str,
     pictures: Container[str] = (),
 ) -> str:
     """Write the card; what the recipe says about its own pictures is left out where it learned from others.
@@ -45,7 +46,7 @@ def recipe_card(
         command += f" --data {shlex.quote(name)}"
         if own is not None:
             about, limits = f"Learned from `{name}` with the recipe `{recipe.name}`, in place of `{own}`.", ""
-    directions = f"\n\n![One head at −2 to 2 along each of its edits, and what moves with them]({DIRECTIONS_FILE})"
+    directions = f"\n\n![One head at −2 to 2 along each of its edits, and what moves with them]({STRIPS_FILE})"
     runs = " → ".join(f"`{run.name}` ({run.settings.total_steps} steps)" for run in recipe.runs)
     text = f"""{about}
 
@@ -62,7 +63,7 @@ files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATIO
 
 ## Measured
 
-{compare(reports, SHOWN).strip()}{directions if DIRECTIONS_FILE in pictures else ""}"""
+{compare(reports, SHOWN).strip()}{directions if STRIPS_FILE in pictures else ""}"""
     grid = GRID_FILE if GRID_FILE in pictures else None
     facts = CardFacts(licence, text, hub_ids(recipe.data), sample_grid=grid)
     return model_card(config, folder, facts)

@@ -78,10 +78,11 @@ def build(page: Page, tab: str) -> None:
         if scene.head is None:
             return tile(scene)
         path = page.files.held(visitor(request), f"{hashlib.sha256(repr(scene.identity).encode()).hexdigest()}.png")
-        page.studio.tile(scene).save(path)
+        if not path.is_file():
+            page.studio.tile(scene).save(path)
         return str(path)
 
-    def there(queries: list, request: gr.Request) -> list[tuple[Scene, str]]:
+    def still_there(queries: list, request: gr.Request) -> list[tuple[Scene, str]]:
         """Return what was kept, with tiles; what cannot be read, or is of a model or a picture that is gone, is not."""
         found = []
         for query in queries if isinstance(queries, list) else []:
@@ -91,15 +92,14 @@ def build(page: Page, tab: str) -> None:
         return found
 
     def draw_kept(queries: list, request: gr.Request):
-        found = there(queries, request)
-        return [(picture, scene.caption) for scene, picture in found]
+        return [(picture, scene.caption) for scene, picture in still_there(queries, request)]
 
     def keep_this(query: str, queries: list, request: gr.Request):
         queries = [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
         return queries, draw_kept(queries, request)
 
     def pick_kept(query: str, queries: list, request: gr.Request, event: gr.SelectData):
-        return page.settings(there(queries, request)[event.index][0], page.read(query))
+        return page.settings(still_there(queries, request)[event.index][0], page.read(query))
 
     def pick_tile(query: str, seeds: list, event: gr.SelectData):
         scene = page.read(query)

@@ -8,8 +8,8 @@ from stylesdf.arguments import MAX_SEED
 from stylesdf.demo.page import PRIVATE, QUICK, Page, slider, speaking
 
 HINT = (
-    "The picture is the mix: turn it, save it, make a mesh or a film of it. The texture seed gives the "
-    "colours of the decoder's later layers; a mesh keeps the colours of its shape. A morph goes on in both codes."
+    "The picture is the mix: turn it, save it, make a mesh or a film of it. The texture seed gives the colours of the "
+    "decoder's later layers; a mesh keeps the colours of its shape. A morph goes on in both codes."
 )
 # of two seeds; a head that was found has none
 SWAP = f"""(seed, other, share, head) => {{

@@ -40,7 +40,7 @@ def build(page: Page) -> gr.Code:
 
     def restore(picture: bytes, query: str):
         """Go where a picture was made; then the field is ready for another."""
-        stay, scene = [gr.skip()] * len(page.setters), None
+        stay = [gr.skip()] * len(page.setters)
         try:
             scene = Scene.from_picture(picture)
             page.studio.model(scene)
