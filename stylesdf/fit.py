@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from stylesdf.encoder import CodeSpace, Encoder
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.field import ConditionedField
 from stylesdf.model import Generator
-from stylesdf.outputs import RenderOutput
 from stylesdf.pictures import to_pil
 from stylesdf.renderer import VolumeRenderer
 
@@ -137,6 +136,7 @@ def fit_pictures(
     search = _Search(model, space, pictures, *start, mirror, likeness)
     if refine:
         phases = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]
+        phases = [replace(phase, steps=round(phase.steps * math.sqrt(len(pictures)))) for phase in phases]
         total, done = sum(each.steps * each.cost for each in phases), 0.0
         for phase in phases:
             for drawn in search.steps(phase):
@@ -229,15 +229,14 @@ class _Search:
         config = model.config
         # what the decoder's codes are off from those that the mapping gives
         self.shift = coordinates.new_zeros(1, config.num_ws, config.decoder_style_size).requires_grad_()
-        signs = angles.new_ones(2)
-        views = [(picture, index, signs, 1.0) for index, picture in enumerate(pictures)]
-        if mirror:
-            other = angles.new_tensor([-1.0, 1.0])
-            views += [(picture.flip(3), index, other, MIRROR_WEIGHT) for index, picture in enumerate(pictures)]
-        self.views = views
+        self.mirror = mirror
 
     def steps(self, phase: Phase):
-        """Take the steps of a phase; after each, yield what was drawn of the first picture, ``(1, 3, H, W)``."""
+        """Take the steps of a phase; after each, yield what was last drawn of the first picture, ``(1, 3, H, W)``.
+
+        Each looks at one picture, in turn: with N of them √N times as many steps come as near to all, in less time than
+        N renderings a step would take.
+        """
         is_decoded = phase.is_decoded and self.model.config.has_decoder
         moving = [(self.coordinates, phase.rates[0]), (self.angles, phase.rates[1])]
         moving += [(self.shift, CODE_RATE)] if is_decoded and not self.likeness else []
@@ -248,49 +247,47 @@ class _Search:
             for group, (_, rate) in zip(optimizer.param_groups, moving):
                 group["lr"] = rate * min(1.0, 2.0 * (1.0 - step / phase.steps))
             with torch.enable_grad():
-                loss, drawn = self._loss(renderer, phase.resolution, is_decoded)
+                index = step % len(self.pictures)
+                loss, drawn = self._loss(renderer, index, phase.resolution, is_decoded)
                 # not backward(): the model's parameters are to have no gradients
                 gradients = torch.autograd.grad(loss, leaves)
             for leaf, gradient in zip(leaves, gradients):
                 leaf.grad = gradient
             optimizer.step()
-            yield drawn.detach()
+            if index == 0:
+                first = drawn.detach()
+            yield first
 
-    def _loss(self, renderer: VolumeRenderer, resolution: int | None, is_decoded: bool) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the first picture as it is drawn."""
+    def _loss(
+        self, renderer: VolumeRenderer, index: int, resolution: int | None, is_decoded: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of one picture, and the picture as it is drawn."""
         model = self.model
         w = self.space.codes(self.coordinates)
         ws = model.decoder_codes(w) + self.shift if is_decoded else None
-        field, angles = model.field.condition(w), _within(self.angles)
+        field, angles = model.field.condition(w), _within(self.angles)[index]
         with torch.no_grad():
             guide = SurfaceGuide.measure(field, model.config)
-        weight, first = LIKENESS_WEIGHT if self.likeness else PRIOR_WEIGHT, None
+        weight = LIKENESS_WEIGHT if self.likeness else PRIOR_WEIGHT
         loss = weight * self.coordinates.square().mean()
         if self.likeness:
             usual = angles.new_tensor([model.config.pose_yaw, model.config.pose_pitch])
             loss = loss + weight * (angles / usual).square().mean()
-        for picture, index, signs, weight in self.views:
-            drawn = self._draw(renderer, field, guide, signs * angles[index], resolution, is_decoded)
-            drawn = drawn.thumbnail if ws is None else model.synthesis(drawn.features, ws)
-            loss = loss + weight / len(self.pictures) * picture_loss(drawn, picture)
-            first = drawn if first is None else first
-        return loss, first
-
-    def _draw(
-        self,
-        renderer: VolumeRenderer,
-        field: ConditionedField,
-        guide: SurfaceGuide,
-        angles: Tensor,
-        resolution: int | None,
-        with_features: bool,
-    ) -> RenderOutput:
-        camera = Camera.from_angles(*angles.split(1))
-        resolution = resolution and min(resolution, self.model.config.render_resolution)
+        resolution = resolution and min(resolution, model.config.render_resolution)
         # with features as many samples as the decoder was trained with
-        num_samples = self.model.config.num_samples if with_features else None
-        options = {"resolution": resolution, "num_samples": num_samples, "with_features": with_features}
-        return render_guided(renderer, field, guide, camera, **options)
+        num_samples = model.config.num_samples if is_decoded else None
+        options = {"resolution": resolution, "num_samples": num_samples, "with_features": is_decoded}
+
+        def draw(angles: Tensor) -> Tensor:
+            seen = render_guided(renderer, field, guide, Camera.from_angles(*angles.split(1)), **options)
+            return seen.thumbnail if ws is None else model.synthesis(seen.features, ws)
+
+        drawn, picture = draw(angles), self.pictures[index]
+        loss = loss + picture_loss(drawn, picture)
+        if self.mirror:
+            other_side = draw(angles * angles.new_tensor([-1.0, 1.0]))
+            loss = loss + MIRROR_WEIGHT * picture_loss(other_side, picture.flip(3))
+        return loss, drawn
 
     @torch.no_grad()
     def result(self) -> Fit:

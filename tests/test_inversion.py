@@ -98,7 +98,7 @@ def test_a_mirrored_picture_is_a_view_from_the_other_side(model, picture):
     @torch.no_grad()
     def loss(picture: torch.Tensor, own: torch.Tensor, mirror: bool) -> torch.Tensor:
         search = fit._Search(model, space, [picture], coordinates, own, mirror, False)
-        return search._loss(model.renderer, None, True)[0] - fit.PRIOR_WEIGHT * coordinates.square().mean()
+        return search._loss(model.renderer, 0, None, True)[0] - fit.PRIOR_WEIGHT * coordinates.square().mean()
 
     with_it, plain, other = loss(target, angles[:1], True), loss(target, angles[:1], False), target.flip(3)
     torch.testing.assert_close(with_it, plain + fit.MIRROR_WEIGHT * loss(other, angles[1:], False))

@@ -66,13 +66,13 @@ def _run_recipe(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     run_options(args)  # refused before anything is drawn
     if args.dry_run:
-        print(runner.plan(recipe, args.cache_dir, args.label), end="")
+        print(runner.plan(recipe, args.cache_dir), end="")
         return 0
     keep_large_blocks()
 
     @functools.cache
     def data():
-        return runner.load_data(recipe, args.cache_dir, args.label)
+        return runner.load_data(recipe, args.cache_dir)
 
     if args.only is not None:
         _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
@@ -96,7 +96,7 @@ def _recipe(args: argparse.Namespace):
     if size not in sizes:
         raise ValueError(f"size is {size!r}, but {args.name} has only {', '.join(sizes)}")
     recipe = sizes[size].with_seed(args.seed)
-    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=args.licence)
+    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=args.licence, label=args.label)
     if recipe.data is None and not args.dry_run:
         raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
     if args.only is not None and args.only not in {run.name for run in recipe.runs}:

@@ -54,7 +54,7 @@ NUM_FACTORS = 5  # of shape and of texture, where edits have no names
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
-def plan(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None) -> str:
+def plan(recipe: Recipe, cache_dir: Path | None = None) -> str:
     """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept."""
     rows = [["run", "stage", "starts from", "steps", "images", *HARDWARE]]
     totals = dict.fromkeys(HARDWARE, 0.0)
@@ -70,16 +70,16 @@ def plan(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None
     kept = ""
     if recipe.data is not None:
         sizes = recipe.model.image_resolution, recipe.model.render_resolution
-        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, label=parse_label(label))}"
+        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, label=parse_label(recipe.label))}"
     title = f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}{kept}"
     return "\n".join([title, *lines]) + "\n"
 
 
-def load_data(recipe: Recipe, cache_dir: Path | None = None, label: str | None = None) -> ImageSet:
+def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
     """Return the recipe's pictures, drawn and decoded where they are not there yet."""
     model = recipe.model
     sizes = model.image_resolution, model.render_resolution
-    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, label=parse_label(label), cache_dir=cache_dir)
+    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, label=parse_label(recipe.label), cache_dir=cache_dir)
 
 
 def is_finished(out: Path, run: Run) -> bool:
@@ -128,7 +128,8 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
         initial = _model_of(out, run.start)
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
     how, licence = f"`python -m train run {recipe.name}` (run `{run.name}`)", _licence(recipe, data)
-    facts = run_facts(how, recipe.data if _takes_pictures(run) else None, data, initial, licence)
+    source = recipe.data if _takes_pictures(run) else None
+    facts = run_facts(how, source, data, initial, licence, recipe.label)
     train(stage, out / run.name, options, Origin(data, initial, facts))
 
 

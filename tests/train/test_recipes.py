@@ -109,6 +109,8 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     assert f"python -m train run {name} --out runs/{name} --data {tmp_path.name}\n" in card
     assert "\nlicense: other\n" in card and f"from_pretrained(\"{name}\")" in card
     assert "grid.png" not in card and "directions.png" not in card
+    some = dataclasses.replace(other, label="label=cat")
+    assert f" --data {tmp_path.name} --label label=cat\n" in recipe_card(some, own.model, reports, "other")
 
 
 def test_a_recipe_s_licence_is_the_one_that_is_chosen_else_that_of_its_pictures(monkeypatch, tmp_path):

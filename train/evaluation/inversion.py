@@ -27,62 +27,83 @@ MOST_DEVIATIONS = 2.0  # of the pose prior, that pictures are seen from
 ALLOWED_DEG = 2.0  # of the angle between the camera that was found and the true one
 
 
-@metric(
-    "inversion",
+FOUND = (
     Quantity("psnr", "picture, PSNR in decibels", "", "higher", 26.0),
     Quantity("turned_psnr", "views turned by 20°, PSNR in decibels", "", "higher", 24.5),
     Quantity("pose_error_deg", "angle between found and true camera, mean", "degrees", "lower", 0.0),
     Quantity("pose_within_2_deg", "within 2°", "share", "higher", 0.95),
     Quantity("depth_error", "depth, median error in shares of the head's radius", "share", "lower", 0.04),
     Quantity("seconds", "seconds per head", "", "lower", 20.0),
+)
+READ = (
     Quantity("read_psnr", "inverter alone: picture, PSNR in decibels", "", "higher", 22.0),
     Quantity("read_pose_error_deg", "inverter alone: angle between the cameras, mean", "degrees", "lower", 3.0),
     Quantity("read_seconds", "inverter alone: seconds", "", "lower", 0.2),
-    needs=("subject",),
-    num_seeds=NUM_HEADS,
-    is_slow=True,
 )
+OPTIONS = {"needs": ("subject",), "num_seeds": NUM_HEADS, "is_slow": True}
+
+
+@metric("inversion", *FOUND, *READ, **OPTIONS)
 def inversion(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Find drawn heads of a seed that no data set has; their numbers are the seeds, and there is no truncation.
 
     Each is seen once, from the pose prior. References are what is aimed at. Where no inverter lies beside the model
     there are no figures of it alone.
     """
+    return _find_heads(model, seeds, 1, context)
+
+
+@metric("inversion-of-two", *FOUND, **OPTIONS)
+def inversion_of_two(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Find the same heads, each in two pictures."""
+    return _find_heads(model, seeds, 2, context)
+
+
+@metric("inversion-of-four", *FOUND, **OPTIONS)
+def inversion_of_four(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
+    """Find the same heads, each in four pictures."""
+    return _find_heads(model, seeds, 4, context)
+
+
+def _find_heads(model: Generator, seeds: Sequence[int], num_pictures: int, context: Context) -> dict[str, float]:
     config, inverter = model.config, getattr(model, "inverter", None)
     rows: dict[str, list[float]] = {}
+    within = []
     for index, seed in enumerate(seeds):
-        pose = _pose(seed, config)
-        poses = pose + torch.tensor([[0.0, 0.0], [-TURN, 0.0], [TURN, 0.0]])
-        size = config.image_resolution
+        poses = _poses(seed, num_pictures, config)
+        turned = poses[:1] + torch.tensor([[-TURN, 0.0], [TURN, 0.0]])
+        asked, size = torch.cat([poses, turned]), config.image_resolution
         drawn = context.subject.draw(
-            [seed], REFERENCE_SEED, poses[None], fov_deg=config.fov_deg, resolution=size
-        )  # (3, 3, R, R)
+            [seed], REFERENCE_SEED, asked[None], fov_deg=config.fov_deg, resolution=size
+        )  # (num_pictures + 2, 3, R, R)
+        pictures, truth = drawn.pictures[:num_pictures].split(1), drawn.pictures[num_pictures:]
         row, fit = {}, None
         for prefix, refine in (("read_", False), ("", True)) if inverter is not None else (("", True),):
             started = time.monotonic()
-            fit = fit_pictures(model, [drawn.pictures[:1]], inverter, refine=refine)
+            fit = fit_pictures(model, pictures, inverter, refine=refine)
             row[f"{prefix}seconds"] = time.monotonic() - started
-            row[f"{prefix}psnr"] = fit.psnr[0]
-            row[f"{prefix}pose_error_deg"] = _angle_deg(fit.angles[0].cpu(), pose)
-        row["turned_psnr"] = _turned_psnr(model, fit, drawn.pictures[1:])
+            row[f"{prefix}psnr"] = np.mean(fit.psnr)
+            errors = [_angle_deg(*pair) for pair in zip(fit.angles.cpu(), poses)]
+            row[f"{prefix}pose_error_deg"] = np.mean(errors)
+        within += [error <= ALLOWED_DEG for error in errors]
+        row["turned_psnr"] = _turned_psnr(model, fit, truth)
         row["depth_error"] = _depth_error(model, fit, drawn.depth[0])
         for name, value in row.items():
-            rows.setdefault(name, []).append(value)
+            rows.setdefault(name, []).append(float(value))
         context.report((index + 1) / len(seeds))
     result = {name: float(np.mean(values)) for name, values in rows.items()}
     if inverter is None:
         result |= dict.fromkeys(("read_psnr", "read_pose_error_deg", "read_seconds"))
-    within = [error <= ALLOWED_DEG for error in rows["pose_error_deg"]]
     worst = {"worst_psnr": min(rows["psnr"]), "worst_pose_error_deg": max(rows["pose_error_deg"])}
     return {"count": len(seeds), **result, "pose_within_2_deg": sum(within) / len(within), **worst}
 
 
-def _pose(seed: int, config) -> Tensor:
-    """Draw yaw and pitch of a head's picture, ``(2,)``."""
-    random = torch.Generator().manual_seed(seed)
-    pose = sample_poses(1, config.pose_yaw, config.pose_pitch, config.pose_distribution, random)[0]
+def _poses(seed: int, count: int, config) -> Tensor:
+    """Draw yaw and pitch of a head's pictures, ``(count, 2)``; the first are the same whatever the count."""
+    random, prior = torch.Generator().manual_seed(seed), (config.pose_yaw, config.pose_pitch, config.pose_distribution)
+    poses = torch.cat([sample_poses(1, *prior, random) for _ in range(count)])
     most = MOST_DEVIATIONS * torch.tensor([config.pose_yaw, config.pose_pitch])
-    return torch.minimum(torch.maximum(pose, -most), most)
+    return torch.minimum(torch.maximum(poses, -most), most)
 
 
 def _angle_deg(found: Tensor, true: Tensor) -> float:

@@ -41,6 +41,7 @@ class Recipe:
         about: Markdown for the model card: what the model shows and where its data comes from.
         limits: Markdown for the model card: what it cannot do.
         licence: Of the model, the hub's identifier; None is apache-2.0 for pictures that the project draws, else other.
+        label: Of the pictures that it takes, as ``NAME=VALUE``; None takes all.
 
     Raises:
         ValueError: Two runs of one name, or a run that starts from none before it.
@@ -53,6 +54,7 @@ class Recipe:
     about: str
     limits: str
     licence: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         earlier: set[str] = set()

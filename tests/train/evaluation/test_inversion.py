@@ -56,6 +56,24 @@ def test_a_report(model, monkeypatch):
     assert report["read_psnr"] > 3.0 and report["read_seconds"] < report["seconds"] + 5.0
 
 
+def test_of_several_pictures_the_first_is_the_same(model, monkeypatch):
+    poses = inversion._poses(3, 4, model.config)
+    assert poses[:1].equal(inversion._poses(3, 1, model.config)) and len(poses.unique(dim=0)) == 4
+    for name in ("COARSE", "MIDDLE", "FINE"):
+        monkeypatch.setattr(fit, name, dataclasses.replace(getattr(fit, name), steps=1))
+    monkeypatch.setattr(fit, "NUM_STARTS", 2)
+    seen = []
+    def count(model, pictures, *given, **how):
+        seen.append(pictures)
+        return fit.fit_pictures(model, pictures, *given, **how)
+
+    monkeypatch.setattr(inversion, "fit_pictures", count)
+    for name, number in (("inversion-of-two", 2), ("inversion-of-four", 4)):
+        report = evaluate(model, None, [name], 2, options=Options(subject="toy-heads"))["metrics"][name]
+        assert len(seen[-1]) == number and report["psnr"] > 3.0
+        assert report["pose_within_2_deg"] * 2 * number == int(report["pose_within_2_deg"] * 2 * number)
+
+
 def test_it_is_only_for_what_can_be_drawn(model):
     with pytest.raises(ValueError, match="the metric inversion is only for"):
         evaluate(model, None, ["inversion"], 2)
