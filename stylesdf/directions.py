@@ -72,19 +72,22 @@ class Directions(nn.Module):
         return amounts
 
     @torch.no_grad()
-    def move(self, mapping: nn.Module, w: Tensor, amounts: Mapping[str, float]) -> Tensor:
+    def move(
+        self, mapping: nn.Module, w: Tensor, amounts: Mapping[str, float], latents: Tensor | None = None
+    ) -> Tensor:
         """Move codes as their latents move, which keep their length; what no latent gives in a code stays.
 
         Args:
             mapping: Renderer mapping.
             w: Renderer codes. ``(B, latent_size)``.
             amounts: Checked.
+            latents: Of these codes, ``(B, latent_size)``; None finds them.
 
         Returns:
             Renderer codes. ``(B, latent_size)``.
         """
         shares = w.new_tensor([amounts.get(name, 0.0) for name in self.names])
-        z = find_latents(mapping, w)
+        z = find_latents(mapping, w) if latents is None else latents
         moved = F.normalize(z + shares @ self.vectors.to(w), dim=1) * z.norm(dim=1, keepdim=True)
         return w + mapping(moved) - mapping(z)
 

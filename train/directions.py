@@ -3,10 +3,13 @@
 Two networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
 drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the mean
 latent of heads that differ in one measure alone. Directions that a linear reader is most sensitive to (InterFaceGAN,
-arXiv 2005.09635) are others: they lead away from all heads. The second network, which had no part in that, measures
-what the edits do.
+arXiv 2005.09635) are others: they lead away from all heads. They are then combined until each moves its own measure by
+1 and no other. The second network, which had no part in that, measures what the edits do.
 
-Shapes: N heads or pictures, M measures.
+A network that cannot tell ages apart says that all are near the mean. So what it says of a change is divided by its
+gain: by how much it says that unseen drawn people differ who differ by 1.
+
+Shapes: N heads or pictures, M measures, R readings: measures, those that are held, yaw and pitch.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from stylesdf.model import Generator
 from stylesdf.pictures import to_pil
 from train.data.images import ImageSet, to_signed
 from train.data.people.identity import sample_person
-from train.data.people.measures import MEASURES, RARE
+from train.data.people.measures import HELD, MEASURES, RARE
 from train.data.people.write import are_default_people
 from train.evaluation.features import to_bytes
 from train.evaluation.readers import load_reader
@@ -51,6 +54,7 @@ from train.networks.pose_reader import (
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = REPORT_FILES
 POSE = ("yaw", "pitch")  # read in degrees
+READ = {**MEASURES, **HELD}
 SIZE = 128  # pixels in each direction that are read
 FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
 RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
@@ -59,8 +63,9 @@ HELD_OUT = 10  # every so many pictures one is kept for testing
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
 NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
-MOST_LONGER = 2.0  # than the mean latent says, that a direction becomes
-DAMPING = 0.3  # of the correction that makes each direction move its own reading by 1 and no other
+ROUNDS = 3  # of corrections that make each direction move its own reading by 1 and no other
+DAMPING = 0.3  # of each
+MOST_LONGER = 3.0  # than the mean latent says, that a direction becomes
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
@@ -73,12 +78,16 @@ class MeasureReader(nn.Module):
     Args:
         known: What both parts begin as.
         num_measures: M.
+
+    Attributes:
+        gains: By how much it says that pictures differ whose measures differ by 1. ``(M,)``.
     """
 
     def __init__(self, known: PoseReader, num_measures: int) -> None:
         super().__init__()
         self.whole, self.face = copy.deepcopy(known), copy.deepcopy(known)
         self.measures = nn.Linear(2 * 128, num_measures)
+        self.register_buffer("gains", torch.ones(num_measures))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Read pictures in [−1, 1], ``(N, 3, 128, 128)``: poses as ``PoseReader`` does, measures ``(N, M)``."""
@@ -99,7 +108,7 @@ def has_measures(data: ImageSet) -> bool:
 
 
 def measures_of(data: ImageSet) -> Tensor:
-    """Return the measures of drawn people in their units, less their means. ``(N, M)``.
+    """Return what is read of drawn people, in its units, less its mean. ``(N, len(READ))``.
 
     Raises:
         ValueError: The data is not ``people`` as it is drawn on the spot, in its own order, or has too few pictures.
@@ -111,9 +120,9 @@ def measures_of(data: ImageSet) -> Tensor:
     if len(data) < FEWEST_PEOPLE:
         raise ValueError(f"directions cannot be learned from {len(data)} people, expected at least {FEWEST_PEOPLE}")
     people = [sample_person(number) for number in range(len(data))]
-    values = torch.tensor([[measure(person) for measure in MEASURES.values()] for person in people])
+    values = torch.tensor([[measure(person) for measure in READ.values()] for person in people])
     std, mean = torch.std_mean(values, dim=0)
-    units = [RARE.get(name, one.item()) for name, one in zip(MEASURES, std)]
+    units = [RARE.get(name, one.item()) for name, one in zip(READ, std)]
     return (values - mean) / torch.tensor(units)
 
 
@@ -130,8 +139,9 @@ def learn_directions(
 
     Returns:
         Directions, and a report fit for JSON: by name ``r2`` of the second network on unseen drawn pictures, ``slope``
-        per amount, whether the mean ``is_monotonic`` from −2 to 2, ``leakage``, the largest change of another measure
-        per amount, ``pose_deg``, the mean turn at an amount of 1; and the whole ``matrix`` of changes.
+        per amount from −2 to 2, of what most people lack from 0 to 2, whether the mean ``is_monotonic`` there,
+        ``leakage``, the largest change of another measure per amount, ``pose_deg``, the mean turn at an amount of 1;
+        and the whole ``matrix`` of changes.
 
     Raises:
         ValueError: The data is of no use, see ``measures_of``; or no direction works.
@@ -143,65 +153,82 @@ def learn_directions(
                       lambda share, n=number: report("readers", (n + share) / 2))
         for number in range(2)
     ]  # fmt: skip
-    readers, scores = zip(*learned)
-    names = [name for name, first, second in zip(MEASURES, *scores) if min(first, second) >= LEAST_R2]
-    chosen = torch.tensor([name in names for name in MEASURES])
+    (first, known), (second, scores) = learned
+    names = [name for name in READ if min(known[name], scores[name]) >= LEAST_R2]
     for name in MEASURES.keys() - set(names):
         log.info("%s is read too badly off unseen pictures to have a direction", name)
-    first = _Editor(model, lambda pictures: _with_pose(readers[0], pictures, chosen))
-    codes = first.codes(range(seed, seed + NUM_HEADS))
-    read = first.draw(codes, lambda share: report("heads", share))
-    # the mean latent of heads whose measure is larger by 1 and whose others are the same, so that it stays among them
-    latents = find_latents(model.renderer_mapping, codes).cpu()
-    directions = Directions(model.config.latent_size, [*names, *POSE])
-    pair = read.cpu() - read.mean(dim=0).cpu(), latents - latents.mean(dim=0)
-    # by singular values: the default was seen to drop columns at random where others are zero
-    directions.vectors.copy_(torch.linalg.lstsq(*pair, driver="gelsd").solution)
+    first, second = (_Editor(model, reader, names) for reader in (first, second))
+    directions = _mean_latents(first, range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
-    reach = AMOUNTS[-1]
-    changes = first.changes(edited, directions, (-reach, reach), lambda share: report("corrections", share))
-    directions = _corrected(directions, (changes[reach] - changes[-reach]) / (2.0 * reach), names)
-    second = _Editor(model, lambda pictures: _with_pose(readers[1], pictures, chosen))
+    longest = MOST_LONGER * directions.vectors.norm(dim=1)
+    for number in range(ROUNDS):
+        told = lambda share, n=number: report("corrections", (n + share) / ROUNDS)  # noqa: E731
+        changes = first.changes(edited, directions, (AMOUNTS[0], AMOUNTS[-1]), told)
+        directions = _corrected(directions, _slopes(changes, directions.names), longest)
     others = range(edited.stop, edited.stop + NUM_EDITED)
+    directions = _only(directions, [name for name in names if name in MEASURES])
     changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
-    works = _slopes(changes).diagonal() >= LEAST_MOVED
-    for name in (name for name, is_kept in zip(names, works) if not is_kept):
+    slopes = _slopes(changes, directions.names)
+    works = [name for name, row in zip(directions.names, slopes) if row[names.index(name)] >= LEAST_MOVED]
+    for name in (name for name in directions.names if name not in works):
         log.info("%s hardly moves in this model's pictures, and gets no direction", name)
-    names = [name for name, is_kept in zip(names, works) if is_kept]
-    if not names:
+    if not works:
         raise ValueError("no direction moves what it should in the model's pictures, none is written")
-    kept = Directions(model.config.latent_size, names)
-    kept.vectors.copy_(directions.vectors[works])
-    columns = torch.cat([works, torch.ones(2, dtype=torch.bool)])
-    changes = {amount: change[works][:, columns] for amount, change in changes.items()}
-    return kept, _summary(names, changes, [score for score, name in zip(scores[1], MEASURES) if name in names])
+    rows = torch.tensor([name in works for name in directions.names])
+    columns = torch.tensor([name in works for name in names] + [True] * len(POSE))
+    changes = {amount: change[rows][:, columns] for amount, change in changes.items()}
+    return _only(directions, works), _summary(works, changes, [scores[name] for name in works])
 
 
-def _corrected(directions: Directions, moved: Tensor, names: list[str]) -> Directions:
+def _mean_latents(editor: _Editor, seeds: range, report: Callable[[float], None]) -> Directions:
+    """Return by how much the mean latent of heads differs whose one reading is larger by 1 and whose others are equal.
+
+    So a direction stays among the heads.
+    """
+    codes = editor.codes(seeds)
+    read, latents = editor.draw(codes, report).cpu(), find_latents(editor.model.renderer_mapping, codes).cpu()
+    directions = Directions(latents.shape[1], [*editor.names, *POSE])
+    # by singular values: the default was seen to drop columns at random where others are zero
+    pair = read - read.mean(dim=0), latents - latents.mean(dim=0)
+    directions.vectors.copy_(torch.linalg.lstsq(*pair, driver="gelsd").solution)
+    return directions
+
+
+def _only(directions: Directions, names: list[str]) -> Directions:
+    """Return some of the directions."""
+    some = Directions(directions.vectors.shape[1], names)
+    some.vectors.copy_(directions.vectors[[directions.names.index(name) for name in names]])
+    return some
+
+
+def _corrected(directions: Directions, moved: Tensor, longest: Tensor) -> Directions:
     """Combine directions so that each moves its own reading by 1 and no other, as far as a damped Newton step goes.
 
     Args:
         directions: R of them.
         moved: By how much an amount of 1 of each moves each reading. ``(R, R)``.
-        names: Of those to be kept, the first ones.
+        longest: That each may become. ``(R,)``.
     """
     damping = DAMPING * torch.eye(len(moved))
     shares = torch.linalg.solve(moved @ moved.t() + damping, moved.t() + damping, left=False)
-    vectors = (shares @ directions.vectors)[: len(names)]
-    longest = MOST_LONGER * directions.vectors.norm(dim=1)[: len(names)]
-    corrected = Directions(directions.vectors.shape[1], names)
+    vectors = shares @ directions.vectors
+    corrected = Directions(vectors.shape[1], directions.names)
     corrected.vectors.copy_(vectors * (longest / vectors.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)[:, None])
     return corrected
 
 
-def _slopes(changes: Mapping[float, Tensor]) -> Tensor:
-    """Return by how much measures change per amount, from readings of the measures, yaw and pitch. ``(M, M)``."""
+def _slopes(changes: Mapping[float, Tensor], names: list[str]) -> Tensor:
+    """Return by how much readings change per amount of each direction, ``(D, R)``; of what is rare from 0 on."""
     lowest, highest = min(changes), max(changes)
-    return (changes[highest] - changes[lowest])[:, :-2] / (highest - lowest)
+    slopes = (changes[highest] - changes[lowest]) / (highest - lowest)
+    is_rare = torch.tensor([name in RARE for name in names])
+    return torch.where(is_rare[:, None], changes[highest] / highest, slopes)
 
 
-def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable) -> tuple:
-    """Train a reader on a part of the data; return it and its R² of each measure on the rest."""
+def _learn_reader(
+    data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable
+) -> tuple[MeasureReader, dict[str, float]]:
+    """Train a reader on a part of the data; return it and, by name, its R² on the rest."""
     numbers = torch.arange(len(data))
 
     def pictures(index: Tensor) -> Tensor:
@@ -220,12 +247,9 @@ def _learn_reader(data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, re
 
     learn(reader, pictures(numbers[is_known]), loss, RECIPE, random, report)
     read, _ = reader.read(to_signed(pictures(numbers[~is_known])))
-    return reader, [r_squared(*pair) for pair in zip(truth[~is_known].t(), read.t())]
-
-
-def _with_pose(reader: MeasureReader, pictures: Tensor, chosen: Tensor) -> Tensor:
-    measures, angles = reader.read(pictures)
-    return torch.cat([measures[:, chosen], angles], dim=1)
+    unseen = truth[~is_known]
+    reader.gains.copy_((read * unseen).mean(dim=0) / unseen.square().mean(dim=0).clamp(min=1e-6))
+    return reader, {name: r_squared(*pair) for name, *pair in zip(READ, unseen.t(), read.t())}
 
 
 class _Editor:
@@ -233,11 +257,14 @@ class _Editor:
 
     Args:
         model: Whose heads.
-        read: Function of pictures ``(N, 3, 128, 128)`` that returns numbers ``(N, R)``.
+        reader: Reads all measures.
+        names: Of those that are meant.
     """
 
-    def __init__(self, model: Generator, read: Callable[[Tensor], Tensor]) -> None:
-        self.model, self.read = model, read
+    def __init__(self, model: Generator, reader: MeasureReader, names: list[str]) -> None:
+        self.model, self.reader, self.names = model, reader, names
+        self.chosen = torch.tensor([name in names for name in READ])
+        self.gains = torch.cat([reader.gains[self.chosen].clamp(min=0.1), torch.ones(len(POSE))])
 
     @torch.no_grad()
     def codes(self, seeds: range) -> Tensor:
@@ -247,15 +274,17 @@ class _Editor:
     def changes(
         self, seeds: range, directions: Directions, amounts: tuple[float, ...], report: Callable[[float], None]
     ) -> dict[float, Tensor]:
-        """Return by how much readings change in the mean along each direction, by amount. ``(M, R)`` each."""
+        """Return by how much readings change in the mean along each direction, by amount. ``(D, R)`` each."""
         codes, names = self.codes(seeds), directions.names
+        latents = find_latents(self.model.renderer_mapping, codes)
         before, changes, rounds = self.draw(codes, lambda share: None).mean(dim=0), {}, len(names) * len(amounts)
         for amount in amounts:
             rows = []
             for name in names:
                 done = len(changes) * len(names) + len(rows)
-                moved = directions.move(self.model.renderer_mapping, codes, {name: amount})
-                rows.append(self.draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0) - before)
+                moved = directions.move(self.model.renderer_mapping, codes, {name: amount}, latents)
+                after = self.draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0)
+                rows.append((after - before).cpu() / self.gains)
             changes[amount] = torch.stack(rows)
         return changes
 
@@ -265,16 +294,17 @@ class _Editor:
         for number, w in enumerate(codes.split(1), start=1):
             pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE))
             report(number / len(codes))
-        return self.read(torch.cat(pictures))
+        measures, angles = self.reader.read(torch.cat(pictures))
+        return torch.cat([measures[:, self.chosen.to(measures.device)], angles], dim=1)
 
 
 def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[float]) -> dict:
     """Say in numbers what edits do, from readings of the measures, yaw and pitch in degrees."""
-    ordered, slopes = sorted(changes), _slopes(changes)
+    ordered, slopes = sorted(changes), _slopes(changes, names)[:, :-2]
     result = {"matrix": {"names": names, "rows": [[round(value, 3) for value in row] for row in slopes.tolist()]}}
     for number, name in enumerate(names):
-        curve = [changes[amount][number, number].item() for amount in ordered]
-        curve.insert(sum(amount < 0 for amount in ordered), 0.0)
+        lower = [] if name in RARE else [changes[amount][number, number].item() for amount in ordered if amount < 0]
+        curve = [*lower, 0.0, *(changes[amount][number, number].item() for amount in ordered if amount > 0)]
         others = [abs(value) for other, value in enumerate(slopes[number].tolist()) if other != number]
         turned = changes[1.0][number, -2:].norm().item()
         result[name] = {

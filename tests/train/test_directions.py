@@ -15,7 +15,7 @@ from train import directions
 from train.__main__ import main
 from train.data.images import ImageSet
 from train.data.people.identity import BEARDS, EXPRESSIONS, sample_person
-from train.data.people.measures import BEARD_AMOUNTS, HAIR_LENGTHS, MEASURES, RARE, SMILES
+from train.data.people.measures import BEARD_AMOUNTS, HAIR_LENGTHS, HELD, MEASURES, RARE, SMILES
 from train.data.people.write import PeopleConfig
 from train.evaluation.subjects import HAIR_STYLES
 
@@ -37,9 +37,10 @@ def test_every_person_has_all_measures():
         assert set(names) == set(values) and min(values.values()) == 0.0 and max(values.values()) == 1.0
     truth = directions.measures_of(people())
     assert truth.isfinite().all()
-    torch.testing.assert_close(truth.mean(dim=0), torch.zeros(len(MEASURES)), atol=1e-4, rtol=0)
-    units = [name for name in MEASURES if name not in RARE]
-    std = truth.std(dim=0)[torch.tensor([name in units for name in MEASURES])]
+    names = list(directions.READ)
+    torch.testing.assert_close(truth.mean(dim=0), torch.zeros(len(names)), atol=1e-4, rtol=0)
+    units = [name for name in names if name not in RARE]
+    std = truth.std(dim=0)[torch.tensor([name in units for name in names])]
     torch.testing.assert_close(std, torch.ones(len(units)), atol=1e-4, rtol=0)
     grins = [sample_person(number).expression == "grin" for number in range(len(truth))]
     assert truth[:, list(MEASURES).index("smile")].argmax().item() == grins.index(True)
@@ -48,25 +49,30 @@ def test_every_person_has_all_measures():
 class Known:
     """Reads numbers that are linear in the code, which its pictures hold."""
 
-    weights = 2.0 * torch.randn(SIZE, len(MEASURES), generator=torch.Generator().manual_seed(1))
+    weights = 2.0 * torch.randn(SIZE, len(directions.READ), generator=torch.Generator().manual_seed(1))
+    gains = torch.ones(len(directions.READ))
 
     def read(self, pictures):
         return pictures[:, 0, 0, :SIZE] @ self.weights, torch.zeros(len(pictures), 2)
 
 
-@pytest.fixture
-def learned(monkeypatch) -> tuple:
-    """Directions of a tiny model whose pictures are its codes; hats and widths are hard to read."""
-    scores = [0.1 if name in ("hat", "face_width") else 0.9 for name in MEASURES]
+def model_of_codes() -> Generator:
     torch.manual_seed(0)
     model = Generator(runs.MODEL).eval()
     with torch.no_grad():
         for layer in model.renderer_mapping.layers:
             layer.weight.copy_(torch.eye(SIZE))
             layer.bias.fill_(8.0)  # so that no leaky ReLU bends: codes are latents, and 24
+    return model
+
+
+@pytest.fixture
+def learned(monkeypatch) -> tuple:
+    """Directions of a tiny model whose pictures are its codes; hats and widths are hard to read."""
+    scores = {name: 0.1 if name in ("hat", "face_width", *HELD) else 0.9 for name in directions.READ}
     monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Known(), scores))
     monkeypatch.setattr(directions, "NUM_HEADS", 300)
-    monkeypatch.setattr(directions, "NUM_EDITED", 60)
+    monkeypatch.setattr(directions, "NUM_EDITED", 24)
 
     def draw_code(model, w, camera, psi):
         picture = torch.zeros(1, 3, directions.SIZE, directions.SIZE)
@@ -74,7 +80,7 @@ def learned(monkeypatch) -> tuple:
         return picture, None
 
     monkeypatch.setattr(directions, "draw_full", draw_code)
-    return directions.learn_directions(model, people())
+    return directions.learn_directions(model_of_codes(), people())
 
 
 def test_a_direction_moves_its_measure_by_one_and_no_other(learned):
@@ -95,15 +101,36 @@ def test_a_correction_leaves_each_reading_to_its_own_direction():
     moved = 0.6 * torch.eye(5) + 0.1 * torch.randn(5, 5, generator=random)
     before = Directions(SIZE, ["one", "two", "three", "yaw", "pitch"])
     before.vectors.copy_(torch.randn(5, SIZE, generator=random))
-    after = directions._corrected(before, moved, ["one", "two", "three"])
-    assert after.names == ["one", "two", "three"]
+    after = directions._corrected(before, moved, 10.0 * before.vectors.norm(dim=1))
+    assert after.names == before.names
     shares = after.vectors @ torch.linalg.pinv(before.vectors)  # of the former ones
-    moves, target = shares @ moved, torch.eye(5)[:3]
-    assert (moves - target).norm() < 0.6 * (moved[:3] - target).norm()
+    moves, target = shares @ moved, torch.eye(5)
+    assert (moves - target).norm() < 0.6 * (moved - target).norm()
     others = target == 0
-    assert moves[others].norm() < 0.7 * moved[:3][others].norm()
-    weak = directions._corrected(before, 0.01 * torch.eye(5), ["one"])
-    assert weak.vectors.norm() <= directions.MOST_LONGER * before.vectors[0].norm() + 1e-4
+    assert moves[others].norm() < 0.7 * moved[others].norm()
+    weak = directions._corrected(before, 0.01 * torch.eye(5), before.vectors.norm(dim=1))
+    assert (weak.vectors.norm(dim=1) <= before.vectors.norm(dim=1) + 1e-4).all()
+
+
+def test_what_most_people_lack_is_measured_upwards():
+    changes = {-2.0: torch.tensor([[-1.0], [0.0]]), 2.0: torch.tensor([[2.0], [2.0]])}
+    assert directions._slopes(changes, ["age", "hat"]).tolist() == [[0.75], [1.0]]
+
+
+def test_a_change_is_divided_by_what_the_reader_makes_of_one(learned, monkeypatch):
+    """A reader that says half of what is there has a gain of a half, and finds what the other one found."""
+
+    class Half(Known):
+        gains = torch.full_like(Known.gains, 0.5)
+
+        def read(self, pictures):
+            measures, angles = super().read(pictures)
+            return 0.5 * measures, angles
+
+    scores = {name: 0.1 if name in ("hat", "face_width", *HELD) else 0.9 for name in directions.READ}
+    monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Half(), scores))
+    found, summary = directions.learn_directions(model_of_codes(), people())
+    assert summary["age"]["slope"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, tmp_path):

@@ -23,6 +23,12 @@ def _lightness(colour: str) -> float:
     return sum(bytes.fromhex(colour[1:])) / (3 * 255)
 
 
+def _redness(colour: str) -> float:
+    """Return by how much red exceeds blue in a colour, in [−1, 1]."""
+    red, _, blue = bytes.fromhex(colour[1:])
+    return (red - blue) / 255
+
+
 def _width(person: Person) -> float:
     """Return how much wider a head is than most, in [−1, 1]."""
     return person.targets.get("head-scale-horiz-incr", 0.0) - person.targets.get("head-scale-horiz-decr", 0.0)
@@ -40,4 +46,11 @@ MEASURES: dict[str, Callable[[Person], float]] = {
     "smile": lambda person: SMILES[person.expression],
     "face_width": _width,
 }
-RARE = {"beard": 0.5, "glasses": 0.5, "hat": 0.5}  # units of what most people lack: half of what there can be
+HELD: dict[str, Callable[[Person], float]] = {  # that no edit is made of, and that edits leave alone
+    "hair_redness": lambda person: _redness(HAIR_COLOURS[person.hair_colour]),
+    "tied_hair": lambda person: float(person.hair_style in ("knot", "bun", "puffs", "spacebuns", "pigtails")),
+    "curly_hair": lambda person: float(person.hair_style in ("curly", "afro", "puffs")),
+    "fringe": lambda person: float(person.hair_style in ("bowl", "fringe_bob", "fringe_long")),
+}
+# units of what most people lack: half of what there can be; whoever has none cannot have less
+RARE = {"beard": 0.5, "glasses": 0.5, "hat": 0.5}
