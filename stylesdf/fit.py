@@ -223,13 +223,13 @@ class _Search:
         mirror: bool,
         likeness: bool,
     ) -> None:
-        self.model, self.space, self.pictures, self.likeness = model, space, pictures, likeness
+        self.model, self.space, self.pictures = model, space, pictures
+        self.mirror, self.likeness = mirror, likeness
         self.coordinates = coordinates.detach().clone().requires_grad_()
         self.angles = angles.detach().clone().requires_grad_()
         config = model.config
         # what the decoder's codes are off from those that the mapping gives
         self.shift = coordinates.new_zeros(1, config.num_ws, config.decoder_style_size).requires_grad_()
-        self.mirror = mirror
 
     def steps(self, phase: Phase):
         """Take the steps of a phase; after each, yield what was last drawn of the first picture, ``(1, 3, H, W)``.
@@ -265,7 +265,7 @@ class _Search:
         model = self.model
         w = self.space.codes(self.coordinates)
         ws = model.decoder_codes(w) + self.shift if is_decoded else None
-        field, angles = model.field.condition(w), _within(self.angles)[index]
+        field, angles = model.field.condition(w), _within(self.angles[index])
         with torch.no_grad():
             guide = SurfaceGuide.measure(field, model.config)
         weight = LIKENESS_WEIGHT if self.likeness else PRIOR_WEIGHT
@@ -278,14 +278,14 @@ class _Search:
         num_samples = model.config.num_samples if is_decoded else None
         options = {"resolution": resolution, "num_samples": num_samples, "with_features": is_decoded}
 
-        def draw(angles: Tensor) -> Tensor:
+        def seen_from(angles: Tensor) -> Tensor:
             seen = render_guided(renderer, field, guide, Camera.from_angles(*angles.split(1)), **options)
             return seen.thumbnail if ws is None else model.synthesis(seen.features, ws)
 
-        drawn, picture = draw(angles), self.pictures[index]
+        drawn, picture = seen_from(angles), self.pictures[index]
         loss = loss + picture_loss(drawn, picture)
         if self.mirror:
-            other_side = draw(angles * angles.new_tensor([-1.0, 1.0]))
+            other_side = seen_from(angles * angles.new_tensor([-1.0, 1.0]))
             loss = loss + MIRROR_WEIGHT * picture_loss(other_side, picture.flip(3))
         return loss, drawn
 

@@ -70,7 +70,7 @@ class InversionMixin:
         give the same head.
 
         Args:
-            images: One picture or several of the same head, each a file or a PIL image.
+            images: One picture or several of the same head, each a file or a PIL image. N take √N times as long.
             mirror: Let each picture, mirrored, count a little as one from the other side; it takes twice as long. When
                 to use: one picture, from the side, of a head that is symmetric. What it does not show comes out better
                 then, the picture itself and its pose a little worse.
