@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -275,8 +276,11 @@ def test_people_are_drawn_on_the_spot(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     data = load_images("people:3", 16, 16, cache_dir=tmp_path)
     assert data.images.shape == (3, 3, 16, 16) and data.poses.shape == (3, 2) and data.thumbnails.shape[1] == 4
-    again = load_images("people:3", 16, 16, cache_dir=tmp_path)
-    assert again.identity == data.identity
+    for folder in [path for path in tmp_path.iterdir() if path.is_dir()]:
+        shutil.rmtree(folder)
+    again = load_images("people:3", 16, 16, cache_dir=tmp_path)  # drawn once more it is the same data
+    assert again.identity == data.identity and np.array_equal(again.images, data.images)
+    assert load_images("people:2", 16, 16, cache_dir=tmp_path).identity != data.identity
     assert are_default_people(data.names, data.options)
 
 

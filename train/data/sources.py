@@ -77,7 +77,7 @@ def find_source(
     elif path.is_file():
         source = _archive(path, label, image_column)
     elif is_drawn:
-        source = _folder(drawn[kind](int(count or DRAWN_COUNTS[kind])), label)
+        source = _drawn(drawn[kind](int(count or DRAWN_COUNTS[kind])), label)
     elif re.search(r"[*?\[{]", name):
         files = _matching(name)
         source = _joined(name, {str(file): file for file in files}, label, image_column)
@@ -266,6 +266,11 @@ def _archives_of(folder: Path, listing: Listing, label: Label | None, image_colu
         left_out[kind] = [*left_out.get(kind, []), *found]
     unread = tuple(f"{folder / name} is not read, since it lies beside archives" for name in listing.metadata)
     return replace(source, left_out=left_out, notes=(*unread, *source.notes))
+
+
+def _drawn(folder: Path, label: Label | None) -> Source:
+    """Return a data set that was drawn on the spot; drawn once more it is the same, whatever the times of its files."""
+    return replace(_folder(folder, label), identity={"drawn": folder.name, "label": label})
 
 
 def _folder(folder: Path, label: Label | None, image_column: str | None = None, split: str = "train") -> Source:
