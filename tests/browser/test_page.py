@@ -397,6 +397,13 @@ def test_an_empty_number_waits_for_the_next(visit):
     visit.wait_for(yaw=20)
 
 
+def test_a_seed_that_is_no_integer_shows_as_it_was_drawn(visit):
+    visit.page.fill("#seed input", "7.6")
+    visit.page.keyboard.press("Tab")
+    visit.wait_for(seed=8)
+    visit.page.wait_for_function("document.querySelector('#seed input').value === '8'")
+
+
 def test_edits_follow_resets_and_are_kept_as_they_are_seen(chromium, served):
     visit = Visit(chromium, served[1], "?seed=7&edit=age%3D1.5")
     page, number = visit.page, "#edit-0 input[type=number]"

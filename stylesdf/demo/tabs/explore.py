@@ -69,6 +69,8 @@ def build(page: Page) -> None:
     thrown = going("", "{ seed: Math.floor(Math.random() * 10000), head: '' }")
     dice.click(None, None, [page.goal, controls["seed"], controls["head"]], js=thrown, **PRIVATE)
     controls["seed"].input(None, None, controls["head"], js="() => ''", **PRIVATE)
+    whole = "(seed) => seed === null ? seed : Math.round(seed)"  # as it was drawn
+    controls["seed"].blur(None, controls["seed"], controls["seed"], js=whole, **PRIVATE)
     page.controls |= controls | _view_controls(page.studio.model(greeting).config.fov_deg)
 
 
