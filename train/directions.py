@@ -9,7 +9,7 @@ arXiv 2005.09635) are others: they lead away from all heads. They are then combi
 A network that cannot tell ages apart says that all are near the mean. So what it says of a change is divided by its
 gain: by how much it says that unseen drawn people differ who differ by 1.
 
-Shapes: N heads or pictures, M measures, R readings: measures, those that are held, yaw and pitch.
+Shapes: N heads or pictures, M measures, D directions, R readings: measures, those that are held, yaw and pitch.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def learn_directions(
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
     longest = MOST_LONGER * directions.vectors.norm(dim=1)
     for number in range(ROUNDS):
-        told = lambda share, n=number: report("corrections", (n + share) / ROUNDS)  # noqa: E731
-        changes = first.changes(edited, directions, (AMOUNTS[0], AMOUNTS[-1]), told)
+        changes = first.changes(edited, directions, (AMOUNTS[0], AMOUNTS[-1]),
+                                lambda share, n=number: report("corrections", (n + share) / ROUNDS))  # fmt: skip
         directions = _corrected(directions, _slopes(changes, directions.names), longest)
     others = range(edited.stop, edited.stop + NUM_EDITED)
     directions = _only(directions, [name for name in names if name in MEASURES])

@@ -54,7 +54,7 @@ def gradient_through(phase: Phase) -> tuple[torch.Tensor, int]:
 def test_guided_gradients_are_those_of_all_samples_with_fewer_of_them():
     guided, asked = gradient_through(PHASE)
     plain, asked_plain = gradient_through(dataclasses.replace(PHASE, surface_guided=False))
-    assert asked < 0.4 * asked_plain
+    assert 0.05 * asked_plain < asked < 0.4 * asked_plain  # there is a surface, and not everywhere
     assert (guided - plain).norm() < 0.02 * plain.norm()
 
 

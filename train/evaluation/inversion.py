@@ -27,15 +27,13 @@ MOST_DEVIATIONS = 2.0  # of the pose prior, that pictures are seen from
 ALLOWED_DEG = 2.0  # of the angle between the camera that was found and the true one
 
 
-FOUND = (
+QUANTITIES = (
     Quantity("psnr", "picture, PSNR in decibels", "", "higher", 26.0),
     Quantity("turned_psnr", "views turned by 20°, PSNR in decibels", "", "higher", 24.5),
     Quantity("pose_error_deg", "angle between found and true camera, mean", "degrees", "lower", 0.0),
     Quantity("pose_within_2_deg", "within 2°", "share", "higher", 0.95),
     Quantity("depth_error", "depth, median error in shares of the head's radius", "share", "lower", 0.04),
     Quantity("seconds", "seconds per head", "", "lower", 20.0),
-)
-READ = (
     Quantity("read_psnr", "inverter alone: picture, PSNR in decibels", "", "higher", 22.0),
     Quantity("read_pose_error_deg", "inverter alone: angle between the cameras, mean", "degrees", "lower", 3.0),
     Quantity("read_seconds", "inverter alone: seconds", "", "lower", 0.2),
@@ -43,7 +41,7 @@ READ = (
 OPTIONS = {"needs": ("subject",), "num_seeds": NUM_HEADS, "is_slow": True}
 
 
-@metric("inversion", *FOUND, *READ, **OPTIONS)
+@metric("inversion", *QUANTITIES, **OPTIONS)
 def inversion(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Find drawn heads of a seed that no data set has; their numbers are the seeds, and there is no truncation.
 
@@ -53,13 +51,13 @@ def inversion(model: Generator, seeds: Sequence[int], truncation: float, context
     return _find_heads(model, seeds, 1, context)
 
 
-@metric("inversion-of-two", *FOUND, **OPTIONS)
+@metric("inversion-of-two", *QUANTITIES, **OPTIONS)
 def inversion_of_two(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Find the same heads, each in two pictures."""
     return _find_heads(model, seeds, 2, context)
 
 
-@metric("inversion-of-four", *FOUND, **OPTIONS)
+@metric("inversion-of-four", *QUANTITIES, **OPTIONS)
 def inversion_of_four(model: Generator, seeds: Sequence[int], truncation: float, context: Context) -> dict[str, float]:
     """Find the same heads, each in four pictures."""
     return _find_heads(model, seeds, 4, context)
@@ -68,7 +66,7 @@ def inversion_of_four(model: Generator, seeds: Sequence[int], truncation: float,
 def _find_heads(model: Generator, seeds: Sequence[int], num_pictures: int, context: Context) -> dict[str, float]:
     config, inverter = model.config, getattr(model, "inverter", None)
     rows: dict[str, list[float]] = {}
-    within = []
+    within: list[bool] = []
     for index, seed in enumerate(seeds):
         poses = _poses(seed, num_pictures, config)
         turned = poses[:1] + torch.tensor([[-TURN, 0.0], [TURN, 0.0]])
