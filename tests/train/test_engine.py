@@ -160,6 +160,7 @@ SMALL_BATCHES = {
     "field steps": partial(decoder_of, runs.KEEPING, field_steps=1),
     "polish": polish_of,
 }
+KEPT_IN_SINGLE = {"keeping", "pair steps", "field steps"}  # their renderings and pictures are float32
 
 
 @pytest.fixture
@@ -168,9 +169,19 @@ def without_groups(monkeypatch):
     monkeypatch.setattr("train.networks.discriminators.minibatch_std", partial(minibatch_std, group_size=1))
 
 
+@pytest.fixture
+def in_double():
+    """Sums that cancel are hardly rounded, whatever order a processor adds in."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("stage", SMALL_BATCHES)
 @pytest.mark.parametrize("cut", [1, 3])
-def test_a_part_of_one_picture_changes_no_gradient_and_no_record(stage, cut, without_groups):
+def test_a_part_of_one_picture_changes_no_gradient_and_no_record(stage, cut, without_groups, request):
+    if stage not in KEPT_IN_SINGLE:
+        request.getfixturevalue("in_double")
     whole, parts = CuttingEngine(4), CuttingEngine(cut)
     record, other = (SMALL_BATCHES[stage](4)(engine).step() for engine in (whole, parts))
     assert all(math.isfinite(value) for value in other.values()), other

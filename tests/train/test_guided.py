@@ -23,10 +23,10 @@ PHASE = Phase(resolution=16, steps=4, batch_size=4, num_samples=24, surface_guid
 
 
 def model_of_a_sphere(beta: float) -> Generator:
-    torch.manual_seed(4)  # with 3 not every processor arrives at a sphere
+    torch.manual_seed(4)
     model = Generator(dataclasses.replace(runs.MODEL, decoder_channels=()))
     codes = lambda: model.renderer_mapping(torch.randn(4, model.config.latent_size))  # noqa: E731
-    sphere_initialize(model.field, 200, codes, learning_rate=4e-3, points_per_code=128)
+    sphere_initialize(model.field, 300, codes, learning_rate=1e-3, points_per_code=256)
     with torch.no_grad():
         model.renderer.log_beta.fill_(math.log(beta))
     return model
