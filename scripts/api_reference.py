@@ -160,9 +160,9 @@ def _markdown(text: str, taken: list[inspect.Parameter]) -> str:
 
 def _command_line() -> str:
     os.environ.update(NO_COLOR="1", STYLESDF_MODEL=DEFAULT_MODEL)
-    from stylesdf.__main__ import _parser
+    from stylesdf.__main__ import build_parser
 
-    parser = _parser()
+    parser = build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     lines = {name: _option_lines(command) for name, command in commands.choices.items()}
     counts = Counter(line for command in lines.values() for line in command.values())

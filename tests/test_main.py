@@ -18,7 +18,8 @@ from PIL import Image
 
 import stylesdf
 from stylesdf import Shot, StyleSDF, fit
-from stylesdf.__main__ import default_model, main
+from stylesdf.__main__ import main
+from stylesdf.checkpoint import default_model
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.mesh import refine_mesh
 from stylesdf.texture import bake_texture
@@ -133,7 +134,7 @@ def test_video_writes_a_film(folder, out, ending):
 @pytest.mark.parametrize("path", ["sweep", "spiral"])
 def test_video_follows_the_path(folder, out, monkeypatch, path):
     written = []
-    monkeypatch.setattr("stylesdf.__main__.write_video", lambda frames, *to: written.append((list(frames), *to)))
+    monkeypatch.setattr("stylesdf.commands.video.write_video", lambda frames, *to: written.append((list(frames), *to)))
     argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "3", "--path", path, "--quality", "best"]
     assert main([*argv, "--yaw-range", "0.2", "--texture-seed", "4", "--out", "orbit.gif"]) == 0
     model = StyleSDF.from_pretrained(folder)
@@ -145,7 +146,7 @@ def test_video_follows_the_path(folder, out, monkeypatch, path):
 
 def test_morph_films_the_way_between_seeds(folder, out, monkeypatch, capsys):
     written = []
-    monkeypatch.setattr("stylesdf.__main__.write_video", lambda frames, *to: written.append((list(frames), *to)))
+    monkeypatch.setattr("stylesdf.commands.morph.write_video", lambda frames, *to: written.append((list(frames), *to)))
     argv = ["morph", "--model", str(folder), "--seeds", "3,7", "--truncation", "0.6", "--frames", "4", "--yaw", "0.2"]
     more = ["--pitch", "0.1", "--path", "sweep", "--yaw-range", "0.3", "--quality", "best", "--texture-seed", "4"]
     assert main([*argv, *more, "--fps", "10", "--out", "morph.webp"]) == 0
@@ -456,7 +457,7 @@ def test_a_signal_leaves_the_old_film_and_nothing_else(folder, out, capsys, monk
                 os.kill(os.getpid(), getattr(signal, number))
             yield frame
 
-    monkeypatch.setattr("stylesdf.__main__._progress", stopped)
+    monkeypatch.setattr("stylesdf.commands.video.progress", stopped)
     before = signal.getsignal(getattr(signal, number))
     argv = ["video", "--model", str(folder), "--seed", "3", "--frames", "50", "--out", f"orbit.{ending}"]
     assert main(argv) == status and len(drawn) == 3

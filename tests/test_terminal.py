@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from stylesdf.__main__ import _parser
+from stylesdf.__main__ import build_parser
 from stylesdf.terminal import Interruption, Parser, terminal
 from train.arguments import parser
 
@@ -18,9 +18,11 @@ from train.arguments import parser
 def test_negative_numbers_are_values_of_both_command_lines(text):
     number = pytest.approx(float(text))
     if text != "-inf":
-        args = _parser().parse_args(["morph", "--seeds", "3,7", "--yaw", text, "--yaw-range", text, "--out", "a.gif"])
+        morph = ["morph", "--seeds", "3,7", "--yaw", text, "--yaw-range", text, "--out", "a.gif"]
+        args = build_parser().parse_args(morph)
         assert args.yaw == args.yaw_range == number
-    args = _parser().parse_args(["convert", "a.pt", "a", "--preset", "ffhq", "--fov-deg", text, "--scene-radius", text])
+    convert = ["convert", "a.pt", "a", "--preset", "ffhq", "--fov-deg", text, "--scene-radius", text]
+    args = build_parser().parse_args(convert)
     assert args.fov_deg == args.scene_radius == number
     args = parser("").parse_args(["evaluate", "model", "--truncation", text, "1", text, "--out", "-metrics"])
     assert args.truncation == [number, 1.0, number] and str(args.out) == "-metrics"
@@ -30,15 +32,15 @@ def test_negative_numbers_are_values_of_both_command_lines(text):
 
 @pytest.mark.parametrize("arguments", [["--out", "-head.glb"], ["--out=-head.glb"], ["--out", "-h.glb"], ["--out=--a"]])
 def test_names_may_begin_with_a_dash(arguments):
-    args = _parser().parse_args(["mesh", "--seed", "3", "--model", "-model", *arguments])
+    args = build_parser().parse_args(["mesh", "--seed", "3", "--model", "-model", *arguments])
     assert str(args.out) == arguments[-1].removeprefix("--out=") and args.model == "-model"
-    assert _parser().parse_args(["info", "-model"]).model == "-model"
+    assert build_parser().parse_args(["info", "-model"]).model == "-model"
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["mesh", "-h"]])
 def test_the_one_option_with_a_single_dash_is_help(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
-        _parser().parse_args(arguments)
+        build_parser().parse_args(arguments)
     assert stop.value.code == 0 and "usage:" in capsys.readouterr().out
 
 
@@ -46,7 +48,7 @@ def test_options_are_still_options():
     with pytest.raises(SystemExit):
         Parser().parse_args(["--unknown"])
     with pytest.raises(SystemExit):
-        _parser().parse_args(["mesh", "--out", "--seed", "3"])  # a value is missing
+        build_parser().parse_args(["mesh", "--out", "--seed", "3"])  # a value is missing
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -33,8 +33,8 @@ MAX_PICTURE_SIDE = 4096  # pixels
 MAX_HEADER_BYTES = 100_000  # of what stands before the pixels
 MAX_SCENE_BYTES = 20_000  # of the scene's text in there
 
-# Fields that a link calls by a shorter name.
 IMPORTS = "from stylesdf import Shot, StyleSDF"  # of the code that makes a picture again
+# fields that a link calls by a shorter name
 SHORT = {"truncation": "psi", "texture_seed": "texture", "morph_seed": "to", "morph_share": "share", "edits": "edit"}
 
 
@@ -224,20 +224,20 @@ class Scene:
         lines = ["import math", IMPORTS, "", f"model = StyleSDF.from_pretrained({load})"]
         texture = "" if self.texture_seed is None else f", texture_seed={self.texture_seed}"
         if self.head is None:
-            lines.append(f"head = model.head({self.seed}, truncation={self.truncation:g}{texture})")
+            lines.append(f"head = model.head({self.seed}, truncation={self.truncation:.10g}{texture})")
         else:
             lines.append('head = model.load_head("head-yours.safetensors")')
         if self.morph_seed is not None and self.morph_share:
-            lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:g}{texture})")
-            lines.append(f"head = model.blend(head, other, {self.morph_share:g})")
+            lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:.10g}{texture})")
+            lines.append(f"head = model.blend(head, other, {self.morph_share:.10g})")
         if self.edits:
             lines.append(f"head = model.edit(head, {json.dumps(parse_edits(self.edits))})")
-        turns = [f"{axis}=math.radians({getattr(self, axis):g})" for axis in ("yaw", "pitch", "roll")
+        turns = [f"{axis}=math.radians({getattr(self, axis):.10g})" for axis in ("yaw", "pitch", "roll")
                  if getattr(self, axis)]  # fmt: skip
-        turns += [f"fov_deg={self.fov:g}"] if self.fov is not None else []
-        turns += [f"perspective={self.perspective:g}"] if self.perspective != 1.0 else []
+        turns += [f"fov_deg={self.fov:.10g}"] if self.fov is not None else []
+        turns += [f"perspective={self.perspective:.10g}"] if self.perspective != 1.0 else []
         turns += [f'quality="{self.quality}"'] if self.quality != "exact" else []
-        light = f"light=(math.radians({self.around:g}), math.radians({self.above:g}))"
+        light = f"light=(math.radians({self.around:.10g}), math.radians({self.above:.10g}))"
         turns += [light] if self.light is not None else []
         lines.append(f"view = head.view(Shot({', '.join(turns)}))" if turns else "view = head.view()")
         if self.mode in ("image", "thumbnail"):

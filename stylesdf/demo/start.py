@@ -19,10 +19,12 @@ from stylesdf.fast.allocator import use_one_arena
 THIS_MACHINE = "127.0.0.1"
 NUM_THREADS = 2  # more gain little on pictures this small
 PACKAGES = ("gradio", "plotly")
+ABOUT = "open the page in a browser"
+EXAMPLE = "python -m stylesdf demo --port 7860"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the page's options; ``start`` takes what comes of them."""
+    """Add the page's options; ``run`` takes what comes of them."""
     parser.add_argument("--model", default=default_model(), help="checkpoint folder or hub repository")
     parser.add_argument("--port", type=int, help="TCP port; None is the first free one from 7860")
     host = "address to listen on; 0.0.0.0 is all of them, and makes the page public"
@@ -34,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as tools of an MCP server too")
 
 
-def start(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Serve the page until the process is told to stop.
 
     Args:
