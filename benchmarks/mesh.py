@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.floor import field_floor
 from benchmarks.images import DEVICE, SEED, TRUNCATION, model
 from benchmarks.measure import Contest, Row
-from stylesdf.mesh import export_mesh
+from stylesdf.meshfile import export_mesh
 
 
 def mesh_contest(name: str, resolution: int, with_floor: bool) -> Contest:

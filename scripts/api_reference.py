@@ -58,7 +58,7 @@ SECTIONS = {
         "stylesdf.arguments.parse_seeds",
         "stylesdf.mesh.refine_mesh",
         "stylesdf.texture.bake_texture",
-        "stylesdf.mesh.export_mesh",
+        "stylesdf.meshfile.export_mesh",
     ],
     "For programs": [
         f"{MODEL}.forward",

@@ -20,7 +20,8 @@ from stylesdf import StyleSDF  # noqa: E402
 from stylesdf.arguments import parse_seeds  # noqa: E402
 from stylesdf.camera import project  # noqa: E402
 from stylesdf.config import DEFAULT_MODEL  # noqa: E402
-from stylesdf.mesh import export_mesh, refine_mesh  # noqa: E402
+from stylesdf.mesh import refine_mesh  # noqa: E402
+from stylesdf.meshfile import export_mesh  # noqa: E402
 from stylesdf.raster import rasterize  # noqa: E402
 from stylesdf.shot import Shot  # noqa: E402
 from stylesdf.texture import bake_texture  # noqa: E402

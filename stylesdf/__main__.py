@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 on bad input, 130 at Ctrl-C, 143 at SIGTERM, 129 at SIGHUP."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     logging.basicConfig(format="stylesdf: %(message)s")
-    logging.getLogger("stylesdf.hub").setLevel(logging.INFO)  # what it asks, it says first
+    for asking in ("hub", "repository"):
+        logging.getLogger(f"stylesdf.{asking}").setLevel(logging.INFO)  # what they ask, they say first
     try:
         with terminal():
             args = build_parser().parse_args(argv)
@@ -85,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
         about = {"help": command.ABOUT, "description": command.ABOUT, "epilog": f"example:\n  {command.EXAMPLE}"}
-        added = commands.add_parser(name, **about, formatter_class=_Help, prog=None)
+        added = commands.add_parser(name, **about, formatter_class=_Help)
         command.add_options(added)
         added.set_defaults(run=command.run)
     return parser

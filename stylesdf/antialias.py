@@ -51,17 +51,17 @@ def render_antialiased(
     rays = math.ceil(OVERSAMPLING * resolution)
     fine = render_guided(renderer, field, guide, camera, rays, num_samples, with_features=with_features)
 
-    def resized(maps: Tensor, **how) -> Tensor:
-        return F.interpolate(maps, size=(resolution, resolution), **how)
+    def resized(maps: Tensor, **how) -> Tensor:  # half precision has no antialiasing
+        return F.interpolate(maps.float(), size=(resolution, resolution), antialias=True, **how).to(maps)
 
     features = fine.features
     if features is not None:
-        features = sharpen(resized(features, mode="bicubic", antialias=True), SHARPENING)
+        features = sharpen(resized(features, mode="bicubic"), SHARPENING)
     maps = ("thumbnail", "xyz", "depth", "background")
     return RenderOutput(
         features=features,
-        sdf=resized(fine.sdf.permute(0, 3, 1, 2), mode="bilinear", antialias=True).permute(0, 2, 3, 1),
-        **{name: resized(getattr(fine, name), mode="bilinear", antialias=True) for name in maps},
+        sdf=resized(fine.sdf.permute(0, 3, 1, 2), mode="bilinear").permute(0, 2, 3, 1),
+        **{name: resized(getattr(fine, name), mode="bilinear") for name in maps},
     )
 
 
@@ -83,7 +83,7 @@ def blend_with_last(
         seen: What it was decoded from.
         last_image: The picture before, blended itself, ``(1, 3, R, R)``.
         last_seen: What that one was decoded from.
-        last_camera: From where, on the picture's device.
+        last_camera: From where, on the picture's device, in float32, in which places are computed.
         fov_deg: Full field of view in degrees where the camera states none.
 
     Returns:
@@ -92,10 +92,10 @@ def blend_with_last(
     size = image.shape[-1]
 
     def enlarged(*maps: Tensor) -> Tensor:
-        return F.interpolate(torch.cat(maps, dim=1), size=(size, size), mode="bilinear")
+        return F.interpolate(torch.cat(maps, dim=1).float(), size=(size, size), mode="bilinear")
 
     def there(maps: Tensor, mode: str) -> Tensor:
-        return F.grid_sample(maps, grid, mode=mode, padding_mode="border", align_corners=False)
+        return F.grid_sample(maps.float(), grid, mode=mode, padding_mode="border", align_corners=False)
 
     here = enlarged(seen.xyz, seen.background)
     places, depth = project(last_camera, here[0, :3].permute(1, 2, 0), fov_deg, size)
@@ -103,4 +103,4 @@ def blend_with_last(
     before = there(enlarged(last_seen.depth, last_seen.background), "bilinear")
     is_same = (before[:, :1] - depth).abs() < SAME_SURFACE
     is_same &= torch.maximum(before[:, 1:], here[:, 3:]) < SOLID
-    return torch.lerp(image, there(last_image, "bicubic"), KEPT * is_same)
+    return torch.lerp(image, there(last_image, "bicubic").to(image), (KEPT * is_same).to(image))

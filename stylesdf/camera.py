@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from stylesdf.arguments import check_number
+from stylesdf.config import MAX_FOV_DEG, shown
+
 Angles = float | Sequence[float] | Tensor
 PATHS = ("ellipse", "sweep", "spiral")
 MAX_PERSPECTIVE = 4.0  # an eye at 0.25, outside of the scene balls of all presets
@@ -40,9 +43,9 @@ class Camera:
         shape = tuple(self.cam2world.shape)
         if len(shape) != 3 or shape[1:] not in ((3, 4), (4, 4)):
             raise ValueError(f"cam2world has shape {shape}, expected (B, 3, 4) or (B, 4, 4)")
-        if self.fov_deg is not None and not 0.0 < float(self.fov_deg) < 120.0:
-            raise ValueError(f"fov_deg is {self.fov_deg}, expected degrees between 0 and 120")
-        if not 0.0 <= float(self.perspective) <= MAX_PERSPECTIVE:
+        if self.fov_deg is not None and not 0.0 < check_number("fov_deg", self.fov_deg) < MAX_FOV_DEG:
+            raise ValueError(f"fov_deg is {self.fov_deg}, expected degrees between 0 and {MAX_FOV_DEG:g}")
+        if not 0.0 <= check_number("perspective", self.perspective) <= MAX_PERSPECTIVE:
             raise ValueError(f"perspective is {self.perspective}, expected a number from 0 to {MAX_PERSPECTIVE:g}")
         object.__setattr__(self, "cam2world", self.cam2world[:, :3])
 
@@ -70,9 +73,10 @@ class Camera:
         try:
             yaw, pitch, roll = torch.broadcast_tensors(*(angles.to(yaw.device, dtype) for angles in (yaw, pitch, roll)))
         except RuntimeError:
-            raise ValueError(f"yaw has {yaw.numel()} values and pitch has {pitch.numel()}, expected as many") from None
-        if (pitch.abs() >= math.pi / 2).any():
-            raise ValueError(f"pitch is {pitch.abs().max().item():.4g}, expected radians between -π/2 and π/2")
+            counts = f"{len(yaw)} of yaw, {len(pitch)} of pitch, {len(roll)} of roll"
+            raise ValueError(f"angles are {counts}, expected as many of each, or one") from None
+        if (at_pole := pitch.abs() >= math.pi / 2).any():
+            raise ValueError(f"pitch is {pitch[at_pole][0].item():.4g}, expected radians between -π/2 and π/2")
         # back = (cos pitch · sin yaw, sin pitch, cos pitch · cos yaw); position = back
         back = torch.stack([pitch.cos() * yaw.sin(), pitch.sin(), pitch.cos() * yaw.cos()], dim=-1)
         # right = normalise((0, 1, 0) × back) = (cos yaw, 0, −sin yaw); up = back × right
@@ -116,7 +120,10 @@ class Camera:
 
 
 def _angles(name: str, value) -> Tensor:
-    angles = torch.as_tensor(value)
+    try:
+        angles = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} is {shown(value)}, expected radians: a number, several of them or a tensor") from None
     if angles.dtype != torch.float64:
         angles = angles.to(torch.float32)
     angles = angles.reshape(-1)

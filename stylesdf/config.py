@@ -8,6 +8,7 @@ import reprlib
 from dataclasses import dataclass
 
 FORMAT = 1
+MAX_FOV_DEG = 120.0
 DENSITIES = ("logistic", "laplace")
 BACKGROUNDS = ("last_sample", "learned")
 POSE_DISTRIBUTIONS = ("gaussian", "uniform")
@@ -172,7 +173,7 @@ _INT_RANGES = (
     ("decoder_mapping_layers", 1, 64),
 )
 _FLOAT_RANGES = (
-    ("fov_deg", 0.01, 120.0),
+    ("fov_deg", 0.01, MAX_FOV_DEG),
     ("scene_radius", 1e-4, 1.0),
     ("pose_yaw", 0.0, math.pi),
     ("pose_pitch", 0.0, math.pi / 2),

@@ -283,7 +283,7 @@ def convert_checkpoint(
     config = read_config(state, base)
     state, new_noises = fit_noises(state, config)
     tensors = rename_generator(state, config)
-    dropped = {name: reason for name in state if (reason := drop_reason(name, config)) and name not in tensors}
+    dropped = {name: reason for name in state if (reason := drop_reason(name, config))}
     _warn(state, new_noises, dropped)
     discriminator = None
     if with_discriminators:

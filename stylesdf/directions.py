@@ -62,6 +62,8 @@ class Directions(nn.Module):
         Raises:
             ValueError: An unknown name, or an amount beyond ±10.
         """
+        if not isinstance(amounts, Mapping):
+            raise ValueError(f"amounts are {shown(amounts)}, expected a dict of names and numbers")
         for name in amounts:
             if name not in self.names:
                 raise ValueError(f"there is no direction {shown(name)}, expected one of {', '.join(self.names)}")

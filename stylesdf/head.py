@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 HEAD_ENDINGS = (".safetensors",)
 MAX_HEAD_BYTES = 1 << 20
+MAX_GENERATIONS = 6  # of parents that a blend names
 HEAD_KEY = "stylesdf_head"  # of a head file's metadata
 FRONT = Shot()
 
@@ -57,8 +58,9 @@ class Head:
         decoder: The decoder of this head, its weights modulated; None in a renderer-only model.
         renderer: The model's.
         origin: Where it comes from, fit for JSON: ``seed``, ``truncation`` and, where there is one, ``texture_seed``;
-            for a blend ``parents``, which holds the same of each, and ``share`` of the second. Seed and truncation are
-            None for codes from elsewhere; ``pictures`` says in how many a head was found, ``edits`` what was changed.
+            for a blend ``parents``, which holds the same of each, six generations back, and ``share`` of the second.
+            Seed and truncation are None for codes from elsewhere; ``pictures`` says in how many a head was found,
+            ``edits`` what was changed.
         model: ``model``, ``commit`` and package ``version``, as texts.
     """
 
@@ -179,15 +181,18 @@ class Head:
             path: Ends in .safetensors. The file appears only once it is complete.
 
         Raises:
-            ValueError: Another ending.
+            ValueError: Another ending, or a head that was edited thousands of times.
         """
         from safetensors.torch import save
 
         path = check_ending(path, HEAD_ENDINGS)
         codes = {"w": self.w} if self.ws is None else {"w": self.w, "ws": self.ws}
         tensors = {name: code.detach().float().cpu().contiguous() for name, code in codes.items()}
+        content = save(tensors, {HEAD_KEY: json.dumps(self.provenance)})
+        if len(content) > MAX_HEAD_BYTES:
+            raise ValueError(f"the head and where it comes from take {len(content):,} bytes, over {MAX_HEAD_BYTES:,}")
         with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, {HEAD_KEY: json.dumps(self.provenance)}))
+            temporary.write_bytes(content)
 
     def compiled(self, backend: str = "inductor") -> Head:
         """Return the same head, seen through ``torch.compile``: for many views of one head, mostly on a GPU.
@@ -262,7 +267,7 @@ class View:
         if self._decoder is None:
             return
         before = last._decode() if last._blended is None else last._blended
-        camera, fov_deg = self.head._here(last.shot.camera), self.head.config.fov_deg
+        camera, fov_deg = last.shot.camera.to(self.head.w.device), self.head.config.fov_deg
         self._blended = blend_with_last(self._decode(), self.rendering, before, last.rendering, camera, fov_deg)
 
     def in_light(self, picture: Image.Image) -> Image.Image:
@@ -311,17 +316,30 @@ def read_head(path: str | os.PathLike) -> tuple[Tensor, Tensor | None, dict]:
         raise ValueError(f"{path} is not a file, expected a head that was saved")
     try:
         if path.stat().st_size > MAX_HEAD_BYTES:
-            raise ValueError("too large")
+            raise ValueError(f"it has more than {MAX_HEAD_BYTES:,} bytes")
         data = path.read_bytes()  # not mapped, so that a file that is cut meanwhile is no fault of the system
         codes = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         provenance = json.loads(header["__metadata__"][HEAD_KEY])
         w = codes["w"]
-        if not isinstance(provenance, dict) or not all(code.isfinite().all() for code in codes.values()):
+        if not isinstance(provenance, dict) or not isinstance(provenance.get("edits", []), list):
+            raise ValueError("it does not say where it comes from")
+        if not all(code.isfinite().all() for code in codes.values()):
             raise ValueError("its codes are not numbers")
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a head that was saved ({type(error).__name__})") from error
+        reason = str(error) if type(error) is ValueError else type(error).__name__
+        raise ValueError(f"{path} is not a head that was saved ({reason})") from error
     return w, codes.get("ws"), provenance
+
+
+def recent_origin(origin: dict, generations: int = MAX_GENERATIONS) -> dict:
+    """Return where a head comes from with so many generations of parents; those before are left out."""
+    parents = origin.get("parents")
+    if not isinstance(parents, list):
+        return origin
+    if generations == 0:
+        return origin | {"parents": "left out"}
+    return origin | {"parents": [recent_origin(parent, generations - 1) for parent in parents]}
 
 
 def check_heads(heads: Iterable[Head], config: StyleSDFConfig) -> None:

@@ -6,61 +6,42 @@ of the hub behind a TypeError, takes no device or dtype and overwrites a card th
 
 from __future__ import annotations
 
-import difflib
-import importlib.metadata
 import logging
 import os
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from stylesdf.card import CardFacts, model_card, rename_in_card
+from stylesdf.card import model_card, rename_in_card
 from stylesdf.checkpoint import (
-    BUNDLED,
     CARD_FILE,
-    COMPANION_FILES,
-    CONFIG_FILE,
     DISCRIMINATOR_FILES,
     ShapesOnly,
     built_as,
     bundled_or_given,
     checkpoint_contents,
-    file_hash,
-    index_file,
     load_card,
     load_config,
     load_weights,
     save_model,
-    shard_names,
     stale_files,
-    weights_file,
 )
 from stylesdf.config import StyleSDFConfig, shown
 from stylesdf.directions import Directions
 from stylesdf.encoder import Encoder
+from stylesdf.repository import Repository, check_link, find_local, library_version, parse_hub_id
 from stylesdf.torch_state import ordinary_torch
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
     from typing_extensions import Self
 
-__all__ = [
-    "CardFacts", "HubMixin", "find_discriminator", "load_companion", "load_config", "load_discriminator",
-    "load_weights", "model_card", "save_model",
-]  # fmt: skip
-
-HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
-COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
-REVISION = re.compile(r"(?!.*\.\.)\w[^\s\\~^:?*\[]*")  # the client makes a path of the cache of it
 SUBFOLDER = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 VARIANT = re.compile(r"\w{1,40}", re.ASCII)
-RETRY_SECONDS = (1, 4)
 PUSH_ATTEMPTS = 5
 # what goes with a model, and what its file says beside the size of a code
 COMPANIONS = {"inverter": (Encoder, "num_coordinates"), "directions": (Directions, "names")}
@@ -140,16 +121,19 @@ class HubMixin:
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype is {dtype}, expected a floating point type such as torch.float32")
+        if not isinstance(pretrained_model_name_or_path, (str, os.PathLike)):
+            name = shown(pretrained_model_name_or_path)
+            raise ValueError(f"the model is {name}, expected a folder, a file or a hub repository id")
         _check_device(device)
         for name, value, pattern in (("subfolder", subfolder, SUBFOLDER), ("variant", variant, VARIANT)):
             if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
                 raise ValueError(f"{name} is {shown(value)}, expected a plain name")
-        found = _find_local(bundled_or_given(pretrained_model_name_or_path), subfolder, variant)
+        found = find_local(bundled_or_given(pretrained_model_name_or_path), subfolder, variant)
         if found is None:
-            repo_id, revision = _parse_hub_id(pretrained_model_name_or_path, revision)
+            repo_id, revision = parse_hub_id(pretrained_model_name_or_path, revision)
             logger.info("there is no folder %s here: asking the hub for the model of that name", repo_id)
             options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-            repo = _Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
+            repo = Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
             found = repo.download(variant)
         config = load_config(found.folder)
         with torch.device("meta"), ShapesOnly():
@@ -227,7 +211,7 @@ class HubMixin:
         from huggingface_hub.errors import HfHubHTTPError
 
         contents = checkpoint_contents(self, variant, max_shard_size, discriminators)
-        api = HfApi(token=token, library_name="stylesdf", library_version=_version())
+        api = HfApi(token=token, library_name="stylesdf", library_version=library_version())
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not create_pr and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
@@ -302,11 +286,11 @@ def find_discriminator(
     folder = bundled_or_given(name_or_path)
     if os.path.isdir(folder):
         path = Path(folder) / name
-        _check_link(path)
+        check_link(path)
         return path if path.is_file() else None
-    repo_id, revision = _parse_hub_id(name_or_path, None)
+    repo_id, revision = parse_hub_id(name_or_path, None)
     options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-    repo = _Repository(repo_id, revision, None, {**options, "force_download": False})
+    repo = Repository(repo_id, revision, None, {**options, "force_download": False})
     path = repo.fetch_optional(name)
     if path is not None:
         repo.check_content(path)
@@ -332,180 +316,6 @@ def load_companion(kind: str, path: str | Path, config: StyleSDFConfig) -> Encod
     return companion.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Where a checkpoint lies on this machine."""
-
-    folder: Path
-    weights: Path
-    card: Path | None
-    companions: Mapping[str, Path]
-    commit_hash: str | None = None
-
-
-def _find_local(name_or_path: str | Path, subfolder: str | None, variant: str | None) -> _Found | None:
-    """Return the checkpoint that a path names; None where nothing is there."""
-    path = Path(name_or_path)
-    if os.path.isfile(name_or_path):
-        if path.suffix != ".safetensors":
-            raise ValueError(
-                f"{name_or_path} is a file, expected a checkpoint folder, a .safetensors file beside its "
-                f"{CONFIG_FILE} or a hub repository id"
-            )
-        if subfolder is not None or variant is not None:
-            raise ValueError(f"{name_or_path} is a file, expected a folder with subfolder or variant")
-        folder, weights = path.parent, path
-    elif os.path.isdir(name_or_path):
-        folder = path / (subfolder or "")
-        weights, index = folder / weights_file(variant), folder / index_file(variant)
-        if index.is_file() and not weights.is_file():
-            weights = index
-            for name in shard_names(index):
-                _check_link(folder / name)
-    else:
-        return None
-    card, companions = folder / CARD_FILE, {kind: folder / name for kind, name in COMPANION_FILES.items()}
-    for optional in (card, *companions.values()):
-        _check_link(optional)
-    companions = {kind: path for kind, path in companions.items() if path.is_file()}
-    return _Found(folder, weights, card if card.is_file() else None, companions)
-
-
-def _check_link(path: Path) -> None:
-    """Refuse a link out of its folder, whose content a push would publish; the hub's cache is made of such links."""
-    in_cache = any(folder.name == "snapshots" for folder in path.absolute().parents)
-    if path.is_symlink() and not in_cache and path.resolve().parent != path.parent.resolve():
-        raise ValueError(f"{path} is a link that leads out of its folder, expected a file")
-
-
-def _parse_hub_id(name_or_path: str | Path, revision: str | None) -> tuple[str, str | None]:
-    found = HUB_ID.fullmatch(str(name_or_path))
-    if isinstance(name_or_path, Path) or not found:
-        what = f"{str(name_or_path)!r} is neither a folder nor a hub repository id (name/name)"
-        raise ValueError(what + _meant(Path(name_or_path)))
-    parent = Path(found["repo_id"]).parent
-    if not (found["revision"] or revision) and (os.path.isdir(parent) or parent == Path(BUNDLED)):
-        what = f"there is no model folder {name_or_path}{_meant(Path(name_or_path))}"
-        raise ValueError(f"{what}; for the hub's model of that name write {name_or_path}@main")
-    if found["revision"] and revision not in (None, found["revision"]):
-        raise ValueError(f"{name_or_path} names a revision and revision is {revision!r}, expected one of the two")
-    revision = found["revision"] or revision
-    if revision is not None and not REVISION.fullmatch(revision):
-        raise ValueError(f"revision is {shown(revision)}, expected a branch, a tag or a commit")
-    return found["repo_id"], revision
-
-
-def _meant(path: Path) -> str:
-    """Return the question for a path that is there and has almost this name; empty where none is."""
-    try:
-        names = os.listdir(path.parent)
-    except (OSError, ValueError):
-        return ""
-    close = difflib.get_close_matches(path.name, [name for name in names if not name.startswith(".")], 1)
-    return f"; is {str(path.parent / close[0])!r} meant?" if close else ""
-
-
-class _Repository:
-    """Files of a hub repository; after the first one all come from its commit, whatever is pushed meanwhile."""
-
-    def __init__(self, repo_id: str, revision: str | None, subfolder: str | None, options: dict) -> None:
-        self.repo_id = repo_id
-        self.revision = revision
-        self.subfolder = subfolder
-        self.options = {**options, "library_name": "stylesdf", "library_version": _version()}
-
-    def download(self, variant: str | None) -> _Found:
-        """Bring config, weights and card to the cache."""
-        folder = self._fetch(CONFIG_FILE).parent
-        root = folder.parents[self.subfolder.count("/")] if self.subfolder else folder  # .../snapshots/COMMIT
-        commit_hash = root.name if COMMIT_HASH.fullmatch(root.name) else None
-        self.revision = commit_hash or self.revision
-        weights = self._fetch_weights(variant)
-        companions = {}
-        for kind, name in COMPANION_FILES.items():
-            path = self._fetch_beside(name)
-            if path is not None:
-                self.check_content(path)
-                companions[kind] = path
-        card = self._fetch_beside(CARD_FILE)
-        if card is None and self.subfolder:
-            self.subfolder = None
-            card = self._fetch_beside(CARD_FILE)
-        if card is None:
-            logger.info("%s has no model card", self.repo_id)
-        return _Found(folder, weights, card, companions, commit_hash)
-
-    def _fetch_weights(self, variant: str | None) -> Path:
-        weights = self.fetch_optional(weights_file(variant))
-        index = None if weights else self.fetch_optional(index_file(variant))
-        if index:
-            for name in shard_names(index):
-                self.check_content(self._fetch(name))
-            return index
-        weights = weights or self._fetch(weights_file(variant))  # to have the hub's own error
-        self.check_content(weights)
-        return weights
-
-    def _fetch_beside(self, name: str) -> Path | None:
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        try:
-            return self.fetch_optional(name)
-        except LocalEntryNotFoundError as error:
-            logger.warning("%s of %s cannot be had: %s", name, self.repo_id, error)
-            return None
-
-    def fetch_optional(self, name: str) -> Path | None:
-        """Return None where the repository, or without a network the cache, has no such file."""
-        from huggingface_hub import is_offline_mode
-        from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
-
-        try:
-            return None if self._is_known_absent(name) else self._fetch(name)
-        except RemoteEntryNotFoundError:
-            return None
-        except LocalEntryNotFoundError:
-            if self.options["local_files_only"] or is_offline_mode():
-                return None
-            raise
-
-    def _fetch(self, name: str) -> Path:
-        """Download one file. The client resumes what breaks off, but tries a server error once; here, three times."""
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError
-
-        for wait in (*RETRY_SECONDS, None):
-            try:
-                path = hf_hub_download(
-                    self.repo_id, name, subfolder=self.subfolder, revision=self.revision, **self.options
-                )
-                return Path(path)
-            except HfHubHTTPError as error:
-                if error.response.status_code < 500 or wait is None:
-                    raise
-                logger.info("%s: %s, trying again in %d s", name, error.response.status_code, wait)
-                time.sleep(wait)
-
-    def _is_known_absent(self, name: str) -> bool:
-        """Whether the cache remembers that the commit has no such file; the client would ask the server again."""
-        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
-        if self.revision is None:
-            return False
-        path = f"{self.subfolder}/{name}" if self.subfolder else name
-        known = try_to_load_from_cache(self.repo_id, path, self.options["cache_dir"], self.revision)
-        return known is _CACHED_NO_EXIST and not self.options["force_download"]
-
-    def check_content(self, path: Path) -> None:
-        """Compare large files with the hash that the cache is filed under; the client compares the length alone."""
-        blob = Path(os.readlink(path)).name if path.is_symlink() else ""
-        if re.fullmatch(r"[0-9a-f]{64}", blob) and file_hash(path, "sha256") != blob:
-            raise ValueError(
-                f"{path.name} of {self.repo_id} is damaged, its content does not fit its hash; "
-                "force_download=True brings it again"
-            )
-
-
 def _check_device(device: torch.device | str | None) -> None:
     try:
         torch.empty(0, device=device)
@@ -525,10 +335,3 @@ def _sha256_on_hub(api: HfApi, repo_id: str, commit: str, name: str) -> str | No
     """Return the hash of a weights file in a commit; None where the hub does not keep it as a large file."""
     (found,) = api.get_paths_info(repo_id, [name], revision=commit)
     return found.lfs.sha256 if found.lfs else None
-
-
-def _version() -> str | None:
-    try:
-        return importlib.metadata.version("stylesdf")
-    except importlib.metadata.PackageNotFoundError:
-        return None

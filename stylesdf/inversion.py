@@ -197,11 +197,9 @@ def _square(picture: Image.Image, model: Generator) -> Image.Image:
     side, size = min(picture.size), model.config.image_resolution
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     square = picture.crop((left, top, left + side, top + side))
-    colours = square.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-    if square.mode != "RGBA":
-        return colours
-    alpha = square.getchannel("A").resize((size, size), Image.Resampling.LANCZOS)
-    return Image.composite(colours, Image.new("RGB", (size, size), background_colour(model)), alpha)
+    if square.mode == "RGBA":  # before it is made smaller: colours of what cannot be seen stay out
+        square = Image.alpha_composite(Image.new("RGBA", square.size, (*background_colour(model), 255)), square)
+    return square.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
 
 
 @torch.no_grad()

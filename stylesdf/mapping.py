@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from stylesdf.config import StyleSDFConfig
 from stylesdf.ops import SLOPE, EqualizedLinear, biased_leaky_relu, pixel_norm
 
+NUM_LAYERS = 3  # of the renderer's mapping
+
 
 class RendererMapping(nn.Module):
     """z → w: three linear layers with leaky ReLU, no normalisation. ``(B, latent_size)`` to the same."""
 
-    def __init__(self, config: StyleSDFConfig, num_layers: int = 3) -> None:
+    def __init__(self, config: StyleSDFConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(config.latent_size, config.latent_size) for _ in range(num_layers))
+        self.layers = nn.ModuleList(nn.Linear(config.latent_size, config.latent_size) for _ in range(NUM_LAYERS))
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, mode="fan_in", nonlinearity="leaky_relu")
 

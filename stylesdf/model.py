@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stylesdf.arguments import check_integer, check_number
 from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import Decoder
@@ -92,8 +93,7 @@ class Generator(nn.Module):
         _check_psi(psi)
         if mix_w is not None:
             num_ws = self.config.num_ws
-            if not isinstance(inject_index, int) or not 1 <= inject_index <= num_ws:
-                raise ValueError(f"inject_index is {inject_index!r}, expected an integer from 1 to {num_ws}")
+            inject_index = check_integer("inject_index", inject_index, 1, num_ws)
             if mix_w.shape != w.shape:
                 raise ValueError(f"{mix_w.shape[0]} latents to mix with {w.shape[0]}, expected as many")
         return self._decoder_codes(w, psi, mix_w, inject_index)
@@ -228,5 +228,5 @@ class Generator(nn.Module):
 
 
 def _check_psi(psi: float) -> None:
-    if not 0.0 <= psi <= 1.0:
+    if not 0.0 <= check_number("psi", psi) <= 1.0:
         raise ValueError(f"psi is {psi!r}, expected truncation in [0, 1]")

@@ -18,7 +18,7 @@ from torch import Tensor
 from stylesdf.arguments import check_num_frames, check_number, check_per_seed, check_seed, check_seeds, check_truncation
 from stylesdf.edit import EditMixin
 from stylesdf.fast.decoder import condition_decoder
-from stylesdf.head import FRONT, Head, View, check_heads, read_head
+from stylesdf.head import FRONT, Head, View, check_heads, read_head, recent_origin
 from stylesdf.hub import HubMixin
 from stylesdf.inversion import InversionMixin
 from stylesdf.live.export import export_live as write_live_page
@@ -138,7 +138,8 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
         check_heads((first, second), self.config)
         ws = None if first.ws is None else torch.lerp(first.ws, second.ws, share)
         blend = self.head_from_codes(torch.lerp(first.w, second.w, share), ws)
-        return dataclasses.replace(blend, origin={"parents": [first.origin, second.origin], "share": share})
+        parents = [recent_origin(first.origin), recent_origin(second.origin)]
+        return dataclasses.replace(blend, origin={"parents": parents, "share": share})
 
     def morph(
         self,

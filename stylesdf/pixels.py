@@ -187,7 +187,7 @@ def _from_profile(converted: Image.Image, picture: Image.Image, profile: bytes) 
     return rgb, f"colours are converted from the profile {name!r} to sRGB"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)  # whole profiles are kept
 def _transform(data: bytes, mode: str) -> tuple[str, object]:
     """Return a profile's name and its transform to sRGB; of a profile that is not applied the reason and None."""
     try:

@@ -50,6 +50,8 @@ class Shot:
     def __post_init__(self) -> None:
         for name in ("yaw", "pitch", "roll", "perspective"):
             object.__setattr__(self, name, check_number(name, getattr(self, name)))
+        if self.fov_deg is not None:
+            object.__setattr__(self, "fov_deg", check_number("fov_deg", self.fov_deg))
         if self.quality not in QUALITIES:
             raise ValueError(f"quality is {self.quality!r}, expected one of {', '.join(QUALITIES)}")
         check_noise_mode(self.noise_mode)

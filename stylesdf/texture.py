@@ -17,7 +17,8 @@ from stylesdf.arguments import check_integer
 from stylesdf.camera import Camera, focal_length, project
 from stylesdf.config import StyleSDFConfig
 from stylesdf.head import Head
-from stylesdf.mesh import ROUGHNESS, surface_attributes
+from stylesdf.mesh import surface_attributes
+from stylesdf.meshfile import ROUGHNESS
 from stylesdf.raster import rasterize
 from stylesdf.renderer import points_per_chunk
 from stylesdf.shot import Shot

@@ -59,11 +59,21 @@ def test_angles_may_be_floats_sequences_arrays_or_tensors(yaw, pitch, batch_size
 
 @pytest.mark.parametrize(
     "yaw, pitch",
-    [(math.nan, 0.0), (0.0, math.inf), (0.0, math.pi / 2), (0.0, -2.0), ([0.1, 0.2], [0.1, 0.2, 0.3])],
-)
+    [
+        (math.nan, 0.0), (0.0, math.inf), (0.0, math.pi / 2), (0.0, -2.0), ([0.1, 0.2], [0.1, 0.2, 0.3]), ("a", 0.0),
+        (0.0, None),
+    ],
+)  # fmt: skip
 def test_angles_without_a_camera_are_refused(yaw, pitch):
     with pytest.raises(ValueError):
         Camera.from_angles(yaw, pitch)
+
+
+def test_the_angle_that_is_wrong_is_named():
+    with pytest.raises(ValueError, match="pitch is -1.6, expected"):
+        Camera.from_angles(0.0, [0.1, -1.6])
+    with pytest.raises(ValueError, match="1 of yaw, 2 of pitch, 3 of roll"):
+        Camera.from_angles(0.0, [0.1, 0.2], roll=[0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 4, 3), (1, 3, 3)])
@@ -72,7 +82,7 @@ def test_a_matrix_of_another_shape_is_refused(shape):
         Camera(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("fov_deg", [0.0, -12.0, 150.0, math.nan])
+@pytest.mark.parametrize("fov_deg", [0.0, -12.0, 150.0, math.nan, "12", True, [12.0]])
 def test_a_wild_field_of_view_is_refused(fov_deg):
     with pytest.raises(ValueError, match="fov_deg"):
         Camera.from_angles(0.0, 0.0, fov_deg=fov_deg)
@@ -80,7 +90,7 @@ def test_a_wild_field_of_view_is_refused(fov_deg):
 
 @pytest.mark.parametrize("perspective", [-0.1, 4.1, math.nan, math.inf])
 def test_a_wild_perspective_is_refused(perspective):
-    with pytest.raises(ValueError, match=f"perspective is {perspective}, expected a number from 0 to 4"):
+    with pytest.raises(ValueError, match=f"perspective is {perspective}, expected a (finite )?number"):
         Camera.from_angles(0.0, 0.0, perspective=perspective)
 
 

@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stylesdf import convert
+from stylesdf.checkpoint import load_config, load_weights
 from stylesdf.config import PRESETS, StyleSDFConfig
 from stylesdf.convert import convert_checkpoint, drop_reason, generator_names, rename_discriminator, rename_generator
-from stylesdf.hub import load_config, load_weights
 from stylesdf.model import Generator
 from train.networks.discriminators import ImageDiscriminator, ThumbnailDiscriminator
 

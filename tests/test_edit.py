@@ -78,6 +78,8 @@ def test_parts_move_the_field_or_the_decoder(model):
     [
         ({"beard": 1}, "both", "there is no direction 'beard', expected one of age, smile"),
         ({"age": 11}, "both", "age is 11, expected an amount within ±10"),
+        (["age"], "both", "amounts are \\['age'\\], expected a dict of names and numbers"),
+        (None, "both", "amounts are None, expected a dict"),
         ({"age": "1"}, "both", "age is '1', expected a finite number"),
         ({"age": float("nan")}, "both", "age is nan, expected a finite number"),
         ({"age": 1}, "colour", "part is 'colour', expected one of both, shape, texture"),

@@ -17,7 +17,7 @@ from stylesdf.checkpoint import save_model
 from stylesdf.demo.studio import Look
 from stylesdf.files import replacing, replacing_folder, sent_instead, text_instead
 from stylesdf.film import VIDEO_ENDINGS, write_video
-from stylesdf.mesh import MESH_ENDINGS, export_mesh
+from stylesdf.meshfile import MESH_ENDINGS, export_mesh
 from tests.tiny import TINY
 
 

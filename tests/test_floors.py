@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    "stylesdf.camera": 0,
     "stylesdf.config": 0,
     "stylesdf.fast": 0,
     "stylesdf.fast.allocator": 0,
@@ -17,6 +16,7 @@ FLOORS = {
     "stylesdf.files": 0,
     "stylesdf.levelset": 0,
     "stylesdf.arguments": 0.5,
+    "stylesdf.camera": 0.7,
     "stylesdf.pictures": 0.5,
     "stylesdf.pixels": 0.5,
     "stylesdf.ops": 0.5,
@@ -48,9 +48,11 @@ FLOORS = {
     "stylesdf.export": 3,
     "stylesdf.fit": 3,
     "stylesdf.hub": 3,
+    "stylesdf.repository": 2.5,
     "stylesdf.live": 3,
     "stylesdf.live.export": 3,
     "stylesdf.mesh": 3,
+    "stylesdf.meshfile": 1,
     "stylesdf.head": 3.5,
     "stylesdf.edit": 3.7,
     "stylesdf.inversion": 3.7,

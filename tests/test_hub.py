@@ -14,8 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from stylesdf.card import CardFacts, model_card
+from stylesdf.checkpoint import load_config, load_weights, save_model
 from stylesdf.encoder import Encoder
-from stylesdf.hub import CardFacts, load_config, load_weights, model_card, save_model
 from stylesdf.model import Generator
 from tests.loopback_hub import LoopbackHub
 from tests.tiny import Model
@@ -278,6 +279,12 @@ def test_config_that_is_not_an_object(values, folder):
 def test_neither_folder_nor_repository(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_refused(name, "neither a folder nor a hub repository id")
+
+
+@pytest.mark.parametrize("name", [None, 3, ["a"]])
+def test_what_names_no_model_is_refused(name):
+    with pytest.raises(ValueError, match="the model is .*, expected a folder, a file or a hub repository id"):
+        Model.from_pretrained(name)
 
 
 def test_a_file_beside_its_config(model, folder):

@@ -207,6 +207,10 @@ def test_pictures_of_any_kind_become_the_model_s(model, tmp_path):
     clear = Image.new("RGBA", (50, 50), (255, 0, 0, 0))
     (read,) = read_pictures(model, clear)
     assert read.getpixel((5, 5)) == background_colour(model)
+    cut = Image.new("RGBA", (90, 90), (0, 0, 0, 0))
+    cut.paste((*background_colour(model), 255), (20, 20, 70, 70))  # what is hidden around it is black
+    (read,) = read_pictures(model, cut)
+    assert read.getcolors() == [(32 * 32, background_colour(model))]
     wide = Image.new("RGB", (90, 30 + 20), (0, 0, 255))
     wide.paste((0, 255, 0), (20, 0, 70, 50))
     (read,) = read_pictures(model, wide)

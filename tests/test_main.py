@@ -85,6 +85,7 @@ def test_generate_writes_the_pictures_of_the_python_interface(folder, out, capsy
             about = picture.text
         assert about["seed"] == str(seed) and about["model"] == folder.name
         assert (about["truncation"], about["yaw"], about["pitch"]) == ("0.6", "-0.3", "0.1")
+        assert (about["quality"], about["noise_mode"]) == ("exact", "const")
 
 
 def test_generate_can_save_everything(folder, out):
@@ -432,6 +433,20 @@ def test_a_failure_half_way_leaves_no_new_folder(folder, out, capsys, monkeypatc
     assert main(["generate", "--model", str(folder), "--seeds", "3,5", "--out", "new/pictures"]) == 2
     assert capsys.readouterr().err == "stylesdf: error: seed0005.png: No space left on device\n"
     assert os.listdir() == []
+
+
+def test_a_failure_leaves_what_somebody_else_has_put_there(folder, out, capsys, monkeypatch):
+    make = StyleSDF.head
+
+    def failing(self, seed, *options):
+        if seed == 5:
+            Path("new/mine.txt").write_text("mine")
+            raise OSError(28, "No space left on device", "seed0005.png")
+        return make(self, seed, *options)
+
+    monkeypatch.setattr(StyleSDF, "head", failing)
+    assert main(["generate", "--model", str(folder), "--seeds", "3,5", "--out", "new/pictures"]) == 2
+    assert [str(path) for path in Path().rglob("*")] == ["new", os.path.join("new", "mine.txt")]
 
 
 def test_an_interruption_is_quiet(folder, out, capsys, monkeypatch):

@@ -154,7 +154,7 @@ def test_mixing_takes_the_late_codes_of_the_second_latent(model, z, camera):
     close(model(z, camera, mix_z=mix_z, inject_index=num_ws), plain)
 
 
-@pytest.mark.parametrize("inject_index", [None, 0, -1, 5, 1.5])
+@pytest.mark.parametrize("inject_index", [None, 0, -1, 5, 1.5, True])
 def test_mixing_needs_a_layer(model, z, camera, inject_index):
     with pytest.raises(ValueError, match="inject_index"):
         model(z, camera, mix_z=z, inject_index=inject_index)
@@ -213,7 +213,7 @@ def test_latents_of_a_wrong_shape(model, shape):
         model.mapping(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("psi", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("psi", [-0.1, 1.1, float("nan"), "0.5", None])
 def test_psi_out_of_range(model, z, camera, psi):
     with pytest.raises(ValueError, match="psi"):
         model(z, camera, psi=psi)

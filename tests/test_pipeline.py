@@ -218,6 +218,8 @@ def test_angles_are_one_for_all_or_one_per_seed(model):
         ({"pitch": math.inf}, "pitch is inf"),
         ({"pitch": 1.6}, "pitch is 1.6, expected radians between"),
         ({"fov_deg": 0.0}, "fov_deg is 0.0"),
+        ({"fov_deg": "12"}, "fov_deg is '12', expected a finite number"),
+        ({"fov_deg": True}, "fov_deg is True"),
         ({"noise_mode": "loud"}, "noise_mode is 'loud', expected one of"),
         ({"texture_seed": -3}, "seed is -3"),
         ({"seeds": [1, 2.5]}, "seed is 2.5"),
@@ -286,6 +288,17 @@ def test_pictures_are_rounded_and_clipped():
 
 
 # ---- heads and views
+
+
+@pytest.mark.parametrize("dtype, least_psnr", [(torch.bfloat16, 30.0), (torch.float16, 45.0), (torch.float64, 60.0)])
+@pytest.mark.parametrize("quality", ["exact", "fast", "best"])
+def test_other_types_draw_nearly_the_same(bundled, dtype, least_psnr, quality):
+    shot = Shot(0.2, quality=quality)
+    plain, other = (StyleSDF.from_pretrained(bundled, dtype=each).head(3) for each in (None, dtype))
+    assert other.w.dtype == dtype
+    for one, same in zip(plain.orbit(2, shot=shot), other.orbit(2, shot=shot)):
+        difference = np.asarray(one.image, float) - np.asarray(same.image, float)
+        assert 20 * math.log10(255 / np.sqrt((difference**2).mean())) > least_psnr
 
 
 @pytest.mark.parametrize("which", ["model", "toy"])
@@ -557,6 +570,15 @@ def test_films_hold_their_frames(ending, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("fps, milliseconds", [(30, [30, 40, 30]), (40, [20, 30, 30]), (100, [20, 20, 20])])
+def test_a_gif_takes_the_right_time(fps, milliseconds, tmp_path):
+    write_video((Image.new("RGB", (16, 16), (9 * i, 0, 0)) for i in range(12)), tmp_path / "film.gif", fps)
+    with Image.open(tmp_path / "film.gif") as film:
+        durations = [film.seek(i) or film.info["duration"] for i in range(film.n_frames)]
+    assert len(durations) == 12 and durations[:3] == milliseconds
+    assert sum(durations) == pytest.approx(12_000 / min(fps, 50), abs=5)
+
+
 def test_a_film_that_fails_leaves_nothing(tmp_path):
     def frames():
         yield Image.new("RGB", (16, 16))
@@ -569,8 +591,9 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
         write_video([], tmp_path / "film.mp4")
     with pytest.raises(ValueError, match=r"'film.avi', expected an ending of .mp4, .gif, .webp"):
         write_video(frames(), tmp_path / "film.avi")
-    with pytest.raises(ValueError, match="fps is 0"):
-        write_video(frames(), tmp_path / "film.mp4", fps=0)
+    for fps in (0, 0.05, 101):
+        with pytest.raises(ValueError, match=f"fps is {fps}.*, expected frames per second from 0.1 to 100"):
+            write_video(frames(), tmp_path / "film.mp4", fps=fps)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -627,6 +650,19 @@ def test_a_head_can_be_kept_in_a_file(which, request, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
+def test_a_head_of_many_generations_can_be_kept(model, tmp_path):
+    mean = first = model.head(3)
+    for i in range(30):
+        mean = model.blend(mean, first, 1 / (i + 2))
+    mean.save(tmp_path / "mean.safetensors")
+    assert model.load_head(tmp_path / "mean.safetensors").provenance == mean.provenance
+    assert json.dumps(mean.provenance).count("parents") == 8 and "left out" in json.dumps(mean.provenance)
+    wordy = dataclasses.replace(first, origin={"edits": [{"amounts": {"age": 1.0}, "part": "both"}] * 30_000})
+    with pytest.raises(ValueError, match="take .* bytes, over 1,048,576"):
+        wordy.save(tmp_path / "wordy.safetensors")
+    assert not (tmp_path / "wordy.safetensors").exists()
+
+
 def test_what_is_not_a_head_is_refused(model, toy, tmp_path):
     from safetensors.torch import save_file
 
@@ -642,6 +678,7 @@ def test_what_is_not_a_head_is_refused(model, toy, tmp_path):
         (codes, {"stylesdf_head": "[" * 10_000}),
         ({"v": torch.zeros(1, 16)}, about),
         ({"w": torch.full((1, 16), torch.nan)}, about),
+        (codes, {"stylesdf_head": '{"edits": 5}'}),
     ):
         save_file(tensors, path, metadata)
         with pytest.raises(ValueError, match="is not a head that was saved"):

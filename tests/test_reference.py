@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from stylesdf.camera import Camera, camera_rays, focal_length
+from stylesdf.checkpoint import load_weights
 from stylesdf.config import PRESETS, StyleSDFConfig
 from stylesdf.convert import fit_noises, read_config, rename_discriminator, rename_generator
-from stylesdf.hub import load_weights
 from stylesdf.model import Generator
 from stylesdf.volume import sample_depths
 from train.losses import (

@@ -14,7 +14,8 @@ from PIL import Image
 from stylesdf import texture
 from stylesdf.camera import Camera, camera_rays, focal_length
 from stylesdf.config import StyleSDFConfig
-from stylesdf.mesh import TEXTURE_ENDINGS, export_mesh, mesh_of_field
+from stylesdf.mesh import mesh_of_field
+from stylesdf.meshfile import TEXTURE_ENDINGS, export_mesh
 from stylesdf.raster import rasterize
 from stylesdf.texture import bake_texture
 from tests.gltf import picture_of, read_glb, validator_messages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +39,14 @@ def run(args: argparse.Namespace) -> None:
     check_folder(args.out)
     model = options.load_model(args)
     new = [folder for folder in (args.out, *args.out.parents) if not folder.exists()]
+    written: list[Path] = []
     try:
         for seed in progress(args.seeds or [None], "pictures"):
             name = args.head.stem if seed is None else f"seed{seed:04d}"
             head = options.head_of(args, model, seed)
             view = head.view(options.shot_of(args))
             about = {**head.provenance, "yaw": args.yaw, "pitch": args.pitch, "quality": args.quality}
+            about["noise_mode"] = args.noise_mode
             lens_and_light = {"fov_deg": args.fov_deg, "perspective": args.perspective, "light": args.light_deg}
             about |= {name: value for name, value in lens_and_light.items() if value is not None}
             pictures = {"": view.image}
@@ -54,10 +56,15 @@ def run(args: argparse.Namespace) -> None:
                 pictures["_depth"] = _depth_picture(view.depth, near, far)
                 about |= {"depth_at_0": near, "depth_at_65535": far}
             for kind, picture in pictures.items():
-                save_png(picture, args.out / f"{name}{kind}.png", about)
+                written.append(args.out / f"{name}{kind}.png")
+                save_png(picture, written[-1], about)
     except Exception:
-        if new:  # complete pictures of an interrupted run stay, those of a failed one go with the folder
-            shutil.rmtree(new[-1], ignore_errors=True)
+        if new:  # complete pictures of an interrupted run stay, those of a failed one go, and their folder if it is new
+            for path in written:
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not where somebody else has put something there
+                for folder in new:
+                    folder.rmdir()
         raise
 
 

@@ -7,19 +7,8 @@ from pathlib import Path
 
 from stylesdf.commands import options
 from stylesdf.commands.output import ProgressBar, check_file
-from stylesdf.mesh import (
-    KEEP,
-    MAX_RESOLUTION,
-    MAX_SIZE_MM,
-    MAX_SMOOTHING,
-    MESH_ENDINGS,
-    MIN_FACES,
-    MIN_RESOLUTION,
-    TEXTURE_ENDINGS,
-    UPS,
-    export_mesh,
-    refine_mesh,
-)
+from stylesdf.mesh import KEEP, MAX_FACES, MAX_RESOLUTION, MAX_SMOOTHING, MIN_FACES, MIN_RESOLUTION, refine_mesh
+from stylesdf.meshfile import MAX_SIZE_MM, MESH_ENDINGS, TEXTURE_ENDINGS, UPS, export_mesh
 from stylesdf.texture import MAX_TEXTURE, MIN_TEXTURE, bake_texture
 
 ABOUT = "write the surface of one seed as a coloured mesh"
@@ -41,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     smoothing = options.typed(options.integer(0, MAX_SMOOTHING))
     parser.add_argument("--smoothing", type=smoothing, default=0, help=rounds)
     limit = f"triangles at most, {MIN_FACES} or more; None keeps all"
-    parser.add_argument("--max-faces", type=options.typed(options.integer(MIN_FACES, 10**9)), help=limit)
+    parser.add_argument("--max-faces", type=options.typed(options.integer(MIN_FACES, MAX_FACES)), help=limit)
     texels = f"height and width of a texture, from {MIN_TEXTURE} to {MAX_TEXTURE}, for {' and '.join(TEXTURE_ENDINGS)}"
     texels += "; None keeps vertex colours"
     texture = options.typed(options.integer(MIN_TEXTURE, MAX_TEXTURE))

@@ -15,8 +15,9 @@ from stylesdf.arguments import MAX_FRAMES, check_truncation, parse_edits, parse_
 from stylesdf.camera import MAX_PERSPECTIVE
 from stylesdf.checkpoint import default_model
 from stylesdf.commands.output import describe
+from stylesdf.config import MAX_FOV_DEG
 from stylesdf.decoder import NOISE_MODES
-from stylesdf.film import VIDEO_ENDINGS
+from stylesdf.film import MAX_FPS, MIN_FPS, VIDEO_ENDINGS
 from stylesdf.head import Head
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import QUALITIES, Shot
@@ -161,11 +162,12 @@ def _pitch(text: str) -> float:
 
 
 def _fps(text: str) -> float:
-    return real(text, "a number of frames per second above 0 and at most 100", lambda value: 0 < value <= 100)
+    expected = f"a number of frames per second from {MIN_FPS:g} to {MAX_FPS:g}"
+    return real(text, expected, lambda value: MIN_FPS <= value <= MAX_FPS)
 
 
 def _fov_deg(text: str) -> float:
-    return real(text, "a number of degrees between 0 and 120", lambda value: 0 < value < 120)
+    return real(text, f"a number of degrees between 0 and {MAX_FOV_DEG:g}", lambda value: 0 < value < MAX_FOV_DEG)
 
 
 def _perspective(text: str) -> float:

@@ -12,7 +12,7 @@ from stylesdf.demo.scene import ABOVE, AROUND, Scene
 from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
 from stylesdf.demo.tabs.mesh import FORMATS
 from stylesdf.film import write_video
-from stylesdf.mesh import export_mesh
+from stylesdf.meshfile import export_mesh
 
 
 def build(page: Page, may_load: bool = False) -> None:

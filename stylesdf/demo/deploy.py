@@ -18,9 +18,9 @@ from stylesdf.card import licence_of
 from stylesdf.checkpoint import BUNDLED, CONFIG_FILE, DISCRIMINATOR_FILES, bundled_root
 from stylesdf.config import DEFAULT_MODEL
 from stylesdf.demo.live import LIVE_VARIABLE, SPACES_URL
-from stylesdf.hub import HUB_ID
 from stylesdf.live.export import pack, page
 from stylesdf.pipeline import StyleSDF
+from stylesdf.repository import HUB_ID
 from stylesdf.terminal import terminal
 from stylesdf.version import __version__
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from stylesdf.files import replacing
-from stylesdf.hub import HUB_ID
 from stylesdf.live.export import FOLDER, check_model, pack
 from stylesdf.pipeline import StyleSDF
+from stylesdf.repository import HUB_ID
 
 # the live page without its controls and its decoder
 SCRIPTS = ("random.js", "model.js", "scene.js", "renderer.js")
@@ -75,8 +75,13 @@ class LiveFiles:
             path = self._paths.get(model)
             if path is None or not path.is_file():
                 path = self._paths[model] = self._write(model)
-                weakref.finalize(model, path.unlink, missing_ok=True)
+                weakref.finalize(model, self._remove, path)
             return str(path)
+
+    def _remove(self, path: Path) -> None:
+        with self._lock:
+            if path not in self._paths.values():  # else the same model has been loaded once more
+                path.unlink(missing_ok=True)
 
     def _write(self, model: StyleSDF) -> Path:
         header, data = without_decoder(*pack(model))

@@ -12,8 +12,8 @@ from pathlib import Path
 from stylesdf.card import licence_of
 from stylesdf.checkpoint import BUNDLED, CARD_FILE, load_card
 from stylesdf.config import shown
-from stylesdf.hub import HUB_ID
 from stylesdf.pipeline import StyleSDF
+from stylesdf.repository import HUB_ID
 from stylesdf.words import in_markdown
 
 MAX_MODELS = 3

@@ -32,6 +32,7 @@ MAX_PICTURE_BYTES = 8_000_000  # of a picture that is read
 MAX_PICTURE_SIDE = 4096  # pixels
 MAX_HEADER_BYTES = 100_000  # of what stands before the pixels
 MAX_SCENE_BYTES = 20_000  # of the scene's text in there
+DIGITS = ".10g"  # of a number in a link and in code
 
 IMPORTS = "from stylesdf import Shot, StyleSDF"  # of the code that makes a picture again
 # fields that a link calls by a shorter name
@@ -57,7 +58,7 @@ class Scene:
         around: Where the light of picture and shape is around the head, degrees from −180 to 180; 0 is the front.
         above: The same above it, from −90 to 90.
         mode: What is shown, one of ``MODES``.
-        quality: One of ``stylesdf.pipeline.QUALITIES``.
+        quality: One of ``stylesdf.shot.QUALITIES``.
         head: Instead of the seed a head that was found in a picture, by its name in ``FoundHeads``; None: the seed's.
         edits: What the model's directions change about the head, as in ``age=1.5,hat=1``.
 
@@ -173,8 +174,9 @@ class Scene:
 
     def query(self) -> str:
         """Write the scene as the query string of a link, without the question mark."""
-        texts = {name: f"{value:.10g}" if isinstance(value, float) else value for name, value in self.changes().items()}
-        return urlencode({SHORT.get(name, name): text for name, text in texts.items()}, safe="/@")
+        fields = {SHORT.get(name, name): value for name, value in self.changes().items()}
+        texts = {name: f"{value:{DIGITS}}" if isinstance(value, float) else value for name, value in fields.items()}
+        return urlencode(texts, safe="/@")
 
     @classmethod
     def from_query(cls, query: Mapping[str, str], default: Scene) -> Scene:
@@ -224,20 +226,24 @@ class Scene:
         lines = ["import math", IMPORTS, "", f"model = StyleSDF.from_pretrained({load})"]
         texture = "" if self.texture_seed is None else f", texture_seed={self.texture_seed}"
         if self.head is None:
-            lines.append(f"head = model.head({self.seed}, truncation={self.truncation:.10g}{texture})")
+            lines.append(f"head = model.head({self.seed}, truncation={self.truncation:{DIGITS}}{texture})")
         else:
             lines.append('head = model.load_head("head-yours.safetensors")')
+            if self.texture_seed is not None:
+                lines.append(f"other = model.head({self.seed}, truncation={self.truncation:{DIGITS}}{texture})")
+                lines.append("ws = torch.cat([head.ws[:, :1], other.ws[:, 1:]], dim=1)")
+                lines.append("head = model.head_from_codes(head.w, ws)")
         if self.morph_seed is not None and self.morph_share:
-            lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:.10g}{texture})")
-            lines.append(f"head = model.blend(head, other, {self.morph_share:.10g})")
+            lines.append(f"other = model.head({self.morph_seed}, truncation={self.truncation:{DIGITS}}{texture})")
+            lines.append(f"head = model.blend(head, other, {self.morph_share:{DIGITS}})")
         if self.edits:
             lines.append(f"head = model.edit(head, {json.dumps(parse_edits(self.edits))})")
-        turns = [f"{axis}=math.radians({getattr(self, axis):.10g})" for axis in ("yaw", "pitch", "roll")
+        turns = [f"{axis}=math.radians({getattr(self, axis):{DIGITS}})" for axis in ("yaw", "pitch", "roll")
                  if getattr(self, axis)]  # fmt: skip
-        turns += [f"fov_deg={self.fov:.10g}"] if self.fov is not None else []
-        turns += [f"perspective={self.perspective:.10g}"] if self.perspective != 1.0 else []
+        turns += [f"fov_deg={self.fov:{DIGITS}}"] if self.fov is not None else []
+        turns += [f"perspective={self.perspective:{DIGITS}}"] if self.perspective != 1.0 else []
         turns += [f'quality="{self.quality}"'] if self.quality != "exact" else []
-        light = f"light=(math.radians({self.around:.10g}), math.radians({self.above:.10g}))"
+        light = f"light=(math.radians({self.around:{DIGITS}}), math.radians({self.above:{DIGITS}}))"
         turns += [light] if self.light is not None else []
         lines.append(f"view = head.view(Shot({', '.join(turns)}))" if turns else "view = head.view()")
         if self.mode in ("image", "thumbnail"):
@@ -249,6 +255,8 @@ class Scene:
             lines[lines.index(IMPORTS)] = "from stylesdf import StyleSDF"
         if not any("math." in line for line in lines):
             del lines[0]
+        if any("torch." in line for line in lines):
+            lines.insert(lines.index(""), "import torch")
         return "\n".join(lines)
 
 

@@ -252,7 +252,8 @@ class Studio:
         """Draw the frames of a film that loops, one by one; arguments are checked at once.
 
         Args:
-            scene: Where it starts; its mode does not matter, and films are best where pictures are exact.
+            scene: Who is seen, through which lens and in which light; its angles and its mode do not matter, and films
+                are best where pictures are exact.
             kind: One of ``FILM_KINDS``.
             num_frames: From 2 to 120.
             with_shape: Draw the bare surface beside the picture.

@@ -31,7 +31,8 @@ class VisitorFiles:
     def __init__(self, root) -> None:
         self._root = root
         self._secret = secrets.token_bytes(16)
-        self._files: dict[str, tuple[deque[Path], deque[Path]]] = {}  # what was made, and views
+        # what was made, and views; who made nothing for longest stands first
+        self._files: OrderedDict[str, tuple[deque[Path], deque[Path]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def new(self, visitor: str | None, name: str, is_view: bool = False) -> str:
@@ -50,7 +51,7 @@ class VisitorFiles:
             limit = MAX_API_FILES if visitor is None else MAX_VIEWS if is_view else MAX_FILES
             old = [files.popleft() for _ in range(len(files) - limit)]
             while len(self._files) > MAX_VISITORS:
-                gone = next(iter(self._files))
+                gone = next(name for name in self._files if name)  # callers of the API are many
                 old.append(self._folder(gone))
                 del self._files[gone]
         for path in old:
@@ -72,7 +73,9 @@ class VisitorFiles:
         shutil.rmtree(self._folder(visitor), ignore_errors=True)
 
     def _of(self, visitor: str | None) -> tuple[deque[Path], deque[Path]]:
-        return self._files.setdefault(visitor or "", (deque(), deque()))
+        files = self._files.setdefault(visitor or "", (deque(), deque()))
+        self._files.move_to_end(visitor or "")
+        return files
 
     def _folder(self, visitor: str | None) -> Path:
         token = hashlib.sha256(self._secret + (visitor or "").encode()).hexdigest()[:32]

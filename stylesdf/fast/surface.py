@@ -85,9 +85,12 @@ class SurfaceGuide:
         return round(len(self.sdf) ** (1 / 3))
 
     def look_up(self, points: Tensor) -> Tensor:
-        """Return g at world points ``(..., 3)``: the value of the nearest corner; 0 outside of the grid."""
+        """Return g at world points ``(..., 3)``: the value of the nearest corner; 0 outside of the grid.
+
+        Corners are counted in float32, whatever the points' type: in half precision there are not so many numbers.
+        """
         size = self.size
-        corner = (points * ((size - 1) / (2.0 * self.extent)) + (size - 1) / 2.0).round_()
+        corner = (points.float() * ((size - 1) / (2.0 * self.extent)) + (size - 1) / 2.0).round_()
         flat = (corner[..., 0] * size + corner[..., 1]) * size + corner[..., 2]
         values = self.sdf[flat.long().clamp_(0, size**3 - 1)]
         return values.masked_fill_(points.abs().amax(dim=-1) > self.extent, 0.0)

@@ -27,6 +27,7 @@ from stylesdf.field import ConditionedField
 from stylesdf.files import check_ending, replacing
 from stylesdf.model import Generator
 from stylesdf.ops import EqualizedLinear
+from stylesdf.pictures import PAPER
 from stylesdf.renderer import points_per_chunk
 
 HTML_ENDINGS = (".html", ".htm")
@@ -119,8 +120,9 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
     config = model.config
     width = -(-config.field_width // 4) * 4
     tensors = _tensors(model, width)
-    if model.directions is not None:
-        tensors["directions"] = model.directions.vectors
+    directions = getattr(model, "directions", None)
+    if directions is not None:
+        tensors["directions"] = directions.vectors
     decoder, plain = None, ""
     if config.has_decoder:
         decoder, more = _pack_decoder(model)
@@ -134,7 +136,7 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
         raise ValueError("the model has weights beyond float16, expected weights='float32'")
     bounds = measure_bounds(model)
     learned = config.background == "learned"
-    background = torch.sigmoid(model.renderer.background_rgb.detach()).tolist() if learned else [0.957, 0.965, 0.976]
+    background = torch.sigmoid(model.renderer.background_rgb.detach()).tolist() if learned else (PAPER / 255).tolist()
     header = {
         "name": getattr(model, "public_name", "unnamed"),
         "commit": getattr(model, "commit_hash", None) or "",
@@ -151,7 +153,7 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
         "background": [round(value, 6) for value in background],
         "slope": bounds.slope,
         "guide_error": bounds.guide_error,
-        "directions": [] if model.directions is None else model.directions.names,
+        "directions": [] if directions is None else directions.names,
         "decoder": decoder,
         "plain": plain,
     }

@@ -75,7 +75,7 @@ function titleOf({ seed, texture, to, share, edit }) {
 
 // Text fields for a PNG: the scene for machines (the Gradio page reads it), and its parts for people.
 function metadataOf(scene, header) {
-  const fields = changes(scene, header).filter(([name]) => !name.startsWith('cut'))
+  const fields = changes(scene, { ...header, fov_deg: header.model_fov_deg }).filter(([name]) => !name.startsWith('cut'))
   const values = Object.fromEntries(fields.map(([name, value]) => [LONG[name] || name, value]))
   const ascii = (text) => text.replace(/[^ -~]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return {

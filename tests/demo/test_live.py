@@ -31,7 +31,13 @@ def test_a_model_is_one_file_that_goes_with_it(tiny_toy_config, tmp_path):
     assert files.path(model) == str(path) and path.stat().st_mtime_ns == written
     path.unlink()
     assert files.path(model) == str(path) and path.read_bytes() == content
+    again = StyleSDF(tiny_toy_config).eval()
+    again.load_state_dict(model.state_dict())
+    assert files.path(again) == str(path)
     del model
+    gc.collect()
+    assert path.read_bytes() == content
+    del again
     gc.collect()
     assert list(tmp_path.rglob("*.bin")) == []
 

@@ -134,3 +134,19 @@ def test_the_code_makes_the_picture(folder, tmp_path, monkeypatch, mode):
     drawn = picture(HeadCache().view(StyleSDF.from_pretrained(folder), scene), mode)
     np.testing.assert_array_equal(np.asarray(Image.open(f"{scene.title}.png")), np.asarray(drawn))
     assert "math" not in Scene(str(folder), 3).python() and "blend" not in Scene(str(folder), 3).python()
+
+
+def test_the_code_of_a_found_head_makes_the_picture(folder, tmp_path, monkeypatch):
+    from stylesdf.demo.heads import HeadCache
+
+    model, heads = StyleSDF.from_pretrained(folder), HeadCache()
+    found = model.head(9)
+    name = heads.found.add(None, model, found)
+    scene = Scene(str(folder), 3, head=name, texture_seed=5, truncation=0.7123456789, yaw=12.3456789)
+    monkeypatch.chdir(tmp_path)
+    found.save("head-yours.safetensors")
+    exec(scene.python(), {})
+    drawn = heads.view(model, scene).image
+    np.testing.assert_array_equal(np.asarray(Image.open(f"{scene.title}.png")), np.asarray(drawn))
+    plain = heads.view(model, dataclasses.replace(scene, texture_seed=None)).image
+    assert np.asarray(plain).tobytes() != np.asarray(drawn).tobytes()

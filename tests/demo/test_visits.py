@@ -51,12 +51,15 @@ def test_what_is_held_stays_while_files_come_and_go(tmp_path):
     assert not held.exists() and not files.held("we", "a.png").exists()
 
 
-def test_visitors_are_not_remembered_for_ever(tmp_path):
+def test_visitors_who_made_nothing_for_longest_are_forgotten(tmp_path):
     files = VisitorFiles(lambda: tmp_path)
-    first = Path(files.new("first", "a.png"))
-    for i in range(MAX_VISITORS):
+    program, idle, busy = (Path(files.new(visitor, "a.png")) for visitor in (None, "idle", "busy"))
+    for i in range(MAX_VISITORS - 2):
+        if i == MAX_VISITORS // 2:
+            files.new("busy", "b.png")
         files.new(str(i), "a.png")
-    assert not first.parent.exists() and len(list(tmp_path.iterdir())) == MAX_VISITORS
+    assert program.parent.exists() and busy.parent.exists() and not idle.parent.exists()
+    assert len(list(tmp_path.iterdir())) == MAX_VISITORS
 
 
 def test_the_pace_is_of_what_was_measured():

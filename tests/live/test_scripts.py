@@ -228,6 +228,9 @@ def test_a_picture_remembers_its_scene(tmp_path):
     assert Scene.from_picture(path) == Scene(
         "köpfe/名", 21, 0.9, morph_seed=5, morph_share=0.3, yaw=-25.5, mode="normals", edits="age=1.5"
     )
+    given["header"] = {**header, "fov_deg": 20}  # of a file that was exported with a lens of its own
+    path.write_bytes(base64.b64decode(run_script(code, tmp_path, given)))
+    assert Scene.from_picture(path).fov == 20
 
 
 def test_the_code_makes_the_same_head(published_toy, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from stylesdf.demo.page import AT_ONCE, HEAVY, PRIVATE, PROGRESS, QUICK, Page, s
 from stylesdf.demo.scene import MAX_PITCH, MAX_YAW, Scene
 from stylesdf.demo.studio import MAX_SMOOTHING, PREVIEW_RESOLUTION, RESOLUTIONS, TEXTURED_FACES
 from stylesdf.files import replacing
-from stylesdf.mesh import TEXTURE_ENDINGS, export_mesh
+from stylesdf.meshfile import TEXTURE_ENDINGS, export_mesh
 
 if TYPE_CHECKING:
     import trimesh
