@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-TERMS = ("d_loss", "g_loss", "g_view", "eikonal", "beta", "inside")
+TERMS = ("d_loss", "g_loss", "view", "eikonal", "beta", "inside")
 WIDTH, HEIGHT, MARGIN, COLUMNS = 300, 150, 26, 3
 INK, LINE, BACKDROP = "#334155", "#1d4e89", "white"
 SMOOTH = 15  # records in the running mean

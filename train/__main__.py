@@ -17,6 +17,7 @@ import os
 import sys
 from pathlib import Path
 
+from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.config import preset
 from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.terminal import terminal
@@ -27,6 +28,7 @@ from train.evaluation import command
 from train.override import override
 from train.presets import PRESETS
 from train.recipes import RECIPES
+from train.run.publish import check_repository
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,13 +68,13 @@ def _run_recipe(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     run_options(args)  # refused before anything is drawn
     if args.dry_run:
-        print(runner.plan(recipe, args.cache_dir), end="")
+        print(runner.plan(recipe, args.cache_dir, _reading(args)), end="")
         return 0
     keep_large_blocks()
 
     @functools.cache
     def data():
-        return runner.load_data(recipe, args.cache_dir)
+        return runner.load_data(recipe, args.cache_dir, _reading(args))
 
     if args.only is not None:
         _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
@@ -116,15 +118,14 @@ def _execute(args: argparse.Namespace, recipe, run, data) -> None:
 
 def _look(args: argparse.Namespace) -> int:
     from stylesdf.files import check_ending, replacing
-    from train.data.images import parse_label
     from train.data.look import look_at
 
     if args.out is not None:
         check_ending(args.out, (".png",))
     model = preset(args.preset)
     sizes = model.image_resolution, model.render_resolution
-    options = {"image_column": args.image_column, "split": args.split, "limit": args.limit}
-    seen = look_at(args.data, *sizes, fov_deg=model.fov_deg, label=parse_label(args.label), **options)
+    reading = {name: value for name, value in _reading(args).items() if name != "streaming"}
+    seen = look_at(args.data, *sizes, fov_deg=model.fov_deg, **reading)
     print(seen.text(), end="")
     if args.out is not None:
         if not seen.cells:
@@ -159,7 +160,7 @@ def _draw_people(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     keep_large_blocks()
-    return command.run(args)
+    return command.run(args, _reading(args))
 
 
 def _directions(args: argparse.Namespace) -> int:
@@ -167,8 +168,8 @@ def _directions(args: argparse.Namespace) -> int:
     from train.data.images import load_images
     from train.pretrained import PretrainedGenerator
 
-    if not args.model.is_dir():
-        raise ValueError(f"{args.model} is not a folder, expected a checkpoint, which gets the directions")
+    if not (args.model / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{args.model} is not a folder with {WEIGHTS_FILE}, which could get directions")
     keep_large_blocks()
     model = PretrainedGenerator.from_pretrained(args.model).eval()
     report = command.Progress()
@@ -204,6 +205,8 @@ def _train(args: argparse.Namespace) -> int:
     stage_config = override(PRESETS[args.command][args.preset], args.set)
     model_config = override(preset(args.preset), args.model_set)
     run_options(args)  # refused before anything is decoded
+    if getattr(args, "push_to_hub", None) is not None:
+        check_repository(args.push_to_hub)
     if args.dry_run:
         print(json.dumps(_describe_run(args, stage_config, model_config), indent=2, ensure_ascii=False))
         return 0
@@ -216,15 +219,15 @@ def _train(args: argparse.Namespace) -> int:
 
 def _describe_run(args: argparse.Namespace, stage_config, model_config) -> dict:
     """Return what a run would be and cost; a model that it starts from and is not here counts as the preset's."""
-    from train.build import check_listed_terms
+    from train.build import check_settings
     from train.run.cost import estimate
 
-    check_listed_terms(stage_config)
     if args.init_from and Path(args.init_from).exists():
         _, model_config = _initial(args, model_config)
+    check_settings(stage_config, model_config)
     about = {"model": model_config.to_dict(), "training": to_dict(stage_config)}
     about["cost"] = estimate(model_config, stage_config, args.micro_batch)
-    if getattr(args, "data", None):
+    if getattr(args, "data", None) is not None:
         about["data"] = _describe_data(args, model_config, stage_config)
     return about
 
@@ -248,7 +251,7 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
 
     initial, model_config = _initial(args, model_config)
     full_size = needs_full_size(stage_config, initial if args.evaluate_every else None)
-    data = _data(args, model_config, full_size) if getattr(args, "data", None) else None
+    data = None if getattr(args, "data", None) is None else _data(args, model_config, full_size)
     stage = build_stage(model_config, stage_config, data, engine, initial)
     how, asked = f"`python -m train {args.command}` (preset `{args.preset}`)", getattr(args, "data", None)
     facts = run_facts(how, asked, data, initial, args.licence, getattr(args, "label", None))
@@ -313,12 +316,12 @@ def _reading(args: argparse.Namespace) -> dict:
     """Return how pictures are read."""
     from train.data.images import parse_label
 
-    options = {name: getattr(args, name) for name in ("image_column", "split", "streaming", "limit")}
-    return options | {"label": parse_label(args.label)}
+    options = {name: getattr(args, name) for name in ("image_column", "split", "limit")}
+    return options | {"streaming": getattr(args, "streaming", False), "label": parse_label(args.label)}
 
 
 def _publisher(args: argparse.Namespace, facts):
-    if not args.push_to_hub:
+    if args.push_to_hub is None:
         return None
     from train.run.publish import Publisher
 

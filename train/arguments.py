@@ -61,13 +61,15 @@ def parser(description: str) -> argparse.ArgumentParser:
         _add_stage_arguments(stage, name, needs_model, needs_data)
     measure = commands.add_parser("evaluate", help="measure a model", description="Measure a model.")
     command.add_arguments(measure)
+    _add_reading_arguments(measure)
+    _add_cache_argument(measure)
     directions = commands.add_parser("directions", help="edits with names, into a model's folder")
     directions.add_argument("model", type=Path, metavar="MODEL", help="checkpoint folder")
     directions.add_argument("--data", default="people", help="people as they are drawn on the spot (default: people)")
     factors = "numbered edits of any model instead, without data: so many of shape, and of texture"
     directions.add_argument("--factors", type=int, metavar="N", help=factors)
     directions.add_argument("--seed", type=int, default=0, help="of networks and heads (default: %(default)s)")
-    directions.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE")
+    _add_cache_argument(directions)
     export = commands.add_parser("export", help="write the model of a run's saved state")
     export.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("--out", type=Path, help="folder for the model (default: RUN/model)")
@@ -83,13 +85,13 @@ def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
     size_help = "for two cores, or for a GPU (default: small, where there is one)"
     recipe.add_argument("--size", choices=("small", "large"), help=size_help)
     recipe.add_argument("--data", help="pictures instead of the recipe's own, as of renderer; ffhq and afhq need it")
-    recipe.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
+    _add_reading_arguments(recipe)
+    _add_cache_argument(recipe)
     _add_licence_argument(recipe)
     recipe.add_argument("--seed", type=int, default=0, help="added to every run's seed (default: %(default)s)")
     recipe.add_argument("--dry-run", action="store_true", help="print the runs and what they will cost, and stop")
     recipe.add_argument("--only", metavar="RUN", help="only this run, in this process")
     recipe.add_argument("--processes", type=int, help="that share each batch (default: one on a GPU, two on two cores)")
-    recipe.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
     _add_machine_arguments(recipe)
     _add_watching_arguments(recipe)
 
@@ -124,7 +126,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         data.add_argument("--data", required=True, help=DATA_HELP)
         _add_reading_arguments(data)
         data.add_argument("--streaming", action="store_true", help="read a hub data set while it is downloaded")
-        data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
+        _add_cache_argument(data)
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
@@ -145,6 +147,10 @@ def _add_reading_arguments(data: argparse._ActionsContainer) -> None:
     data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
     data.add_argument("--split", default="train", help="of a hub data set or a folder of archives")
     data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+
+
+def _add_cache_argument(data: argparse._ActionsContainer) -> None:
+    data.add_argument("--cache-dir", type=Path, help="of decoded pictures; else $STYLESDF_CACHE, ~/.cache/stylesdf")
 
 
 def _add_look_arguments(look: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ _RANGES = (
     ("num_points num_renderings", 0, 10**6),
     ("num_samples", 2, 1024),
     ("resolution", 4, 512),
+    ("discriminator_channels", 1, 4096),
     ("seed", 0, MAX_SEED),
     ("learning_rate discriminator_learning_rate sphere_learning_rate final_learning_rate", 0.0, 1.0),
     ("augment_probability ada_target mixing_probability least_truncation ema_decay beta_end", 0.0, 1.0),
@@ -24,7 +25,7 @@ BOUNDS = {name: (lowest, highest) for names, lowest, highest in _RANGES for name
 
 
 def check_bounds(settings, of: str = "") -> None:
-    """Refuse a number that is out of range; a setting that is None has none.
+    """Refuse a number that is out of range, or one of several; a setting that is None has none.
 
     Args:
         settings: A dataclass of them.
@@ -35,6 +36,7 @@ def check_bounds(settings, of: str = "") -> None:
     """
     for name, value in vars(settings).items():
         lowest, highest = BOUNDS.get(name, (None, None))
-        if None not in (value, lowest) and not lowest <= value <= highest:
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if lowest is not None and not all(lowest <= number <= highest for number in numbers):
             kind = "an integer" if isinstance(lowest, int) else "a number"
             raise ValueError(f"{name}{of} is {show(value)}, expected {kind} from {lowest:,} to {highest:,}")

@@ -73,15 +73,17 @@ def build_stage(
     return stage
 
 
-def check_listed_terms(settings: Settings) -> None:
-    """Refuse terms that the stage does not know, before there is a stage.
+def check_settings(settings: Settings, model: StyleSDFConfig) -> None:
+    """Refuse settings that the stage or the model's architecture does not know, before there is a stage.
 
     Raises:
-        ValueError: An unknown name, or a weight that is not positive.
+        ValueError: An unknown term, a weight that is not positive, or a phase larger than the thumbnail.
     """
     known = {RendererConfig: renderer.TERMS, PolishConfig: polish.TERMS}.get(type(settings))
     if known is not None:
         check_terms(settings.terms, known)
+    if isinstance(settings, RendererConfig) and settings.is_adversarial:
+        renderer.check_resolutions(settings, model)
 
 
 def with_decoder(config: StyleSDFConfig, fallback: StyleSDFConfig) -> StyleSDFConfig:

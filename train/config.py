@@ -364,3 +364,15 @@ STAGE_OF = {
 def to_dict(config: Settings) -> dict:
     """Return a JSON-able dictionary of a stage's settings."""
     return dataclasses.asdict(config)
+
+
+def images_shown(config: Settings, steps: int) -> int:
+    """Return how many of the data's pictures the first steps of a run look at, those that come again included."""
+    if isinstance(config, DecoderConfig):
+        return max(steps - config.field_steps, 0) * config.batch_size
+    count = 0
+    for phase in config.phases if isinstance(config, RendererConfig) else ():
+        looks = phase.is_adversarial + ("reconstruction" in config.terms)
+        count += min(max(steps, 0), phase.steps) * phase.batch_size * looks
+        steps -= phase.steps
+    return count

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -54,8 +54,14 @@ NUM_FACTORS = 5  # of shape and of texture, where edits have no names
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
-def plan(recipe: Recipe, cache_dir: Path | None = None) -> str:
-    """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept."""
+def plan(recipe: Recipe, cache_dir: Path | None = None, reading: Mapping[str, object] | None = None) -> str:
+    """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept.
+
+    Args:
+        recipe: What is to be done.
+        cache_dir: Of decoded pictures; None takes the default.
+        reading: How pictures are read, as ``load_images`` takes it; None: all of the recipe's label.
+    """
     rows = [["run", "stage", "starts from", "steps", "images", *HARDWARE]]
     totals = dict.fromkeys(HARDWARE, 0.0)
     for run in recipe.runs:
@@ -70,16 +76,19 @@ def plan(recipe: Recipe, cache_dir: Path | None = None) -> str:
     kept = ""
     if recipe.data is not None:
         sizes = recipe.model.image_resolution, recipe.model.render_resolution
-        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, label=parse_label(recipe.label))}"
+        reading = reading or {"label": parse_label(recipe.label)}
+        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, **reading)}"
     title = f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}{kept}"
     return "\n".join([title, *lines]) + "\n"
 
 
-def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
-    """Return the recipe's pictures, drawn and decoded where they are not there yet."""
+def load_data(
+    recipe: Recipe, cache_dir: Path | None = None, reading: Mapping[str, object] | None = None
+) -> ImageSet:
+    """Return the recipe's pictures, drawn and decoded where they are not there yet; arguments as of ``plan``."""
     model = recipe.model
-    sizes = model.image_resolution, model.render_resolution
-    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, label=parse_label(recipe.label), cache_dir=cache_dir)
+    sizes, reading = (model.image_resolution, model.render_resolution), reading or {"label": parse_label(recipe.label)}
+    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, cache_dir=cache_dir, **reading)
 
 
 def is_finished(out: Path, run: Run) -> bool:
@@ -127,7 +136,7 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
             raise ValueError(f"run {run.name!r} starts from {run.start!r}, which is not finished in {out}")
         initial = _model_of(out, run.start)
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
-    how, licence = f"`python -m train run {recipe.name}` (run `{run.name}`)", _licence(recipe, data)
+    how, licence = f"`{recipe.command}` (run `{run.name}`)", _licence(recipe, data)
     source = recipe.data if _takes_pictures(run) else None
     facts = run_facts(how, source, data, initial, licence, recipe.label)
     train(stage, out / run.name, options, Origin(data, initial, facts))

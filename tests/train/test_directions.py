@@ -181,4 +181,4 @@ def test_people_who_are_not_those_drawn_by_default_are_refused():
 
 def test_the_command_wants_a_folder(capsys, tmp_path):
     assert main(["directions", str(tmp_path / "absent")]) == 2
-    assert "is not a folder, expected a checkpoint" in capsys.readouterr().err
+    assert "is not a folder with model.safetensors" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from train.augment import NUMBERS, augment
 from train.config import GameConfig
 from train.game import ADA_IMAGES, ADA_SHARE, Game, adam, linear_decay, scale_learning_rates, update_average
 from train.run.engine import Engine
+from train.run.state import newest_intact
 
 
 def game_of(lazy: tuple[int, int] = (0, 0), discriminator: nn.Module | None = None, **settings) -> Game:
@@ -123,6 +124,21 @@ def test_generated_pictures_are_penalised_only_where_pairs_are_judged(make, conf
     assert "r1" not in second and "r2" not in second
 
 
+@pytest.mark.parametrize("make, config", [(runs.renderer_stage, runs.RENDERER), (runs.decoder_stage, runs.DECODER)])
+def test_what_is_penalised_is_not_yet_augmented(make, config, monkeypatch):
+    stage = make(config=runs.with_game(config, use_relativistic_loss=True, ada_target=0.0))
+    varied, penalised, augmented, penalty = [], [], stage.game.augmented, stage.game.penalty
+
+    def penalty_of(gamma, terms, **judged):
+        penalised.extend(images for _, images in judged.values())
+        return penalty(gamma, terms, **judged)
+
+    monkeypatch.setattr(stage.game, "augmented", lambda images, *how: varied.append(images) or augmented(images, *how))
+    monkeypatch.setattr(stage.game, "penalty", penalty_of)
+    stage.step()
+    assert len(penalised) == 2 and all(any(images is each for each in varied) for images in penalised)
+
+
 # augmentation
 
 
@@ -170,7 +186,7 @@ def test_a_run_saves_the_probability_that_ada_moves(make, monkeypatch, tmp_path)
     record = stage.step()
     assert abs(record["augment_probability"] - 0.5) == pytest.approx(8 / 100)
     stage.state.save(tmp_path)
-    assert resumed.state.restore(tmp_path)
+    resumed.state.load(newest_intact(tmp_path))
     assert resumed.game.augment_probability.item() == record["augment_probability"]
 
 

@@ -19,7 +19,7 @@ from train.__main__ import main
 from train.run.loop import train
 from train.run.options import RunOptions
 from train.run.signals import Stopped, StopRequest
-from train.run.state import saved_steps
+from train.run.state import newest_intact, saved_steps
 
 KILLS = int(os.environ.get("STYLESDF_KILLS", 4))
 OPTIONS = RunOptions(save_every=2, grid_every=3, log_every=1)
@@ -45,7 +45,8 @@ def run(make_stage, out):
 
 def final_tensors(make_stage, out):
     stage = make_stage()
-    assert stage.state.restore(out / "state") and stage.state.step == stage.config.total_steps
+    stage.state.load(newest_intact(out / "state"))
+    assert stage.state.step == stage.config.total_steps
     return {name: tensor.clone() for name, tensor in stage.state._named_tensors()}
 
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stylesdf.checkpoint import DISCRIMINATOR_FILES, save_model
-from stylesdf.hub import load_config
+from stylesdf.checkpoint import DISCRIMINATOR_FILES, load_config, save_model
 from tests.train import runs
 from train.build import build_stage
 from train.config import PolishConfig, PriorConfig

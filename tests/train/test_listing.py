@@ -85,7 +85,7 @@ def test_every_field_of_every_stage_is_listed_and_has_a_sentence(config, stage, 
     assert tops == {each.name for each in dataclasses.fields(config)}
     for setting in settings_of(config):
         assert f"  {setting.name} = " in text
-        assert setting.text.endswith((".", ":")) or setting.text, setting.name
+        assert setting.text.endswith((".", ":")), setting.name
 
 
 def test_all_stages_are_listed_with_what_the_recipes_set(capsys):

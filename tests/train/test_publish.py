@@ -5,17 +5,21 @@ import logging
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 
 from stylesdf import StyleSDF
 from stylesdf.card import CardFacts
-from stylesdf.hub import load_config, load_discriminator, save_model
+from stylesdf.checkpoint import load_config, save_model
+from stylesdf.hub import load_discriminator
 from tests.loopback_hub import Fault, Repo
 from tests.train import runs
+from train.__main__ import main
+from train.config import PriorConfig, images_shown
 from train.pretrained import PretrainedGenerator
 from train.run.lineage import Origin, finished_model
 from train.run.loop import train
 from train.run.options import RunOptions
-from train.run.publish import Publisher, images_until
+from train.run.publish import Publisher
 
 REPO = "someone/heads"
 OPTIONS = RunOptions(save_every=100, grid_every=100, log_every=1)
@@ -89,6 +93,30 @@ def test_an_edited_card_stays_and_ours_is_renewed(hub, config, tmp_path):
     assert hub.repos[REPO].files()["README.md"] == edited
 
 
+def test_a_card_that_did_not_arrive_is_renewed_by_the_next_push(hub, config, tmp_path, monkeypatch):
+    stage, pushing, commit, failed = runs.renderer_stage(config=config), publisher(), HfApi.create_commit, []
+
+    def fail_once(api, *arguments, commit_message, **options):
+        if commit_message == "Samples of step 1" and not failed:
+            failed.append(commit_message)
+            raise OSError("cut off")
+        return commit(api, *arguments, commit_message=commit_message, **options)
+
+    assert pushing.finish(stage, tmp_path)
+    stage.step()
+    monkeypatch.setattr(HfApi, "create_commit", fail_once)
+    assert pushing.finish(stage, tmp_path) and failed
+    assert b"| steps | 1 |" in hub.repos[REPO].files()["README.md"]
+
+
+@pytest.mark.parametrize("name", ["not an id", "name", "you/name@main", ""])
+def test_a_name_that_no_repository_can_have_is_refused_at_once(name, tmp_path, capsys):
+    with pytest.raises(ValueError, match="the repository to push to is .*, expected USER/NAME"):
+        Publisher(name)
+    command = ["renderer", "--data", "toy-heads:9", "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main([*command, "--push-to-hub", name]) == 2 and "expected USER/NAME" in capsys.readouterr().err
+
+
 def test_a_failing_network_stops_nothing(hub, config, tmp_path, caplog):
     hub.faults.append(Fault(r".*", method="POST", status=500, times=10_000))
     stage = runs.renderer_stage(config=config)
@@ -100,20 +128,18 @@ def test_a_failing_network_stops_nothing(hub, config, tmp_path, caplog):
 
 
 def test_images_are_counted_over_phases(config):
-    stage = runs.renderer_stage(
-        config=dataclasses.replace(
-            config,
-            phases=(
-                dataclasses.replace(config.phases[0], steps=3, batch_size=4),
-                dataclasses.replace(config.phases[1], steps=5, batch_size=2),
-            ),
-        )
-    )
-    stage.state.step = 5
-    assert images_until(stage) == 3 * 4 + 2 * 2
-    decoder = runs.decoder_stage()
-    decoder.state.step = 2
-    assert images_until(decoder) == 16
+    first, second = config.phases
+    phases = dataclasses.replace(first, steps=3, batch_size=4), dataclasses.replace(second, steps=5, batch_size=2)
+    config = dataclasses.replace(config, phases=phases)
+    assert [images_shown(config, steps) for steps in (0, 2, 5, 100)] == [0, 2 * 4, 3 * 4 + 2 * 2, 3 * 4 + 5 * 2]
+    twice = dataclasses.replace(config, terms=config.terms | {"reconstruction": 1.0, "divergence": 1e-4})
+    assert images_shown(twice, 5) == 2 * images_shown(config, 5)
+    alone = dataclasses.replace(twice, phases=tuple(dataclasses.replace(p, is_adversarial=False) for p in phases))
+    assert images_shown(alone, 5) == images_shown(config, 5)
+    assert images_shown(runs.DECODER, 2) == 2 * runs.DECODER.batch_size
+    field_first = dataclasses.replace(runs.KEEPING, field_steps=4)  # which look at none of them
+    assert [images_shown(field_first, steps) for steps in (3, 5)] == [0, field_first.batch_size]
+    assert images_shown(PriorConfig(), 9) == 0
 
 
 def test_what_is_handed_on_goes_to_the_hub_too(hub, config, tmp_path):

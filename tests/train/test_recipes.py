@@ -18,6 +18,7 @@ from train.recipes.card import recipe_card
 from train.run.cost import estimate
 from train.run.engine import Engine
 from train.run.options import RunOptions
+from train.run.state import newest_intact
 
 SIZED = [(name, size) for name, sizes in RECIPES.items() for size in sizes]
 LONGEST = 6  # runs
@@ -109,6 +110,8 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     assert f"python -m train run {name} --out runs/{name} --data {tmp_path.name}\n" in card
     assert "\nlicense: other\n" in card and f"from_pretrained(\"{name}\")" in card
     assert "grid.png" not in card and "directions.png" not in card
+    again = recipe_card(own.with_seed(5), own.model, reports, "apache-2.0")
+    assert f"python -m train run {name} --seed 5 --out runs/{name}\n" in again
     some = dataclasses.replace(other, label="label=cat")
     assert f" --data {tmp_path.name} --label label=cat\n" in recipe_card(some, own.model, reports, "other")
 
@@ -212,6 +215,9 @@ def interrupt() -> None:
 def test_a_seed_is_added_to_every_run():
     recipe = RECIPES["people"]["small"]
     assert recipe.with_seed(0) == recipe
+    large = RECIPES["people"]["large"].with_seed(2)
+    assert large.command == "python -m train run people --size large --seed 2"
+    assert RECIPES["ffhq"]["large"].command == "python -m train run ffhq"  # it has no other
     assert [run.settings.seed for run in recipe.with_seed(3).runs] == [run.settings.seed + 3 for run in recipe.runs]
 
 
@@ -268,7 +274,7 @@ def test_a_state_is_cut_into_files_of_bounded_size(tmp_path, monkeypatch):
     files = sorted(folder.glob("state-*.safetensors"))
     assert len(files) > 3
     other = runs.renderer_stage()
-    assert other.state.restore(tmp_path)
+    other.state.load(newest_intact(tmp_path))
     same = dict(other.state._named_tensors())
     assert all(torch.equal(tensor, same[name]) for name, tensor in stage.state._named_tensors())
     assert json.loads((folder / "state.json").read_text())["step"] == 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylesdf.hub import load_config
+from stylesdf.checkpoint import load_config
 from tests.train import runs
 from tests.train.test_trust import assert_same, tensors
 from train.__main__ import main
@@ -18,7 +18,7 @@ from train.run.export import export
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions
-from train.run.snapshots import Evaluations, draw_curves
+from train.run.snapshots import Evaluations, draw_curves, save_snapshot
 from train.run.state import saved_steps
 
 STATES = RunOptions(save_every=1, keep=100, log_every=0, grid_every=0)
@@ -131,6 +131,15 @@ def test_a_run_that_is_resumed_keeps_what_was_measured(monkeypatch, tmp_path):
     assert json.loads((tmp_path / "snapshots" / "best.json").read_text())["step"] == 2
 
 
+def test_the_best_is_one_that_was_kept(monkeypatch, tmp_path):
+    evaluations = Evaluations(["copies"], 4, runs.tiny_data(), "cpu")
+    history = {2: {"copies.ratio": 1.0}, 4: {"copies.ratio": 1.5}, 6: {"copies.ratio": 2.0}}
+    model = runs.renderer_stage().generator_ema
+    save_snapshot(model, tmp_path, 4)  # by another metric step 2 was not the best
+    evaluations.record_best(history, model, tmp_path)
+    assert json.loads((tmp_path / "snapshots" / "best.json").read_text())["snapshot"] == "step-00000004"
+
+
 def test_measuring_changes_no_weight(tmp_path, monkeypatch):
     def draw_and_evaluate(*arguments, **options):
         torch.rand(3)
@@ -155,7 +164,7 @@ def test_a_snapshot_is_a_model(tmp_path):
 
 @pytest.mark.parametrize("metrics, message", [
     (("fidelity",), "unknown metric 'fidelity', expected of"),
-    (("copies", "pose"), "the metric pose cannot be measured on this data, expected of"),
+    (("copies", "pose"), "the metric pose is only for .*, and the data was not drawn as either"),
 ])  # fmt: skip
 def test_a_metric_that_cannot_be_measured_is_refused_before_the_run(metrics, message, tmp_path):
     options = dataclasses.replace(MEASURED, evaluate_metrics=metrics)

@@ -89,7 +89,8 @@ def test_the_state_before_a_damaged_one_is_gone_on_from(damage, said, out, run, 
     (line,) = [record.getMessage() for record in caplog.records if "damaged" in record.getMessage()]
     assert line == f"step-00000006 is damaged ({said}): going on from step-00000005 instead"
     whole = runs.decoder_stage()
-    assert whole.state.restore(run / "state") and stage.state.step == 6
+    whole.state.load(newest_intact(run / "state"))
+    assert stage.state.step == 6
     theirs = dict(whole.state._named_tensors())
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in stage.state._named_tensors())
     assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == list(range(1, 7))
@@ -161,7 +162,7 @@ def test_damaged_settings_without_a_state_are_refused(out):
 
 def test_a_state_of_other_networks_does_not_fit(out):
     with pytest.raises(ValueError, match="does not fit this run; was it started with other settings"):
-        runs.renderer_stage().state.restore(out / "state")
+        runs.renderer_stage().state.load(newest_intact(out / "state"))
 
 
 @pytest.mark.parametrize("fused_before", [True, None])
@@ -185,7 +186,7 @@ def test_a_run_goes_on_with_fused_adam_as_if_it_had_never_stopped(make, fused_be
         for group in optimizer.param_groups:
             group["fused"] = fused_after
     whole.step()
-    assert resumed.state.restore(tmp_path)
+    resumed.state.load(newest_intact(tmp_path))
     resumed.step()
     theirs = dict(whole.state._named_tensors())
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in resumed.state._named_tensors())

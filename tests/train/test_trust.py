@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from train.__main__ import main
 from train.errors import RunError
 from train.override import override
 from train.run.engine import Engine
+from train.run.folder import read_records
 from train.run.lineage import Origin
 from train.run.loop import train
 from train.run.options import RunOptions, is_due
@@ -185,6 +187,32 @@ def test_a_finished_run_goes_on_when_its_steps_are_raised(tmp_path, caplog):
     assert json.loads((tmp_path / "settings.json").read_text())["training"]["steps"] == 9
     with pytest.raises(ValueError, match="steps was 9 and is 6"):
         run(runs.decoder_stage, tmp_path)
+
+
+def test_a_longer_run_that_is_refused_leaves_the_settings(tmp_path):
+    config = dataclasses.replace(runs.KEEPING, field_steps=2, steps=2)  # with more steps it has a discriminator
+    make_stage = partial(runs.decoder_stage, config=config)
+    run(make_stage, tmp_path)
+    before = (tmp_path / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match="does not fit this run"):
+        run(runs.decoder_stage, tmp_path, **vars(dataclasses.replace(config, steps=4)))
+    assert (tmp_path / "settings.json").read_bytes() == before
+    assert make_stage().config == config and run(make_stage, tmp_path).state.step == 2
+
+
+def test_the_log_begins_anew_where_there_is_no_state(tmp_path):
+    options = dataclasses.replace(QUIET, log_every=1)
+    run(runs.decoder_stage, tmp_path, options)
+    shutil.rmtree(tmp_path / "state")
+    run(runs.decoder_stage, tmp_path, options)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == list(range(1, 7))
+
+
+def test_half_a_line_of_the_log_is_left_out(tmp_path):
+    lines = ['{"step": 1, "evaluation": {"a": 1.0}}', '{"step": 2, "evaluation": {"a": 1.0}']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    assert read_records(tmp_path, 5, rewrite=True) == [json.loads(lines[0])]
+    assert (tmp_path / "log.jsonl").read_text() == lines[0] + "\n"
 
 
 def test_learning_rates_follow_the_new_length(tmp_path):

@@ -255,6 +255,8 @@ def describe_images(
     kind, colon, number = source.partition(":")
     if kind in DRAWN_COUNTS and (number.isdecimal() or not colon) and not Path(source).exists():
         count = int(number or DRAWN_COUNTS[kind])
+        if count < 1 or (limit is not None and limit < 1):
+            raise ValueError(f"{source} with limit {limit} are no pictures, expected at least 1")
         return f"{choose_storage(min(count, limit or count), *sizes)}, in {root / 'images'}"
     if is_on_hub(source):
         refuse_missing(source)

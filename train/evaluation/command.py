@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from stylesdf.files import replacing
-from train.data.images import load_images, parse_label
+from train.data.images import load_images
 from train.evaluation import inception, mobilenet
 from train.evaluation.features import RESIZE_FILTERS
 from train.evaluation.registry import METRICS, NUM_SEEDS
@@ -29,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     of_subjects = ", ".join(each.name for each in metrics if "subject" in each.needs)
     parser.add_argument("model", metavar="MODEL", help="folder or hub id of the checkpoint")
     parser.add_argument("--data", help="the data set (folder, zip, hub id, toy-heads:N), to compare with")
-    parser.add_argument("--label", metavar="NAME=VALUE", help="only pictures of the data with this label")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and metrics.md")
     parser.add_argument("--metrics", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: {default})")
     parser.add_argument(
@@ -71,8 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> int:
-    """Evaluate as the command line says; the table goes to standard output, progress to standard error."""
+def run(args: argparse.Namespace, reading: Mapping[str, object]) -> int:
+    """Evaluate as the command line says; the table goes to standard output, progress to standard error.
+
+    Args:
+        args: As of ``add_arguments``.
+        reading: How pictures are read, as ``load_images`` takes it.
+    """
     options = Options(
         subject=args.subject, pictures=args.pictures, reader=args.reader, inception=args.inception, resize=args.resize,
         mobilenet=args.mobilenet, device=args.device,
@@ -80,10 +85,9 @@ def run(args: argparse.Namespace) -> int:
     model = PretrainedGenerator.from_pretrained(args.model, device=args.device)
     config, data = model.config, None
     if args.data is not None:
-        label = parse_label(args.label)
         sizes = config.image_resolution, config.render_resolution
-        full_size = config.has_decoder and args.pictures == "image"
-        data = load_images(args.data, *sizes, fov_deg=config.fov_deg, label=label, full_size=full_size)
+        where = {"full_size": config.has_decoder and args.pictures == "image", "cache_dir": args.cache_dir}
+        data = load_images(args.data, *sizes, fov_deg=config.fov_deg, **where, **reading)
     num_seeds = args.num_seeds if args.num_seeds is not None else NUM_QUICK_SEEDS if args.quick else None
     repeats = args.repeats if args.repeats is not None else QUICK_REPEATS if args.quick else 1
     show = Progress()

@@ -101,17 +101,18 @@ class Reader(PoseReader):
 def load_reader(
     subject: Subject, path: str | Path | None = None, report: Callable[[float], None] = lambda share: None
 ) -> Reader:
-    """Load a subject's reader from a file, or train it and write the file; one of another recipe is replaced.
+    """Load a subject's reader from a file, or train it and write the file where there is none.
 
     Args:
         subject: What it reads.
-        path: safetensors; None takes the one that is shipped.
+        path: safetensors; None takes the one that is shipped, which is trained anew if its recipe is another.
         report: Called with the share of the training that is done, in [0, 1].
 
     Raises:
-        ValueError: The file is something else, or is cut off.
+        ValueError: The file is something else, a reader of another recipe, or is cut off.
     """
-    path = Path(path) if path is not None else subject.reader_path
+    is_shipped = path is None
+    path = subject.reader_path if is_shipped else Path(path)
     recipe = json.dumps(subject.recipe, sort_keys=True)
     if path.is_file():
         read_header(path)  # refuses what is no such file
@@ -121,6 +122,9 @@ def load_reader(
             reader = _make_reader(subject, subject.recipe)
             reader.load_state_dict(safetensors.torch.load_file(path))
             return reader.eval()
+        if not is_shipped:
+            what = f"{path} is no reader of {subject.name}, or one of another recipe"
+            raise ValueError(f"{what}: expected a reader, or a new name to train one")
         log.info("%s holds a reader of another recipe: a new one is trained", path)
     state = train_reader(subject, report).state_dict()
     if subject.recipe["is_half"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stylesdf.checkpoint import WEIGHTS_FILE
+from stylesdf.checkpoint import WEIGHTS_FILE, bundled_or_given, file_hash
 from stylesdf.model import Generator
 from train.data.images import ImageSet
 from train.evaluation import appearance, consistency, distributions, fid, geometry, inception, inversion, readings
@@ -58,7 +58,7 @@ def evaluate(
     """
     _check_numbers(NUM_SEEDS if num_seeds is None else num_seeds, repeats, truncation)
     context = Context(data, options)
-    names = _chosen(metrics, context)
+    names = chosen_metrics(metrics, context)
     # a network that is missing is an error now, not after hours of other metrics
     needed = {need for name in names for need in METRICS[name].needs}
     networks = {name: getattr(context, name).identity for name in NETWORKS if name in needed}
@@ -98,7 +98,7 @@ def _check_numbers(num_seeds: int, repeats: int, truncation: float) -> None:
         raise ValueError(f"truncation is {truncation!r}, expected a number in [0, 1]")
 
 
-def _chosen(metrics: list[str] | None, context: Context) -> list[str]:
+def chosen_metrics(metrics: list[str] | None, context: Context) -> list[str]:
     """Return the names of the metrics to measure."""
     if metrics is None:
         return default_metrics(context)
@@ -175,19 +175,19 @@ def _about_model(model: Generator) -> dict:
 
 
 def _weights_hash(model: Generator) -> str | None:
-    """Return the SHA-256 of the file that the model was loaded from."""
+    """Return the SHA-256 of the file that the model was loaded from; None where it is none, or several."""
     name = getattr(model, "name_or_path", None)
     if not name:
         return None
-    path = Path(name) / WEIGHTS_FILE
-    if not path.is_file():
+    path = Path(bundled_or_given(name))
+    if path.is_dir():
+        path /= WEIGHTS_FILE
+    elif not path.exists():
         from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(str(name).partition("@")[0], WEIGHTS_FILE, revision=model.commit_hash)
-        if not isinstance(cached, str):
-            return None
-        path = Path(cached)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        path = try_to_load_from_cache(str(name).partition("@")[0], WEIGHTS_FILE, revision=model.commit_hash)
+    is_one_file = isinstance(path, (str, Path)) and os.path.isfile(path)
+    return file_hash(path, "sha256") if is_one_file else None  # None: in shards
 
 
 def markdown_table(report: dict) -> str:

@@ -42,6 +42,8 @@ class Recipe:
         limits: Markdown for the model card: what it cannot do.
         licence: Of the model, the hub's identifier; None is apache-2.0 for pictures that the project draws, else other.
         label: Of the pictures that it takes, as ``NAME=VALUE``; None takes all.
+        size: By which name it differs from the recipe that is meant without one; None is that one.
+        seed: Added to every run's.
 
     Raises:
         ValueError: Two runs of one name, or a run that starts from none before it.
@@ -55,6 +57,14 @@ class Recipe:
     limits: str
     licence: str | None = None
     label: str | None = None
+    size: str | None = None
+    seed: int = 0
+
+    @property
+    def command(self) -> str:
+        """What does it, but for pictures of one's own."""
+        size = "" if self.size is None else f" --size {self.size}"
+        return f"python -m train run {self.name}{size}" + (f" --seed {self.seed}" if self.seed else "")
 
     def __post_init__(self) -> None:
         earlier: set[str] = set()
@@ -75,4 +85,4 @@ class Recipe:
             dataclasses.replace(run, settings=dataclasses.replace(run.settings, seed=run.settings.seed + seed))
             for run in self.runs
         ]
-        return dataclasses.replace(self, runs=tuple(runs))
+        return dataclasses.replace(self, runs=tuple(runs), seed=self.seed + seed)

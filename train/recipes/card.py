@@ -40,7 +40,7 @@ def recipe_card(
     """
     own = next(iter(RECIPES[recipe.name].values())).data
     about, limits, folder = recipe.about, f" {recipe.limits}", f"checkpoints/{recipe.name}"
-    command = f"python -m train run {recipe.name} --out runs/{recipe.name}"
+    command = f"{recipe.command} --out runs/{recipe.name}"
     if recipe.data != own:
         name, folder = source_name(recipe.data), recipe.name
         command += f" --data {shlex.quote(name)}"
@@ -60,7 +60,7 @@ def recipe_card(
 {command}
 ```
 
-{runs}. The settings stand in `train/recipes/{recipe.name.replace("-", "_")}.py`, the loss terms in the `*-log.jsonl`
+{runs}. The settings stand in `train/recipes/{recipe.name}.py`, the loss terms in the `*-log.jsonl`
 files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is.{limits}
 
 ## Measured

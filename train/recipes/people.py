@@ -23,6 +23,7 @@ SMALL = Recipe(name="people", data="people:6000", model=MODEL, runs=chain(), abo
 # on a GPU: a wider field and decoder, more rays of more pictures in every step
 LARGE = dataclasses.replace(
     SMALL,
+    size="large",
     model=dataclasses.replace(MODEL, field_width=128, decoder_style_size=128, decoder_channels=(128, 64, 32)),
     runs=chain(
         dataclasses.replace(

@@ -36,6 +36,7 @@ from train.config import (
     PriorConfig,
     RendererConfig,
     Settings,
+    images_shown,
 )
 from train.networks.flow import PATH_STEPS, VelocityField
 from train.run.counting import (
@@ -132,7 +133,7 @@ def estimate(model: StyleSDFConfig, config: Settings, micro_batch: int = 0) -> d
     hours["two CPU cores"] += repeated * (1 - 1 / PROCESSES) / 1e12 / CORE / 3600
     return {
         "steps": config.total_steps,
-        "images": _images(config),
+        "images": images_shown(config, config.total_steps),
         "teraflops": round(work / 1e12, 1),
         "memory_gb": round((LIBRARIES + 4 * numbers_held(model, config, micro_batch)) / 1e9, 2),
         "hours": {name: round(value, 2) for name, value in hours.items()},
@@ -146,13 +147,6 @@ def tasks_of(model: StyleSDFConfig, config: Settings) -> list[Task]:
         EncoderConfig: _encoder,
     }  # fmt: skip
     return [*parts[type(config)](model, config), _grid(model, config)]
-
-
-def _images(config: Settings) -> int:
-    if isinstance(config, RendererConfig):
-        again = "reconstruction" in config.terms
-        return sum(phase.steps * phase.batch_size * (phase.is_adversarial + again) for phase in config.phases)
-    return config.total_steps * config.batch_size if isinstance(config, DecoderConfig) else 0
 
 
 def _view(model: StyleSDFConfig, samples: int, beta: float, has_features: bool = False) -> float:

@@ -54,9 +54,16 @@ def read_records(out: Path, step: int, rewrite: bool) -> list[dict]:
     """Return what was logged up to a step; forget what a killed run logged after its last saved state."""
     path = out / LOG_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may be half written
-    kept = [record for record in records if record["step"] <= step]
+    kept = [record for record in map(_record, lines) if record is not None and record["step"] <= step]
     if rewrite and len(kept) < len(lines):
         with replacing(path) as partial:
             partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
     return kept
+
+
+def _record(line: str) -> dict | None:
+    """Return a line of the log; None of one that is half written."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -15,7 +15,7 @@ from train.run.monitor import Monitor, check_finite
 from train.run.options import RunOptions, is_due
 from train.run.profiling import profiled
 from train.run.publish import Publisher
-from train.run.settings import check_settings, describe, training_of
+from train.run.settings import check_settings, describe, training_of, write_settings
 from train.run.signals import Stopped, StopRequest
 from train.run.state import newest_intact, step_of
 
@@ -75,7 +75,11 @@ def _prepare_or_resume(stage, out: Path, options: RunOptions, origin: Origin, mo
     engine.main_first(lambda: monitor.tracker.start(state.settings, step))
     if source is not None:
         state.load(source)
-        monitor.start(read_records(out, state.step, rewrite=engine.is_main))
+    if engine.is_main:
+        write_settings(state.settings, out)
+    records = read_records(out, state.step, rewrite=engine.is_main)
+    if source is not None:
+        monitor.start(records)
         return
     stage.prepare()
     state.clear_gradients()  # a run that is resumed has none left of what prepares it
@@ -124,9 +128,8 @@ def _check_batches(stage) -> None:
 
 def _find_state(stage, out: Path, origin: Origin) -> Path | None:
     """Return the state to go on from, None where there is none, if it is one of this very run."""
-    is_main = stage.engine.is_main
-    source = newest_intact(out / "state", rename_damaged=is_main)
-    stage.state.settings = check_settings(describe(stage, origin), out, source, write=is_main)
+    source = newest_intact(out / "state", rename_damaged=stage.engine.is_main)
+    stage.state.settings = check_settings(describe(stage, origin), out, source)
     return source
 
 

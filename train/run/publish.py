@@ -12,16 +12,29 @@ from pathlib import Path
 from torch import nn
 
 from stylesdf.card import CardFacts, model_card
+from stylesdf.checkpoint import CARD_FILE
+from stylesdf.config import shown
 from stylesdf.files import replacing
-from train.config import to_dict
+from stylesdf.repository import HUB_ID
+from train.config import images_shown, to_dict
 from train.pretrained import PretrainedGenerator
+from train.run.background import one_line
 from train.run.folder import newest_grid
 from train.run.lineage import Origin, finished_model
 
 log = logging.getLogger(__name__)
 GRID_FILE = "samples.png"
-CARD_FILE = "README.md"
 ATTEMPTS = 3  # of the last push; earlier ones have the next as their second chance
+
+
+def check_repository(repo_id: str) -> None:
+    """Refuse a name that no repository of the hub can have.
+
+    Raises:
+        ValueError: It is none of the form ``USER/NAME``.
+    """
+    if not HUB_ID.fullmatch(repo_id) or "@" in repo_id:
+        raise ValueError(f"the repository to push to is {shown(repo_id)}, expected USER/NAME")
 
 
 @dataclass
@@ -36,6 +49,9 @@ class Publisher:
         every_images: Images between pushes; 0 pushes at the end only.
         private: Whether a new repository is private; None takes the account's default.
         token: Access token; None takes the stored one.
+
+    Raises:
+        ValueError: A name that no repository can have.
     """
 
     repo_id: str
@@ -45,6 +61,7 @@ class Publisher:
     token: str | None = None
 
     def __post_init__(self) -> None:
+        check_repository(self.repo_id)
         self._thread: threading.Thread | None = None
         self._last: int | None = None  # how many times every_images had gone by at the last push
 
@@ -58,7 +75,7 @@ class Publisher:
         """
         if not self.every_images:
             return
-        count = images_until(stage) // self.every_images
+        count = images_shown(stage.config, stage.state.step) // self.every_images
         if self._last is None:
             self._last = count
         if count > self._last and (self._thread is None or not self._thread.is_alive()):
@@ -77,7 +94,8 @@ class Publisher:
         model = finished_model(stage.generator_ema, origin.initial).cpu()
         grid = newest_grid(out)
         trained = {name: copy.deepcopy(module).cpu() for name, module in stage.discriminators().items()}
-        training = {"stage": stage.name, "steps": stage.state.step, "images": images_until(stage)}
+        steps = stage.state.step
+        training = {"stage": stage.name, "steps": steps, "images": images_shown(stage.config, steps)}
         training |= {name: value for name, value in to_dict(stage.config).items() if name != "steps"}
         facts = replace(self.facts, training=training, sample_grid=None if grid is None else GRID_FILE)
         card = model_card(model.config, self.repo_id, facts)
@@ -88,7 +106,7 @@ class Publisher:
             try:
                 self._push(snapshot, out)
             except Exception as error:  # whatever the network or the hub does, the run goes on
-                log.warning("push to %s failed (%d of %d): %s", self.repo_id, attempt, attempts, _one_line(error))
+                log.warning("push to %s failed (%d of %d): %s", self.repo_id, attempt, attempts, one_line(error))
             else:
                 log.info("step %d is on the hub: %s", snapshot.step, self.repo_id)
                 return True
@@ -113,10 +131,11 @@ class Publisher:
         there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text(encoding="utf-8")
         if there == snapshot.card or (ours.exists() and there == ours.read_text(encoding="utf-8")):
             operations.append(CommitOperationAdd(CARD_FILE, snapshot.card.encode()))
-            with replacing(ours) as temporary:
-                temporary.write_text(snapshot.card, encoding="utf-8")
         if operations:
             api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
+        if any(operation.path_in_repo == CARD_FILE for operation in operations):
+            with replacing(ours) as temporary:
+                temporary.write_text(snapshot.card, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -138,19 +157,3 @@ class _Snapshot:
     handed_on: list[Path]
     grid: Path | None
     card: str
-
-
-def images_until(stage) -> int:
-    """Return how many real images the run has been shown."""
-    phases = getattr(stage.config, "phases", None)
-    if phases is None:
-        return stage.state.step * stage.images_per_step
-    count, steps = 0, stage.state.step
-    for phase in phases:
-        count += min(steps, phase.steps) * phase.batch_size
-        steps = max(0, steps - phase.steps)
-    return count
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -60,14 +60,13 @@ def training_of(stage) -> dict[str, object]:
     return {"stage": stage.name, "steps": stage.state.step}
 
 
-def check_settings(current: dict, out: Path, state: Path | None, write: bool) -> dict:
-    """Hold a run against the settings in its folder, which are written where they are missing, damaged or shorter.
+def check_settings(current: dict, out: Path, state: Path | None) -> dict:
+    """Hold a run against the settings in its folder.
 
     Args:
         current: Of the run that is to go on there, as ``describe`` returns them.
         out: Folder of the run.
         state: The state that it would go on from; None is none.
-        write: Whether this process writes.
 
     Returns:
         The settings to keep: the current ones, with the version that the run was started with.
@@ -76,31 +75,35 @@ def check_settings(current: dict, out: Path, state: Path | None, write: bool) ->
         ValueError: The folder holds another run; all that differs is named, with both values.
     """
     path = out / SETTINGS_FILE
-    stored, is_whole = _read(path), True
+    stored = _read(path)
     if stored is None and state is not None:
-        stored, is_whole = read_values(state)["settings"], False
+        stored = read_values(state)["settings"]
         log.warning("%s is missing or damaged, it is written anew from %s", path, state.name)
     if stored is None and path.exists():
         raise ValueError(f"{path} is damaged, and there is no state to go on from: choose another --out")
     if stored is None:
-        kept, is_whole = current, False
-    else:
-        differences = _differences(stored, current)
-        refused = [each for each in differences if not _is_longer(each, stored, 0 if state is None else step_of(state))]
-        if refused:
-            raise ValueError(
-                f"{out} holds a run with other settings: {_listed(refused)}; choose another --out, or the same settings"
-            )
-        if differences:
-            log.info("training goes on for longer: %s", ", ".join(map(str, differences)))
-        version = stored.get("version", ABSENT)
-        if version != current["version"]:
-            log.info("the run was started with version %s, this is %s", version, current["version"])
-        kept, is_whole = current | {"version": version}, is_whole and not differences
-    if write and not is_whole:
+        return current
+    differences = _differences(stored, current)
+    refused = [each for each in differences if not _is_longer(each, stored, 0 if state is None else step_of(state))]
+    if refused:
+        raise ValueError(
+            f"{out} holds a run with other settings: {_listed(refused)}; choose another --out, or the same settings"
+        )
+    if differences:
+        log.info("training goes on for longer: %s", ", ".join(map(str, differences)))
+    version = stored.get("version", ABSENT)
+    if version != current["version"]:
+        log.info("the run was started with version %s, this is %s", version, current["version"])
+    return current | {"version": version}
+
+
+def write_settings(settings: dict, out: Path) -> None:
+    """Write the settings of a run, once its state has been taken, unless its folder has them."""
+    path = out / SETTINGS_FILE
+    stored = _read(path)
+    if stored is None or _differences(stored, settings):
         with replacing(path) as partial:
-            partial.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    return kept
+            partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def check_finished(out: Path, current: dict) -> None:

@@ -19,7 +19,7 @@ from stylesdf.files import replacing
 from stylesdf.model import Generator
 from train.data.images import ImageSet
 from train.evaluation.registry import METRICS, NETWORKS, Quantity
-from train.evaluation.report import NAMES, default_metrics, evaluate
+from train.evaluation.report import chosen_metrics, evaluate
 from train.evaluation.views import Context, Options
 
 BEST_FILE = "best.json"
@@ -51,19 +51,12 @@ class Evaluations:
     """
 
     def __init__(self, metrics: Sequence[str], num_seeds: int, data: ImageSet | None, device: torch.device) -> None:
-        self.metrics, self.num_seeds, self.data = list(metrics), num_seeds, data
         self.options = Options(device=device)
         context = Context(data, self.options)
+        self.metrics, self.num_seeds, self.data = chosen_metrics(metrics, context), num_seeds, data
         self.subject = context.subject
-        allowed = default_metrics(context)
-        for name in self.metrics:
-            if name not in METRICS:
-                raise ValueError(f"unknown metric {name!r}, expected of {', '.join(NAMES)}")
-            networks = set(METRICS[name].needs) & set(NETWORKS)
-            if name not in allowed and (data is None or not networks):
-                raise ValueError(f"the metric {name} cannot be measured on this data, expected of {', '.join(allowed)}")
-            for network in networks:
-                getattr(context, network)  # loads its weights, so that missing ones are noticed before the run
+        for network in {need for name in self.metrics for need in METRICS[name].needs} & set(NETWORKS):
+            getattr(context, network)  # loads its weights, so that missing ones are noticed before the run
 
     def measure(self, model: Generator) -> dict[str, float]:
         """Return every finite number of the metrics' tables as ``metric.number``, and those that they should be near.
@@ -117,10 +110,12 @@ class Evaluations:
             out: Folder of the run.
             card: README of the model; None takes a template.
         """
-        step = self.best_step(history)
+        last = max(history)
+        kept = {step for step in history if step == last or snapshot_folder(out, step).exists()}
+        step = self.best_step({step: history[step] for step in kept})
         if step is None:
             return
-        if step == max(history):
+        if step == last:
             save_snapshot(model, out, step, card)
         metric, quantity = self.criterion
         name = f"{metric}.{quantity.name}"

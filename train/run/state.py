@@ -74,18 +74,6 @@ class RunState:
             with open(path, "r+b") as file:  # Windows refuses what is open for reading alone
                 os.fsync(file.fileno())
 
-    def restore(self, folder: Path) -> bool:
-        """Load the newest intact state in ``folder``; return whether there was one.
-
-        Raises:
-            ValueError: There are states, but none is intact, or it does not fit these networks.
-        """
-        source = newest_intact(folder)
-        if source is None:
-            return False
-        self.load(source)
-        return True
-
     def load(self, source: Path) -> None:
         """Load an intact state.
 

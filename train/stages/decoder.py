@@ -111,10 +111,6 @@ class DecoderStage:
         )
 
     @property
-    def images_per_step(self) -> int:
-        return self.config.batch_size
-
-    @property
     def discriminator_group(self) -> int:
         """Images that the discriminator compares with each other, at most."""
         return 1 if self.discriminator is None else GROUP_SIZE

@@ -68,10 +68,6 @@ class EncoderStage:
         self.state = RunState(modules, {"optimizer": self.optimizer})
         self.drawings = Drawings(self.generator, space, config.seed, self.engine)
 
-    @property
-    def images_per_step(self) -> int:
-        return 0  # of the data
-
     def discriminators(self) -> dict[str, nn.Module]:
         """Return what lies beside the model."""
         return {"inverter": self.average}

@@ -79,10 +79,6 @@ class PolishStage:
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         self.state = RunState(modules, {"optimizer": self.optimizer})
 
-    @property
-    def images_per_step(self) -> int:
-        return 0  # of the data
-
     def discriminators(self) -> dict[str, torch.nn.Module]:
         return {} if self.encoder is None else {"encoder": self.encoder}
 

@@ -94,10 +94,6 @@ class PriorStage:
             {"optimizer": self.optimizer, "flow_optimizer": self.flow_optimizer},
         )  # fmt: skip
 
-    @property
-    def images_per_step(self) -> int:
-        return 0  # all are encoded once
-
     def discriminators(self) -> dict[str, nn.Module]:
         """Return the encoder, which reads the same codes as before."""
         return {"encoder": self.encoder}

@@ -107,9 +107,8 @@ class RendererStage:
         return generator
 
     def _build_discriminator(self) -> ThumbnailDiscriminator:
-        resolution, largest = self.generator.config.render_resolution, max(p.resolution for p in self.config.phases)
-        if largest > resolution:
-            raise ValueError(f"resolution of a phase is {largest}, expected at most the thumbnail's {resolution}")
+        check_resolutions(self.config, self.generator.config)
+        resolution = self.generator.config.render_resolution
         return ThumbnailDiscriminator(
             self.config.discriminator_channels,
             in_channels=self.channels,
@@ -120,11 +119,6 @@ class RendererStage:
 
     def _discriminator_as(self, name: str) -> dict[str, torch.nn.Module]:
         return {} if self.discriminator is None else {name: self.discriminator}
-
-    @property
-    def images_per_step(self) -> int:
-        phase, _ = self.config.phase_at(self.state.step)
-        return phase.batch_size * (phase.is_adversarial + (self.reconstruction is not None))
 
     @property
     def discriminator_group(self) -> int:
@@ -234,12 +228,11 @@ class RendererStage:
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         return render_field(self.generator, field, camera, mine["offset"], *sampling), field
 
-    def _fake(self, rendering: RenderOutput, scenes: dict, part: slice) -> Tensor:
-        """What the discriminator sees of a rendering. ``(B, 3 or 4, H, W)``."""
-        seen = rendering.thumbnail
-        if self.config.use_alpha:
-            seen = torch.cat([seen, 1.0 - 2.0 * rendering.background], dim=1)
-        return self.game.augmented(seen, scenes, part)
+    def _fake(self, rendering: RenderOutput) -> Tensor:
+        """What the discriminator sees of a rendering, not yet augmented. ``(B, 3 or 4, H, W)``."""
+        if not self.config.use_alpha:
+            return rendering.thumbnail
+        return torch.cat([rendering.thumbnail, 1.0 - 2.0 * rendering.background], dim=1)
 
     def _real(self, phase: Phase, draws: dict, part: slice) -> tuple[Tensor, Tensor | None]:
         """Pictures of the data, not yet augmented ``(B, 3 or 4, H, W)``, and their poses where the data has them."""
@@ -261,14 +254,14 @@ class RendererStage:
             real, real_pose = self._real(phase, draws, part)
             with torch.no_grad():
                 rendering = kept[0] if kept else self._render(phase, scenes, part)[0]
-                fake = self._fake(rendering, scenes, part)
+                fake = self._fake(rendering)
             fake = fake.detach()  # a kept rendering has a graph, which the generator's step goes back through
             real.requires_grad_(penalise)
             fake.requires_grad_(penalise and config.game.use_relativistic_loss)
             # second derivatives stay in full precision
             with nullcontext() if penalise else self.engine.autocast():
                 real_logit, real_view = self.discriminator(self.game.augmented(real, draws, part), fade)
-                fake_logit, fake_view = self.discriminator(fake, fade)
+                fake_logit, fake_view = self.discriminator(self.game.augmented(fake, scenes, part), fade)
             terms = self.game.discriminator_terms(real_logit, fake_logit)
             terms["d_view"] = losses.view_loss(fake_view, scenes["pose"][part].to(self.device))
             view = terms["d_view"]
@@ -293,7 +286,7 @@ class RendererStage:
             share = share_of(part, phase.batch_size)
             rendering, field = kept or self._render(phase, scenes, part)
             with self.engine.autocast():
-                logit, view = self.discriminator(self._fake(rendering, scenes, part), fade)
+                logit, view = self.discriminator(self.game.augmented(self._fake(rendering), scenes, part), fade)
             real_logit = None
             if config.game.use_relativistic_loss:
                 real = self.game.augmented(self._real(phase, draws, part)[0], draws, part)
@@ -370,3 +363,15 @@ def _check(config: RendererConfig, data: ImageSet) -> None:
     for name in ("divergence", "coverage"):
         if name in config.terms and "reconstruction" not in config.terms:
             raise ValueError(f"terms has {name}, but no reconstruction, which it goes with")
+
+
+def check_resolutions(config: RendererConfig, model: StyleSDFConfig) -> None:
+    """Refuse phases that the thumbnail's discriminator cannot see.
+
+    Raises:
+        ValueError: One is larger than the thumbnail.
+    """
+    largest = max(phase.resolution for phase in config.phases)
+    if largest > model.render_resolution:
+        size = model.render_resolution
+        raise ValueError(f"resolution of a phase is {largest}, expected at most the thumbnail's {size}")

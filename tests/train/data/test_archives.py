@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.train.files_people_bring import encode, mutated, photo
+from train.__main__ import main
 from train.data import archives, tables
 from train.data.images import load_images
 from train.data.sources import find_source
@@ -342,6 +343,13 @@ def test_rows_are_read_in_any_order(folder):
     write_parquet(folder / "a.parquet", image=[PNG + bytes([n]) for n in range(6)])
     opens = [item.open for item in find_source(str(folder / "a.parquet")).items()]
     assert [opens[n]().read()[-1] for n in (5, 0, 3, 4, 4, 1, 2)] == [5, 0, 3, 4, 4, 1, 2]
+
+
+def test_a_recipe_reads_the_column_that_it_is_told(folder, capsys):
+    write_parquet(folder / "two.parquet", photo=[{"bytes": PNG, "path": None}] * 6)
+    command = ["run", "photos", "--data", str(folder / "two.parquet"), "--out", str(folder / "out"), "--dry-run"]
+    assert main(command) == 2 and "name one with --image-column" in capsys.readouterr().err
+    assert main([*command, "--image-column", "photo", "--limit", "4"]) == 0 and "4 pictures" in capsys.readouterr().out
 
 
 def test_what_reads_parquet_is_named_where_it_is_missing(folder, monkeypatch):

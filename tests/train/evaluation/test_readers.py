@@ -32,7 +32,11 @@ def test_the_reader_is_trained_once_and_kept(tmp_path, monkeypatch):
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     assert first.confusion.species.sum() == 5 and first.drawn.species.tolist() == [10] * 4
     assert len(written) < 2e6
-    load_reader(small(heads=10, views=2, epochs=2, batch=10), path)
+    shipped = small(heads=10, views=2, epochs=2, batch=10)
+    with pytest.raises(ValueError, match="reader.safetensors is no reader of toy-heads, or one of another recipe"):
+        load_reader(shipped, path)
+    assert path.read_bytes() == written
+    load_reader(dataclasses.replace(shipped, reader_path=path))
     assert path.read_bytes() != written
 
 

@@ -12,6 +12,7 @@ import torch
 
 from stylesdf.model import Generator
 from stylesdf.pipeline import StyleSDF
+from train.__main__ import main
 from train.data.images import ImageSet
 from train.evaluation.command import add_arguments, run
 from train.evaluation.registry import METRICS
@@ -75,6 +76,16 @@ def test_the_hash_is_of_the_weights_that_were_measured(checkpoint, tmp_path, mon
     monkeypatch.setitem(METRICS, "variety", dataclasses.replace(METRICS["variety"], measure=measure))
     report = evaluate(StyleSDF.from_pretrained(folder), None, ["variety"], num_seeds=2)
     assert report["model"]["sha256"] == expected
+
+
+def test_a_checkpoint_in_shards_and_a_file_can_be_measured(checkpoint, tmp_path):
+    model = StyleSDF.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path, max_shard_size=8000)
+    report = evaluate(StyleSDF.from_pretrained(tmp_path), None, ["variety"], num_seeds=2)
+    assert report["model"]["sha256"] is None
+    file = checkpoint / "model.safetensors"
+    report = evaluate(StyleSDF.from_pretrained(file), None, ["variety"], num_seeds=2)
+    assert report["model"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_a_report_is_complete_and_repeatable(checkpoint, tmp_path, untrained, monkeypatch):
@@ -183,7 +194,7 @@ def test_a_sweep_writes_a_report_for_each_truncation(checkpoint, tmp_path, capsy
         "0",
         "1",
     ]
-    assert run(parser.parse_args(words)) == 0
+    assert run(parser.parse_args(words), {}) == 0
     none, full = (json.loads((tmp_path / f"metrics-{psi}.json").read_text()) for psi in (0, 1))
     assert none["metrics"]["variety"]["distance"] < 1e-6 < full["metrics"]["variety"]["distance"]
 
@@ -202,9 +213,23 @@ def test_the_command_writes_both_files(checkpoint, tmp_path, capsys):
     args = parser.parse_args(
         [str(checkpoint), "--out", str(out), "--num-seeds", "2", "--metrics", "surface", "variety"]
     )
-    assert run(args) == 0
+    assert run(args, {}) == 0
     assert capsys.readouterr().out == (out / "metrics.md").read_text(encoding="utf-8")
     assert list(json.loads((out / "metrics.json").read_text())["metrics"]) == ["surface", "variety"]
+
+
+def test_the_command_reads_pictures_as_training_does(checkpoint, monkeypatch, tmp_path, capsys):
+    seen = {}
+
+    def load(name, *sizes, **options):
+        seen.update(options, name=name)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("train.evaluation.command.load_images", load)
+    how = ["--image-column", "photo", "--split", "test", "--limit", "3", "--label", "kind=cat"]
+    assert main(["evaluate", str(checkpoint), "--data", "x", *how, "--cache-dir", str(tmp_path)]) == 2
+    asked = {"name": "x", "image_column": "photo", "split": "test", "limit": 3, "label": ("kind", "cat")}
+    assert asked.items() <= seen.items() and seen["cache_dir"] == tmp_path and not seen["streaming"]
 
 
 @pytest.mark.parametrize(

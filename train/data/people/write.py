@@ -112,27 +112,28 @@ def write_people(out: str | Path, config: PeopleConfig, jobs: int = 1) -> None:
 
     Raises:
         ValueError: The folder holds something else or people of another config, ``jobs`` is not positive, or embreex
-            is not installed.
+            is not installed and there is something to draw.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    load_embree()
     out = Path(out)
+    missing = [index for index in range(config.count) if not _is_complete(out / _file_name(index))]
+    if missing:
+        load_embree()  # before anything is written
     _claim(out, config)
     images = out / "images"
     images.mkdir(exist_ok=True)
     _remove_half_written(images)
-    missing = [index for index in range(config.count) if not _is_complete(out / _file_name(index))]
+    metadata = out / METADATA_FILE
+    if not missing and metadata.exists():
+        return
     with (
         tqdm(total=config.count, initial=config.count - len(missing), unit="image", desc="people") as bar,
         contextlib.closing(_write_images(out, config, missing, jobs)) as written,
     ):
         for _ in written:
             bar.update()
-    text = "".join(json.dumps(_record(index, config)) + "\n" for index in range(config.count))
-    metadata = out / METADATA_FILE
-    if missing or not metadata.exists():
-        _write_text(metadata, text)
+    _write_text(metadata, "".join(json.dumps(_record(index, config)) + "\n" for index in range(config.count)))
 
 
 def _remove_half_written(images: Path) -> None:
