@@ -290,9 +290,14 @@ def test_pictures_are_rounded_and_clipped():
 # ---- heads and views
 
 
-@pytest.mark.parametrize("dtype, least_psnr", [(torch.bfloat16, 30.0), (torch.float16, 45.0), (torch.float64, 60.0)])
-@pytest.mark.parametrize("quality", ["exact", "fast", "best"])
-def test_other_types_draw_nearly_the_same(bundled, dtype, least_psnr, quality):
+@pytest.mark.parametrize(
+    "dtype, quality, least_psnr",
+    [
+        (torch.bfloat16, "fast", 30.0), (torch.bfloat16, "best", 30.0), (torch.float16, "best", 45.0),
+        (torch.float64, "best", 60.0),
+    ],
+)  # fmt: skip
+def test_other_types_draw_nearly_the_same(bundled, dtype, quality, least_psnr):
     shot = Shot(0.2, quality=quality)
     plain, other = (StyleSDF.from_pretrained(bundled, dtype=each).head(3) for each in (None, dtype))
     assert other.w.dtype == dtype
