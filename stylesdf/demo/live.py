@@ -62,7 +62,7 @@ class LiveFiles:
     def __init__(self, root: Callable[[], str]) -> None:
         self._root = root
         self._paths: weakref.WeakKeyDictionary[StyleSDF, Path] = weakref.WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a model may go, and its file, while another one is written
 
     def path(self, model: StyleSDF) -> str:
         """Return a model's file; it goes with the model.
