@@ -33,8 +33,9 @@ from stylesdf.checkpoint import (
 from stylesdf.config import StyleSDFConfig, shown
 from stylesdf.directions import Directions
 from stylesdf.encoder import Encoder
-from stylesdf.repository import Repository, check_link, find_local, library_version, parse_hub_id
+from stylesdf.repository import Repository, check_link, find_local, parse_hub_id
 from stylesdf.torch_state import ordinary_torch
+from stylesdf.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -211,7 +212,7 @@ class HubMixin:
         from huggingface_hub.errors import HfHubHTTPError
 
         contents = checkpoint_contents(self, variant, max_shard_size, discriminators)
-        api = HfApi(token=token, library_name="stylesdf", library_version=library_version())
+        api = HfApi(token=token, library_name="stylesdf", library_version=__version__)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not create_pr and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ from stylesdf.checkpoint import (
     weights_file,
 )
 from stylesdf.config import shown
+from stylesdf.version import __version__
 
 HUB_ID = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\S+))?", re.ASCII)
 COMMIT_HASH = re.compile(r"[0-9a-f]{40}")
@@ -112,7 +112,7 @@ class Repository:
         self.repo_id = repo_id
         self.revision = revision
         self.subfolder = subfolder
-        self.options = {**options, "library_name": "stylesdf", "library_version": library_version()}
+        self.options = {**options, "library_name": "stylesdf", "library_version": __version__}
 
     def download(self, variant: str | None) -> Found:
         """Bring config, weights and card to the cache."""
@@ -204,10 +204,3 @@ class Repository:
                 f"{path.name} of {self.repo_id} is damaged, its content does not fit its hash; "
                 "force_download=True brings it again"
             )
-
-
-def library_version() -> str | None:
-    try:
-        return importlib.metadata.version("stylesdf")
-    except importlib.metadata.PackageNotFoundError:
-        return None

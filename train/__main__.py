@@ -21,7 +21,7 @@ from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.config import preset
 from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.terminal import terminal
-from train.arguments import STAGES, parser, run_options
+from train.arguments import DEFAULT_SPLIT, STAGES, parser, run_options
 from train.config import to_dict
 from train.errors import RunError
 from train.evaluation import command
@@ -68,13 +68,13 @@ def _run_recipe(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     run_options(args)  # refused before anything is drawn
     if args.dry_run:
-        print(runner.plan(recipe, args.cache_dir, _reading(args)), end="")
+        print(runner.plan(recipe, args.cache_dir), end="")
         return 0
     keep_large_blocks()
 
     @functools.cache
     def data():
-        return runner.load_data(recipe, args.cache_dir, _reading(args))
+        return runner.load_data(recipe, args.cache_dir)
 
     if args.only is not None:
         _execute(args, recipe, next(run for run in recipe.runs if run.name == args.only), data())
@@ -98,7 +98,10 @@ def _recipe(args: argparse.Namespace):
     if size not in sizes:
         raise ValueError(f"size is {size!r}, but {args.name} has only {', '.join(sizes)}")
     recipe = sizes[size].with_seed(args.seed)
-    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=args.licence, label=args.label)
+    split = None if args.split == DEFAULT_SPLIT else args.split
+    reading = {"image_column": args.image_column, "label": args.label, "split": split, "limit": args.limit}
+    reading = {name: value for name, value in reading.items() if value is not None}
+    recipe = dataclasses.replace(recipe, data=args.data or recipe.data, licence=args.licence, reading=reading)
     if recipe.data is None and not args.dry_run:
         raise ValueError(f"{args.name} draws no pictures of its own, expected --data")
     if args.only is not None and args.only not in {run.name for run in recipe.runs}:
@@ -124,8 +127,7 @@ def _look(args: argparse.Namespace) -> int:
         check_ending(args.out, (".png",))
     model = preset(args.preset)
     sizes = model.image_resolution, model.render_resolution
-    reading = {name: value for name, value in _reading(args).items() if name != "streaming"}
-    seen = look_at(args.data, *sizes, fov_deg=model.fov_deg, **reading)
+    seen = look_at(args.data, *sizes, fov_deg=model.fov_deg, **_reading(args))
     print(seen.text(), end="")
     if args.out is not None:
         if not seen.cells:
@@ -300,7 +302,7 @@ def _data(args: argparse.Namespace, model_config, full_size: bool):
     from train.data.images import load_images
 
     sizes, reading = (model_config.image_resolution, model_config.render_resolution), _reading(args)
-    where = {"cache_dir": args.cache_dir, "full_size": full_size}
+    where = {"cache_dir": args.cache_dir, "full_size": full_size, "streaming": args.streaming}
     return load_images(args.data, *sizes, fov_deg=model_config.fov_deg, **where, **reading)
 
 
@@ -309,7 +311,8 @@ def _describe_data(args: argparse.Namespace, model_config, stage_config) -> str:
     from train.data.images import describe_images
 
     sizes = model_config.image_resolution, model_config.render_resolution
-    return describe_images(args.data, *sizes, needs_full_size(stage_config), args.cache_dir, **_reading(args))
+    reading = {"streaming": args.streaming, **_reading(args)}
+    return describe_images(args.data, *sizes, needs_full_size(stage_config), args.cache_dir, **reading)
 
 
 def _reading(args: argparse.Namespace) -> dict:
@@ -317,7 +320,7 @@ def _reading(args: argparse.Namespace) -> dict:
     from train.data.images import parse_label
 
     options = {name: getattr(args, name) for name in ("image_column", "split", "limit")}
-    return options | {"streaming": getattr(args, "streaming", False), "label": parse_label(args.label)}
+    return options | {"label": parse_label(args.label)}
 
 
 def _publisher(args: argparse.Namespace, facts):

@@ -34,6 +34,7 @@ STAGES = {
     "encoder": ("after stage 2: a network that finds the head in a picture, where invert starts", True, False),
 }
 DEFAULTS = RunOptions()
+DEFAULT_SPLIT = "train"
 DATA_HELP = "folder, zip, tar, Parquet, several (shards/*.tar), hub id USER/NAME[@REVISION], toy-heads[:N], people[:N]"
 
 
@@ -145,7 +146,7 @@ def _add_reading_arguments(data: argparse._ActionsContainer) -> None:
     column_help = "of several image columns; in a tar, the ending of one of several pictures of a name"
     data.add_argument("--image-column", metavar="NAME", help=column_help)
     data.add_argument("--label", metavar="NAME=VALUE", help="only pictures with this label, as label=cat")
-    data.add_argument("--split", default="train", help="of a hub data set or a folder of archives")
+    data.add_argument("--split", default=DEFAULT_SPLIT, help="of a hub data set or a folder of archives")
     data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
 
 

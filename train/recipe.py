@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -54,14 +54,8 @@ NUM_FACTORS = 5  # of shape and of texture, where edits have no names
 SHEET = 6, 4  # columns and rows of the picture of the first seeds
 
 
-def plan(recipe: Recipe, cache_dir: Path | None = None, reading: Mapping[str, object] | None = None) -> str:
-    """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept.
-
-    Args:
-        recipe: What is to be done.
-        cache_dir: Of decoded pictures; None takes the default.
-        reading: How pictures are read, as ``load_images`` takes it; None: all of the recipe's label.
-    """
+def plan(recipe: Recipe, cache_dir: Path | None = None) -> str:
+    """Return the runs with their steps and estimated hours, as a text table, and how pictures will be kept."""
     rows = [["run", "stage", "starts from", "steps", "images", *HARDWARE]]
     totals = dict.fromkeys(HARDWARE, 0.0)
     for run in recipe.runs:
@@ -76,19 +70,20 @@ def plan(recipe: Recipe, cache_dir: Path | None = None, reading: Mapping[str, ob
     kept = ""
     if recipe.data is not None:
         sizes = recipe.model.image_resolution, recipe.model.render_resolution
-        reading = reading or {"label": parse_label(recipe.label)}
-        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, **reading)}"
+        kept = f": {describe_images(recipe.data, *sizes, True, cache_dir, **_reading(recipe))}"
     title = f"{recipe.name}: {len(recipe.runs)} runs on {recipe.data or '--data'}{kept}"
     return "\n".join([title, *lines]) + "\n"
 
 
-def load_data(
-    recipe: Recipe, cache_dir: Path | None = None, reading: Mapping[str, object] | None = None
-) -> ImageSet:
-    """Return the recipe's pictures, drawn and decoded where they are not there yet; arguments as of ``plan``."""
+def load_data(recipe: Recipe, cache_dir: Path | None = None) -> ImageSet:
+    """Return the recipe's pictures, drawn and decoded where they are not there yet."""
     model = recipe.model
-    sizes, reading = (model.image_resolution, model.render_resolution), reading or {"label": parse_label(recipe.label)}
-    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, cache_dir=cache_dir, **reading)
+    sizes = model.image_resolution, model.render_resolution
+    return load_images(recipe.data, *sizes, fov_deg=model.fov_deg, cache_dir=cache_dir, **_reading(recipe))
+
+
+def _reading(recipe: Recipe) -> dict[str, object]:
+    return {**recipe.reading, "label": parse_label(recipe.reading.get("label"))}
 
 
 def is_finished(out: Path, run: Run) -> bool:
@@ -138,7 +133,7 @@ def execute(recipe: Recipe, run: Run, out: Path, data: ImageSet, engine: Engine,
     stage = build_stage(recipe.model, run.settings, data, engine, initial)
     how, licence = f"`{recipe.command}` (run `{run.name}`)", _licence(recipe, data)
     source = recipe.data if _takes_pictures(run) else None
-    facts = run_facts(how, source, data, initial, licence, recipe.label)
+    facts = run_facts(how, source, data, initial, licence, recipe.reading.get("label"))
     train(stage, out / run.name, options, Origin(data, initial, facts))
 
 

@@ -112,8 +112,9 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     assert "grid.png" not in card and "directions.png" not in card
     again = recipe_card(own.with_seed(5), own.model, reports, "apache-2.0")
     assert f"python -m train run {name} --seed 5 --out runs/{name}\n" in again
-    some = dataclasses.replace(other, label="label=cat")
-    assert f" --data {tmp_path.name} --label label=cat\n" in recipe_card(some, own.model, reports, "other")
+    some = dataclasses.replace(other, reading={"image_column": "photo", "label": "label=cat"})
+    card = recipe_card(some, own.model, reports, "other")
+    assert f" --data {tmp_path.name} --image-column photo --label label=cat\n" in card
 
 
 def test_a_recipe_s_licence_is_the_one_that_is_chosen_else_that_of_its_pictures(monkeypatch, tmp_path):

@@ -165,7 +165,7 @@ def test_other_settings_are_refused_by_name_with_both_values(tmp_path):
 
 def test_another_version_is_a_line_in_the_log(tmp_path, monkeypatch, caplog):
     run(runs.decoder_stage, tmp_path)
-    monkeypatch.setattr("train.run.settings.package_version", lambda: "9.9")
+    monkeypatch.setattr("train.run.settings.__version__", "9.9")
     with caplog.at_level(logging.INFO):
         run(runs.decoder_stage, tmp_path)
     version = json.loads((tmp_path / "settings.json").read_text())["version"]

@@ -21,7 +21,7 @@ from torch import Tensor
 from train.data.decoding import FACTS_FILE, RAW_FILE, THUMBNAILS_FILE, decode_all
 from train.data.listing import summary
 from train.data.packed import PICTURES_FILE, PackedImages
-from train.data.sources import DRAWN_COUNTS, Label, Source, find_source, is_on_hub, refuse_missing
+from train.data.sources import DRAWN_COUNTS, Label, Source, check_limit, find_source, is_on_hub, refuse_missing
 from train.data.storage import MOST_RAW, THUMBNAILS, Storage, choose_storage
 from train.data.toy_heads import ToyHeadsConfig, write_toy_heads
 
@@ -252,11 +252,12 @@ def describe_images(
     """
     root = cache_dir or default_cache_dir()
     sizes, limit = (image_resolution, thumbnail_resolution, full_size), options.get("limit")
+    check_limit(limit)
     kind, colon, number = source.partition(":")
     if kind in DRAWN_COUNTS and (number.isdecimal() or not colon) and not Path(source).exists():
         count = int(number or DRAWN_COUNTS[kind])
-        if count < 1 or (limit is not None and limit < 1):
-            raise ValueError(f"{source} with limit {limit} are no pictures, expected at least 1")
+        if count < 1:
+            raise ValueError(f"{source} draws no picture, expected at least 1")
         return f"{choose_storage(min(count, limit or count), *sizes)}, in {root / 'images'}"
     if is_on_hub(source):
         refuse_missing(source)

@@ -69,6 +69,7 @@ def find_source(
     Raises:
         ValueError: There is no such thing, column, split or label.
     """
+    check_limit(limit)
     path = _expanded(name)
     kind, colon, count = name.partition(":")
     is_drawn = kind in (drawn or {}) and (count.isdecimal() or not colon)
@@ -88,8 +89,6 @@ def find_source(
         source = open_hub(name, image_column, label, split, streaming)
     if limit is None:
         return source
-    if limit < 1:
-        raise ValueError(f"limit is {limit}, expected at least 1 picture")
 
     def first() -> Iterator[Item]:
         for count, item in enumerate(source.items()):
@@ -99,6 +98,16 @@ def find_source(
 
     count = None if source.count is None else min(source.count, limit)
     return replace(source, identity=source.identity | {"limit": limit}, items=first, count=count)
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a number of pictures that is none, before any is looked for or drawn.
+
+    Raises:
+        ValueError: It is less than 1.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}, expected at least 1 picture")
 
 
 def is_on_hub(name: str) -> bool:

@@ -186,8 +186,7 @@ def _weights_hash(model: Generator) -> str | None:
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(str(name).partition("@")[0], WEIGHTS_FILE, revision=model.commit_hash)
-    is_one_file = isinstance(path, (str, Path)) and os.path.isfile(path)
-    return file_hash(path, "sha256") if is_one_file else None  # None: in shards
+    return file_hash(path, "sha256") if isinstance(path, (str, Path)) and os.path.isfile(path) else None
 
 
 def markdown_table(report: dict) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stylesdf.config import StyleSDFConfig
 from train.config import STAGE_OF, Settings
@@ -41,7 +42,7 @@ class Recipe:
         about: Markdown for the model card: what the model shows and where its data comes from.
         limits: Markdown for the model card: what it cannot do.
         licence: Of the model, the hub's identifier; None is apache-2.0 for pictures that the project draws, else other.
-        label: Of the pictures that it takes, as ``NAME=VALUE``; None takes all.
+        reading: Options of its command that say which pictures it takes, by name, as ``{"label": "label=cat"}``.
         size: By which name it differs from the recipe that is meant without one; None is that one.
         seed: Added to every run's.
 
@@ -56,7 +57,7 @@ class Recipe:
     about: str
     limits: str
     licence: str | None = None
-    label: str | None = None
+    reading: Mapping[str, object] = field(default_factory=dict)
     size: str | None = None
     seed: int = 0
 

@@ -46,8 +46,8 @@ def recipe_card(
         command += f" --data {shlex.quote(name)}"
         if own is not None:
             about, limits = f"Learned from `{name}` with the recipe `{recipe.name}`, in place of `{own}`.", ""
-    if recipe.label is not None:
-        command += f" --label {shlex.quote(recipe.label)}"
+    for name, value in recipe.reading.items():
+        command += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
     directions = f"\n\n![One head at −2 to 2 along each of its edits, and what moves with them]({STRIPS_FILE})"
     runs = " → ".join(f"`{run.name}` ({run.settings.total_steps} steps)" for run in recipe.runs)
     text = f"""{about}

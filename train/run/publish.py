@@ -129,11 +129,12 @@ class Publisher:
             operations.append(CommitOperationAdd(GRID_FILE, snapshot.grid))
         ours = out / "published-card.md"
         there = Path(api.hf_hub_download(self.repo_id, CARD_FILE, cache_dir=out / ".hub")).read_text(encoding="utf-8")
-        if there == snapshot.card or (ours.exists() and there == ours.read_text(encoding="utf-8")):
+        is_ours = there == snapshot.card or (ours.exists() and there == ours.read_text(encoding="utf-8"))
+        if is_ours:
             operations.append(CommitOperationAdd(CARD_FILE, snapshot.card.encode()))
         if operations:
             api.create_commit(self.repo_id, operations, commit_message=f"Samples of step {snapshot.step}")
-        if any(operation.path_in_repo == CARD_FILE for operation in operations):
+        if is_ours:
             with replacing(ours) as temporary:
                 temporary.write_text(snapshot.card, encoding="utf-8")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from stylesdf.files import replacing
+from stylesdf.version import __version__
 from train.config import to_dict
 from train.run.lineage import Origin
 from train.run.state import read_values, step_of
@@ -19,11 +19,6 @@ SETTINGS_FILE = "settings.json"
 LENGTH = re.compile(r"steps|phases\.(\d+)\.steps")  # the settings that say how long a run is
 ABSENT = "absent"
 MOST_NAMED = 6  # differences in one message
-
-
-def package_version() -> str:
-    """Return the version of the package, which its face knows."""
-    return sys.modules["stylesdf"].__version__  # every import of its modules has run that; train may not import it
 
 
 def describe(stage, origin: Origin) -> dict:
@@ -44,7 +39,7 @@ def describe(stage, origin: Origin) -> dict:
     names = {kind: stage.state.name_of(module) for kind, module in networks.items()}
     values = {
         "stage": stage.name,
-        "version": package_version(),
+        "version": __version__,
         "precision": stage.engine.accelerator.mixed_precision,
         **origin.describe(),
         "model": stage.generator.config.to_dict(),
