@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.fast.convolution import affine
+from stylesdf.fast.sine import cosine, sine
 from stylesdf.ops import SLOPE
 from stylesdf.outputs import FieldOutput
 
@@ -170,20 +171,20 @@ class SineAndCosine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
-        sine, cosine = torch.sin(x), torch.cos(x)
-        ctx.save_for_backward(sine, cosine)
-        return sine, cosine
+        both = sine(x), cosine(x)
+        ctx.save_for_backward(*both)
+        return both
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, sine_gradient: Tensor, cosine_gradient: Tensor) -> Tensor:
-        sine, cosine = ctx.saved_tensors
-        return sine_gradient * cosine - cosine_gradient * sine
+        sine_of_x, cosine_of_x = ctx.saved_tensors
+        return sine_gradient * cosine_of_x - cosine_gradient * sine_of_x
 
 
 def _sine_layer(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     x = affine(x, matrix, offset)
-    return torch.sin(x) if x.requires_grad else x.sin_()
+    return torch.sin(x) if x.requires_grad else sine(x, out=x)
 
 
 def sphere_initialize(

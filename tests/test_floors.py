@@ -13,6 +13,7 @@ FLOORS = {
     "stylesdf.fast": 0,
     "stylesdf.fast.allocator": 0,
     "stylesdf.fast.convolution": 0,
+    "stylesdf.fast.sine": 0,
     "stylesdf.files": 0,
     "stylesdf.levelset": 0,
     "stylesdf.arguments": 0.5,

@@ -44,7 +44,7 @@ def gradient_through(phase: Phase) -> tuple[torch.Tensor, int]:
     torch.manual_seed(1)
     scenes = stage._draw_scenes(phase)
     rendering, field = stage._render(phase, scenes, slice(0, 4))
-    asked = sum(chunk.points.shape[1] for chunk in field._chunks)
+    asked = sum(chunk.sdf.shape[1] for chunk in field._chunks)
     (rendering.thumbnail * torch.randn(rendering.thumbnail.shape)).sum().backward()
     field.backward()
     parameters = [*stage.generator.field.parameters(), stage.generator.renderer.log_beta]

@@ -8,7 +8,7 @@ Shapes: B batch, P points.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput, RenderOutput
 from train.config import GUIDE_SIDE, KEPT_NUMBERS
 from train.losses import eikonal_loss
+from train.stages.sweep import Sweep
 
 CHUNK_POINTS = 4096  # of one code
 CHUNK_POINTS_GPU = 2**20  # of all codes together
@@ -56,7 +57,7 @@ class ChunkedField:
         ]
         self._fields = [_with_matrices(field, leaves) for leaves in self._leaves]
         self._eikonal_weight = eikonal_weight
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[Sweep | _Recorded] = []
         self._guides: dict[int, list[SurfaceGuide]] = {}
         self.eikonal = torch.zeros((), device=self._matrices[0].device)
 
@@ -110,35 +111,18 @@ class ChunkedField:
         sdf, rgb = (torch.cat([getattr(chunk, name) for chunk in chunks], dim=1) for name in ("sdf", "rgb"))
         return FieldOutput(sdf=sdf, rgb=rgb, features=None)
 
-    def _forward(self, field: ConditionedField, keep: bool, points: Tensor, viewdirs: Tensor) -> _Chunk:
-        if keep:
-            out, loss = self._evaluate(field, points, viewdirs)
-        else:
-            with torch.no_grad():
-                out, loss = field(points, viewdirs), None
-        sdf, rgb = out.sdf.detach().requires_grad_(), out.rgb.detach().requires_grad_()
-        return _Chunk(field, points, viewdirs, sdf, rgb, (out, loss) if keep else None)
-
-    def _evaluate(self, field: ConditionedField, points: Tensor, viewdirs: Tensor) -> tuple[FieldOutput, Tensor | None]:
+    def _forward(self, field: ConditionedField, keep: bool, points: Tensor, viewdirs: Tensor) -> Sweep | _Recorded:
         if not self._eikonal_weight:
-            return field(points, viewdirs), None
-        out, gradient = field.with_gradient(points, viewdirs)
-        return out, eikonal_loss(gradient) * (points.shape[0] * points.shape[1] / self._num_points)
+            return Sweep(field, points, viewdirs, keep)
+        share = points.shape[0] * points.shape[1] / self._num_points
+        return _Recorded(field, points, viewdirs, keep, share, self._eikonal_weight)
 
     def backward(self) -> None:
         """Carry the gradients at the outputs, and the eikonal loss's, back into the networks' parameters."""
         eikonal = []
         while self._chunks:
-            chunk = self._chunks.pop()
-            out, loss = chunk.kept or self._evaluate(chunk.field, chunk.points, chunk.viewdirs)
-            arrived = [(out.sdf, chunk.sdf.grad), (out.rgb, chunk.rgb.grad)]
-            if loss is not None:
-                arrived.append((loss, torch.full_like(loss, self._eikonal_weight)))
-                eikonal.append(loss.detach())
-            arrived = [pair for pair in arrived if pair[1] is not None]  # no loss may ask for the colour
-            if arrived:
-                torch.autograd.backward(*zip(*arrived))
-        if eikonal:
+            eikonal.append(self._chunks.pop().backward())
+        if self._eikonal_weight:
             self.eikonal = torch.stack(eikonal).sum()
         gradients = [torch.cat([_gradient(leaf) for leaf in leaves]) for leaves in zip(*self._leaves)]
         torch.autograd.backward(self._matrices, gradients)
@@ -154,16 +138,37 @@ def _with_matrices(field: ConditionedField, matrices: list[Tensor]) -> Condition
     return replace(field, layers=layers, view_layer=view_layer)
 
 
-@dataclass
-class _Chunk:
-    """Some points, what came out there, and the graph to it where that is kept."""
+class _Recorded:
+    """As ``Sweep``, by torch's own record, which knows second derivatives: for the eikonal loss at the points.
 
-    field: ConditionedField
-    points: Tensor
-    viewdirs: Tensor
-    sdf: Tensor
-    rgb: Tensor
-    kept: tuple | None
+    Args:
+        share: Of all points, that these are.
+        weight: Of the eikonal loss.
+    """
+
+    def __init__(
+        self, field: ConditionedField, points: Tensor, viewdirs: Tensor, keep: bool, share: float, weight: float
+    ) -> None:
+        self._inputs, self._share, self._weight = (field, points, viewdirs), share, weight
+        if keep:
+            self._kept = out, _ = self._evaluate()
+        else:
+            self._kept = None
+            with torch.no_grad():
+                out = field(points, viewdirs)
+        self.sdf, self.rgb = out.sdf.detach().requires_grad_(), out.rgb.detach().requires_grad_()
+
+    def _evaluate(self) -> tuple[FieldOutput, Tensor]:
+        field, points, viewdirs = self._inputs
+        out, gradient = field.with_gradient(points, viewdirs)
+        return out, eikonal_loss(gradient) * self._share
+
+    def backward(self) -> Tensor:
+        """Carry the gradients further; return the eikonal loss of these points, in shares of all."""
+        out, loss = self._kept or self._evaluate()
+        arrived = [(out.sdf, self.sdf.grad), (out.rgb, self.rgb.grad), (loss, torch.full_like(loss, self._weight))]
+        torch.autograd.backward(*zip(*(pair for pair in arrived if pair[1] is not None)))
+        return loss.detach()
 
 
 def render_field(

@@ -144,7 +144,7 @@ class Reconstruction:
             Every term, ``()``.
         """
         config, model = self.config, self.generator.config
-        batch, side = phase.batch_size, phase.resolution
+        batch, side, device = phase.batch_size, phase.resolution, self.engine.device
         means = Means(self.engine, batch)
         draws = {
             "noise": torch.randn(batch, model.latent_size),
@@ -156,28 +156,32 @@ class Reconstruction:
         self.data.prefetch(torch.cat([index[part] for part in self.engine.parts(batch)]))
         self.generator.requires_grad_(not is_frozen)
         for part in self.engine.parts(batch):
-            share, mine = share_of(part, batch), take(draws, part, self.engine.device)
-            terms, field = self._show(index[part], mine, phase)
+            share, mine = share_of(part, batch), take(draws, part, device)
+            pictures, poses = self.data.image_batch(index[part]).to(device), self.data.poses[index[part]]
+            read = self.encoder(pictures, poses.to(device))
+            # terms and field both go back to what was read, and from there once through the encoder
+            leaves = [values.detach().requires_grad_() for values in read]
+            terms, field = self._show(index[part], pictures, poses, leaves, mine, phase)
             if point_losses is not None:
                 terms |= point_losses(phase, field, mine["points"])
-            # the field goes back through the encoder once more
-            (share * weighted_sum(terms, config.terms)).backward(retain_graph=True)
+            (share * weighted_sum(terms, config.terms)).backward()
             field.backward()
+            torch.autograd.backward(read, [leaf.grad for leaf in leaves])
             means.add(terms, share)
         self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
         return means.result()
 
-    def _show(self, index: Tensor, draws: dict[str, Tensor], phase: Phase) -> tuple[dict[str, Tensor], ChunkedField]:
-        """Encode some pictures and draw them; return the terms and their fields."""
-        device = self.engine.device
-        pictures, poses = self.data.image_batch(index).to(device), self.data.poses[index]
-        mean, log_std = self.encoder(pictures, poses.to(device))
+    def _show(
+        self, index: Tensor, pictures: Tensor, poses: Tensor, read: list[Tensor], draws: dict[str, Tensor], phase: Phase
+    ) -> tuple[dict[str, Tensor], ChunkedField]:
+        """Draw some pictures from what the encoder read in them; return the terms and their fields."""
+        mean, log_std = read
         codes = rectify(mean + log_std.exp() * draws["noise"])
         field = ChunkedField(self.generator.field.condition(codes))
         pixels = choose_pixels(pictures, draws["pixel"]).unflatten(1, (phase.resolution, phase.resolution))
         places = places_of(pixels, pictures.shape[-1])
-        camera = replace(cameras_of(poses, device), places=places)
+        camera = replace(cameras_of(poses, self.engine.device), places=places)
         sampling = phase.resolution, phase.num_samples, phase.surface_guided
         rendering = render_field(self.generator, field, camera, draws["offset"], *sampling)
         terms = {
@@ -185,6 +189,6 @@ class Reconstruction:
             "divergence": divergence(mean, log_std),
         }
         if "coverage" in self.config.terms:
-            alpha = take_pixels(self.data.alpha_batch(index).to(device), pixels)
+            alpha = take_pixels(self.data.alpha_batch(index).to(self.engine.device), pixels)
             terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)
         return terms, field

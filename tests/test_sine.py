@@ -1,0 +1,26 @@
+"""Sine and cosine by numpy are torch's, on whatever is asked for."""
+
+import pytest
+import torch
+
+from stylesdf.fast import sine as fast
+
+FUNCTIONS = [(fast.sine, torch.sin), (fast.cosine, torch.cos)]
+
+
+@pytest.mark.parametrize("ours, of_torch", FUNCTIONS)
+@pytest.mark.parametrize("most_threads", [0, 64])
+def test_they_are_as_exact_as_torchs(ours, of_torch, most_threads, monkeypatch):
+    monkeypatch.setattr(fast, "MOST_THREADS", most_threads)
+    x = torch.cat([torch.linspace(-300.0, 300.0, 100_001), torch.tensor([0.0, -0.0, 1e-30, 1e6])])
+    before, truth = x.clone(), of_torch(x.double())
+    assert (ours(x) - truth).abs().max() < 2e-7 and torch.equal(x, before)
+    assert ours(x, out=x) is x and (x - truth).abs().max() < 2e-7
+
+
+@pytest.mark.parametrize("ours, of_torch", FUNCTIONS)
+def test_other_types_and_layouts_are_left_to_torch(ours, of_torch):
+    for x in (torch.randn(5, dtype=torch.float64), torch.randn(5).bfloat16(), torch.randn(4, 6).t(), torch.empty(0)):
+        torch.testing.assert_close(ours(x), of_torch(x))
+    learned = torch.randn(3, requires_grad=True)
+    assert not ours(learned).requires_grad
