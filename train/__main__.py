@@ -223,7 +223,9 @@ def _describe_run(args: argparse.Namespace, stage_config, model_config) -> dict:
     """Return what a run would be and cost; a model that it starts from and is not here counts as the preset's."""
     from train.build import check_settings
     from train.run.cost import estimate
+    from train.run.engine import check_micro_batch
 
+    check_micro_batch(args.micro_batch)
     if args.init_from and Path(args.init_from).exists():
         _, model_config = _initial(args, model_config)
     check_settings(stage_config, model_config)

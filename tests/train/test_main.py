@@ -126,6 +126,7 @@ def test_a_tracker_gets_the_terms(tmp_path):
         (["renderer", "--data", "toy-heads:3", "--tracker", "trackio"], "the tracker trackio is not installed"),
         (["renderer", "--data", "toy-heads:3", "--device", "tpu"], "device is 'tpu', expected auto or cpu"),
         (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1"], "micro_batch is -1"),
+        (["renderer", "--data", "toy-heads:3", "--micro-batch", "-1", "--dry-run"], "micro_batch is -1"),
         (["renderer", "--data", ".", "--set", "sede=1"], "unknown setting 'sede'"),
         (["decoder", "--data", ".", "--init-from", "no/such/folder"], "no/such/folder"),
         (["toy-heads", "--count", "0"], "count must be at least 1, got 0"),

@@ -15,6 +15,7 @@ from tests.loopback_hub import Fault, Repo
 from tests.train import runs
 from train.__main__ import main
 from train.config import PriorConfig, images_shown
+from train.errors import RunError
 from train.pretrained import PretrainedGenerator
 from train.run.lineage import Origin, finished_model
 from train.run.loop import train
@@ -117,12 +118,12 @@ def test_a_name_that_no_repository_can_have_is_refused_at_once(name, tmp_path, c
     assert main([*command, "--push-to-hub", name]) == 2 and "expected USER/NAME" in capsys.readouterr().err
 
 
-def test_a_failing_network_stops_nothing(hub, config, tmp_path, caplog):
+def test_a_failing_network_stops_no_step_and_is_told_at_the_end(hub, config, tmp_path, caplog):
     hub.faults.append(Fault(r".*", method="POST", status=500, times=10_000))
     stage = runs.renderer_stage(config=config)
-    with caplog.at_level(logging.WARNING):
-        model = train(stage, tmp_path, OPTIONS, publisher=publisher(every_images=4))
-    assert stage.state.step == 4 and (model / "model.safetensors").exists()
+    with caplog.at_level(logging.WARNING), pytest.raises(RunError, match=f"is finished, but did not reach {REPO}"):
+        train(stage, tmp_path, OPTIONS, publisher=publisher(every_images=4))
+    assert stage.state.step == 4 and (tmp_path / "model" / "model.safetensors").exists()
     assert f"push to {REPO} failed (3 of 3)" in caplog.text
     assert not hub.repos.get(REPO, Repo()).commits.get("main")
 

@@ -28,6 +28,16 @@ if torch.distributed.is_available():
 Result = TypeVar("Result")
 
 
+def check_micro_batch(micro_batch: int) -> None:
+    """Refuse a negative number of images.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if micro_batch < 0:
+        raise ValueError(f"micro_batch is {micro_batch}, expected 0 or more images")
+
+
 class Engine:
     """Processes, micro-batches and precision of a run; what it says about precision holds for the whole process.
 
@@ -38,8 +48,7 @@ class Engine:
     """
 
     def __init__(self, accelerator: Accelerator | None = None, micro_batch: int = 0) -> None:
-        if micro_batch < 0:
-            raise ValueError(f"micro_batch is {micro_batch}, expected 0 or more images")
+        check_micro_batch(micro_batch)
         self.accelerator = accelerator or Accelerator(cpu=True)
         self.micro_batch = micro_batch
         _set_tf32(self.accelerator.mixed_precision == "bf16")

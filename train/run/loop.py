@@ -44,7 +44,7 @@ def train(
     Raises:
         ValueError: ``out`` holds another run, one that is under way, or no intact state; or the batch cannot be shared.
         FloatingPointError: A loss is not finite; the last saved state is untouched.
-        RunError: An alarm, where they stop the run.
+        RunError: An alarm, where they stop the run; or the finished model did not reach the hub.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     options, origin = (options or RunOptions()).for_steps(stage.config.total_steps), origin or Origin()
@@ -61,9 +61,11 @@ def train(
         if engine.is_main:
             model = finished_model(stage.generator_ema, origin.initial)
             write_model(model, out / "model", stage.discriminators(), origin, training_of(stage))
-            if publisher is not None:
-                publisher.finish(stage, out, origin)
+            arrived = publisher is None or publisher.finish(stage, out, origin)
         engine.accelerator.wait_for_everyone()
+    if engine.is_main and not arrived:
+        where = f"{out / 'model'} is finished, but did not reach {publisher.repo_id}"
+        raise RunError(f"{where}; the same command tries again")
     return out / "model"
 
 
