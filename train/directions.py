@@ -9,12 +9,11 @@ arXiv 2005.09635) are others: they lead away from all heads. They are then combi
 A network that cannot tell ages apart says that all are near the mean. So what it says of a change is divided by its
 gain: by how much it says that unseen drawn people differ who differ by 1.
 
-Shapes: N heads or pictures, M measures, D directions, R readings: measures, those that are held, yaw and pitch.
+Shapes: N heads or pictures, D directions, R readings: measures, those that are held, yaw and pitch.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylesdf.camera import Camera
 from stylesdf.checkpoint import COMPANION_FILES, REPORT_FILES, WEIGHTS_FILE, checkpoint_contents, file_hash
@@ -31,34 +30,15 @@ from stylesdf.directions import Directions, find_latents
 from stylesdf.files import replacing
 from stylesdf.model import Generator
 from stylesdf.pictures import to_pil
-from train.data.images import ImageSet, to_signed
-from train.data.people.identity import sample_person
-from train.data.people.measures import HELD, MEASURES, RARE
-from train.data.people.write import are_default_people
-from train.evaluation.features import to_bytes
-from train.evaluation.readers import load_reader
-from train.evaluation.readings import r_squared
-from train.evaluation.subjects import SUBJECTS
+from train.data.images import ImageSet
+from train.data.people.measures import MEASURES, RARE
+from train.evaluation.measures import READ, SIZE, MeasureReader, learn_measures, measures_of, room_of
 from train.evaluation.views import draw_full, latent
-from train.networks.pose_reader import (
-    CHUNK,
-    MAX_PITCH,
-    MAX_YAW,
-    PoseReader,
-    check_poses,
-    learn,
-    pose_loss,
-    to_reader_size,
-)
+from train.networks.pose_reader import check_poses
 
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = REPORT_FILES
 POSE = ("yaw", "pitch")  # read in degrees
-READ = {**MEASURES, **HELD}
-SIZE = 128  # pixels in each direction that are read
-FACE = slice(48, 112), slice(32, 96)  # rows and columns of eyes, nose and mouth
-RECIPE = {"epochs": 8, "batch": 50, "rate": 1e-3}
-FEWEST_PEOPLE = 2000
 HELD_OUT = 10  # every so many pictures one is kept for testing
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
@@ -70,60 +50,6 @@ LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has 
 LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
-
-
-class MeasureReader(nn.Module):
-    """Reads poses and measures off pictures of 128×128 pixels: half as large for the whole head, the face as it is.
-
-    Args:
-        known: What both parts begin as.
-        num_measures: M.
-
-    Attributes:
-        gains: By how much it says that pictures differ whose measures differ by 1. ``(M,)``.
-    """
-
-    def __init__(self, known: PoseReader, num_measures: int) -> None:
-        super().__init__()
-        self.whole, self.face = copy.deepcopy(known), copy.deepcopy(known)
-        self.measures = nn.Linear(2 * 128, num_measures)
-        self.register_buffer("gains", torch.ones(num_measures))
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Read pictures in [−1, 1], ``(N, 3, 128, 128)``: poses as ``PoseReader`` does, measures ``(N, M)``."""
-        whole, face = self.whole.hidden(to_reader_size(pictures)), self.face.hidden(pictures[(..., *FACE)])
-        return self.whole.pose(whole), self.measures(torch.cat([whole, face], dim=1))
-
-    @torch.no_grad()
-    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return measures ``(N, M)`` and yaw and pitch in degrees ``(N, 2)``."""
-        shares, measures = (torch.cat(parts) for parts in zip(*map(self, pictures.split(CHUNK))))
-        return measures, (shares * shares.new_tensor([MAX_YAW, MAX_PITCH])).rad2deg()
-
-
-def has_measures(data: ImageSet) -> bool:
-    """Return whether the data has what ``measures_of`` needs."""
-    is_known = data.subject == "people" and are_default_people(data.names, data.options)
-    return is_known and len(data) >= FEWEST_PEOPLE
-
-
-def measures_of(data: ImageSet) -> Tensor:
-    """Return what is read of drawn people, in its units, less its mean. ``(N, len(READ))``.
-
-    Raises:
-        ValueError: The data is not ``people`` as it is drawn on the spot, in its own order, or has too few pictures.
-    """
-    if data.subject != "people":
-        raise ValueError(f"directions need numbers of each picture, which {data.name or 'the data'} does not have")
-    if not are_default_people(data.names, data.options):
-        raise ValueError(f"{data.name} holds other people than those drawn by default, expected `--data people:COUNT`")
-    if len(data) < FEWEST_PEOPLE:
-        raise ValueError(f"directions cannot be learned from {len(data)} people, expected at least {FEWEST_PEOPLE}")
-    people = [sample_person(number) for number in range(len(data))]
-    values = torch.tensor([[measure(person) for measure in READ.values()] for person in people])
-    std, mean = torch.std_mean(values, dim=0)
-    units = [RARE.get(name, one.item()) for name, one in zip(READ, std)]
-    return (values - mean) / torch.tensor(units)
 
 
 def learn_directions(
@@ -139,9 +65,9 @@ def learn_directions(
 
     Returns:
         Directions, and a report fit for JSON: by name ``r2`` of the second network on unseen drawn pictures, ``slope``
-        per amount from −2 to 2, of what most people lack from 0 to 2, whether the mean ``is_monotonic`` there,
-        ``leakage``, the largest change of another measure per amount, ``pose_deg``, the mean turn at an amount of 1;
-        and the whole ``matrix`` of changes.
+        per amount from −2 to 2, of what most people lack from 0 to 2, and what it would be ``at_most`` if drawn people
+        went as far as there are any; whether the mean ``is_monotonic`` there; ``leakage``, the largest change of
+        another measure per amount; ``pose_deg``, the mean turn at an amount of 1; and the whole ``matrix`` of changes.
 
     Raises:
         ValueError: The data is of no use, see ``measures_of``; or no direction works.
@@ -149,7 +75,7 @@ def learn_directions(
     check_poses(data)
     truth = measures_of(data)
     learned = [
-        _learn_reader(data, truth, torch.arange(len(data)) % HELD_OUT != number, seed + number,
+        learn_measures(data, truth, torch.arange(len(data)) % HELD_OUT != number, seed + number,
                       lambda share, n=number: report("readers", (n + share) / 2))
         for number in range(2)
     ]  # fmt: skip
@@ -177,7 +103,8 @@ def learn_directions(
     rows = torch.tensor([name in works for name in directions.names])
     columns = torch.tensor([name in works for name in names] + [True] * len(POSE))
     changes = {amount: change[rows][:, columns] for amount, change in changes.items()}
-    return _only(directions, works), _summary(works, changes, [scores[name] for name in works])
+    room = room_of(truth, AMOUNTS[-1])
+    return _only(directions, works), _summary(works, changes, scores, room)
 
 
 def _mean_latents(editor: _Editor, seeds: range, report: Callable[[float], None]) -> Directions:
@@ -223,33 +150,6 @@ def _slopes(changes: Mapping[float, Tensor], names: list[str]) -> Tensor:
     slopes = (changes[highest] - changes[lowest]) / (highest - lowest)
     is_rare = torch.tensor([name in RARE for name in names])
     return torch.where(is_rare[:, None], changes[highest] / highest, slopes)
-
-
-def _learn_reader(
-    data: ImageSet, truth: Tensor, is_known: Tensor, seed: int, report: Callable
-) -> tuple[MeasureReader, dict[str, float]]:
-    """Train a reader on a part of the data; return it and, by name, its R² on the rest."""
-    numbers = torch.arange(len(data))
-
-    def pictures(index: Tensor) -> Tensor:
-        parts = [to_bytes(F.adaptive_avg_pool2d(data.image_batch(part), SIZE)) for part in index.split(CHUNK)]
-        return torch.cat(parts)
-
-    random = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        reader = MeasureReader(load_reader(SUBJECTS[data.subject]), truth.shape[1])
-    true, poses = truth[is_known], data.poses[is_known]
-
-    def loss(batch: Tensor, index: Tensor) -> Tensor:
-        shares, measures = reader(batch)
-        return pose_loss(shares, poses[index]) + F.mse_loss(measures, true[index])
-
-    learn(reader, pictures(numbers[is_known]), loss, RECIPE, random, report)
-    read, _ = reader.read(to_signed(pictures(numbers[~is_known])))
-    unseen = truth[~is_known]
-    reader.gains.copy_((read * unseen).mean(dim=0) / unseen.square().mean(dim=0).clamp(min=1e-6))
-    return reader, {name: r_squared(*pair) for name, *pair in zip(READ, unseen.t(), read.t())}
 
 
 class _Editor:
@@ -298,7 +198,9 @@ class _Editor:
         return torch.cat([measures[:, self.chosen.to(measures.device)], angles], dim=1)
 
 
-def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[float]) -> dict:
+def _summary(
+    names: list[str], changes: Mapping[float, Tensor], scores: Mapping[str, float], room: Mapping[str, float]
+) -> dict:
     """Say in numbers what edits do, from readings of the measures, yaw and pitch in degrees."""
     ordered, slopes = sorted(changes), _slopes(changes, names)[:, :-2]
     result = {"matrix": {"names": names, "rows": [[round(value, 3) for value in row] for row in slopes.tolist()]}}
@@ -308,8 +210,9 @@ def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[flo
         others = [abs(value) for other, value in enumerate(slopes[number].tolist()) if other != number]
         turned = changes[1.0][number, -2:].norm().item()
         result[name] = {
-            "r2": round(scores[number], 3),
+            "r2": round(scores[name], 3),
             "slope": round(slopes[number, number].item(), 3),
+            "at_most": round(room[name], 3),
             "is_monotonic": all(a < b for a, b in zip(curve, curve[1:])),
             "leakage": round(max(others, default=0.0), 3),
             "pose_deg": round(turned, 2),
@@ -319,11 +222,13 @@ def _summary(names: list[str], changes: Mapping[float, Tensor], scores: list[flo
 
 def table(summary: dict) -> str:
     """Return a report of directions as a Markdown table."""
-    lines = ["| direction | moved by 1 | monotonic | others at most | turned at 1 | R² of reading |", "|---" * 6 + "|"]
+    heads = "direction", "moved by 1", "of at most", "monotonic", "others at most", "turned at 1", "R² of reading"
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in summary["matrix"]["names"]:
         row = summary[name]
-        cells = name, f"{row['slope']:.2f}", "yes" if row["is_monotonic"] else "no", f"{row['leakage']:.2f}"
-        lines.append(f"| {' | '.join(cells)} | {row['pose_deg']:.1f}° | {row['r2']:.2f} |")
+        moved, is_monotonic = f"{row['slope']:.2f} | {row['at_most']:.2f}", "yes" if row["is_monotonic"] else "no"
+        cells = name, moved, is_monotonic, f"{row['leakage']:.2f}", f"{row['pose_deg']:.1f}°", f"{row['r2']:.2f}"
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -333,7 +238,7 @@ def captions(summary: dict) -> dict[str, str]:
     for name, row in zip(matrix["names"], matrix["rows"]):
         leaks = {other: value for other, value in zip(matrix["names"], row) if other != name}
         most = max(leaks, key=lambda other: abs(leaks[other]), default=None)
-        lines[name] = f"moves {summary[name]['slope']:.2f} by 1"
+        lines[name] = f"moves {summary[name]['slope']:.2f} of {summary[name]['at_most']:.2f}"
         lines[name] += f"\n{most} {leaks[most]:+.2f}" if most else ""
         lines[name] += f"\nturns {summary[name]['pose_deg']:.1f}°"
     return {name: text.replace("_", " ") for name, text in lines.items()}

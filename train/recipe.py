@@ -30,6 +30,7 @@ from train.build import build_stage
 from train.config import DecoderConfig, EncoderConfig, PolishConfig, to_dict
 from train.data.images import ImageSet, describe_images, load_images, parse_label
 from train.errors import RunError
+from train.evaluation.measures import has_measures
 from train.evaluation.mobilenet import find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
@@ -214,7 +215,7 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
 
 def _add_directions(folder: Path, model: Generator, data: ImageSet) -> None:
     try:
-        if directions.has_measures(data):
+        if has_measures(data):
             found, summary = directions.learn_directions(model, data)
             captions = directions.captions(summary)
         else:

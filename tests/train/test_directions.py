@@ -17,12 +17,13 @@ from train.data.images import ImageSet
 from train.data.people.identity import BEARDS, EXPRESSIONS, sample_person
 from train.data.people.measures import BEARD_AMOUNTS, HAIR_LENGTHS, HELD, MEASURES, RARE, SMILES
 from train.data.people.write import PeopleConfig
+from train.evaluation import measures
 from train.evaluation.subjects import HAIR_STYLES
 
 SIZE = runs.MODEL.latent_size
 
 
-def people(count: int = directions.FEWEST_PEOPLE) -> ImageSet:
+def people(count: int = measures.FEWEST_PEOPLE) -> ImageSet:
     """Pictures that nobody looks at."""
     pictures = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
     names = tuple(f"images/{number:06d}.png" for number in range(count))
@@ -35,9 +36,9 @@ def test_every_person_has_all_measures():
     assert all(NAME.fullmatch(name) for name in MEASURES) and MEASURES.keys() >= RARE.keys()
     for names, values in ((HAIR_STYLES, HAIR_LENGTHS), (("none", *BEARDS), BEARD_AMOUNTS), (EXPRESSIONS, SMILES)):
         assert set(names) == set(values) and min(values.values()) == 0.0 and max(values.values()) == 1.0
-    truth = directions.measures_of(people())
+    truth = measures.measures_of(people())
     assert truth.isfinite().all()
-    names = list(directions.READ)
+    names = list(measures.READ)
     torch.testing.assert_close(truth.mean(dim=0), torch.zeros(len(names)), atol=1e-4, rtol=0)
     units = [name for name in names if name not in RARE]
     std = truth.std(dim=0)[torch.tensor([name in units for name in names])]
@@ -46,11 +47,19 @@ def test_every_person_has_all_measures():
     assert truth[:, list(MEASURES).index("smile")].argmax().item() == grins.index(True)
 
 
+def test_nobody_is_moved_beyond_what_there_is():
+    truth = torch.zeros(4, len(measures.READ))
+    truth[:, 0] = torch.tensor([-3.0, -1.0, 1.0, 3.0])  # two of four have room on either side
+    truth[:, list(measures.READ).index("hat")] = torch.tensor([0.0, 0.0, 0.0, 2.0])
+    room = measures.room_of(truth, 2.0)
+    assert room["age"] == (2 + 2 + 2 + 0) / 4 / 2 and room["hat"] == 0.75 and room["smile"] == 0.0
+
+
 class Known:
     """Reads numbers that are linear in the code, which its pictures hold."""
 
-    weights = 2.0 * torch.randn(SIZE, len(directions.READ), generator=torch.Generator().manual_seed(1))
-    gains = torch.ones(len(directions.READ))
+    weights = 2.0 * torch.randn(SIZE, len(measures.READ), generator=torch.Generator().manual_seed(1))
+    gains = torch.ones(len(measures.READ))
 
     def read(self, pictures):
         return pictures[:, 0, 0, :SIZE] @ self.weights, torch.zeros(len(pictures), 2)
@@ -66,13 +75,13 @@ def model_of_codes() -> Generator:
     return model
 
 
-SCORES = {name: 0.1 if name in ("hat", "face_width", *HELD) else 0.9 for name in directions.READ}
+SCORES = {name: 0.1 if name in ("hat", "face_width", *HELD) else 0.9 for name in measures.READ}
 
 
 @pytest.fixture
 def learned(monkeypatch) -> tuple:
     """Directions of a tiny model whose pictures are its codes; hats and widths are hard to read."""
-    monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Known(), SCORES))
+    monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (Known(), SCORES))
     monkeypatch.setattr(directions, "NUM_HEADS", 300)
     monkeypatch.setattr(directions, "NUM_EDITED", 24)
 
@@ -129,7 +138,7 @@ def test_a_change_is_divided_by_what_the_reader_makes_of_one(learned, monkeypatc
             measures, angles = super().read(pictures)
             return 0.5 * measures, angles
 
-    monkeypatch.setattr(directions, "_learn_reader", lambda *arguments: (Half(), SCORES))
+    monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (Half(), SCORES))
     found, summary = directions.learn_directions(model_of_codes(), people())
     assert summary["age"]["slope"] == pytest.approx(1.0, abs=0.1)
     assert (found.vectors - learned[0].vectors).norm() < 0.1 * learned[0].vectors.norm()  # else twice as long
@@ -157,13 +166,13 @@ def test_strips_show_every_direction_at_five_amounts(learned, monkeypatch):
 
 def test_other_data_is_refused():
     with pytest.raises(ValueError, match="directions need numbers of each picture, which cats does not have"):
-        directions.measures_of(dataclasses.replace(runs.tiny_data(), name="cats"))
+        measures.measures_of(dataclasses.replace(runs.tiny_data(), name="cats"))
     with pytest.raises(ValueError, match="cannot be learned from 7 people, expected at least 2000"):
-        directions.measures_of(people(7))
+        measures.measures_of(people(7))
 
 
 def test_people_who_are_not_those_drawn_by_default_are_refused():
-    assert directions.has_measures(people()) and not directions.has_measures(people(7))
+    assert measures.has_measures(people()) and not measures.has_measures(people(7))
     data = people()
     others = {
         "seed": {"options": {**data.options, "seed": 5}},
@@ -174,9 +183,9 @@ def test_people_who_are_not_those_drawn_by_default_are_refused():
     }
     for name, changes in others.items():
         other = dataclasses.replace(data, name=name, **changes)
-        assert not directions.has_measures(other)
+        assert not measures.has_measures(other)
         with pytest.raises(ValueError, match=f"^{name} holds other people than those drawn by default, expected"):
-            directions.measures_of(other)
+            measures.measures_of(other)
 
 
 def test_the_command_wants_a_folder(capsys, tmp_path):
