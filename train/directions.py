@@ -1,10 +1,10 @@
 """Edits with names: directions among a model's latents along which a measure of its pictures changes, and no other.
 
-Two networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
-drawn pictures; what each is tested on it has not seen. The first reads heads of the model: least squares gives the mean
-latent of heads that differ in one measure alone. Directions that a linear reader is most sensitive to (InterFaceGAN,
-arXiv 2005.09635) are others: they lead away from all heads. They are then combined until each moves its own measure by
-1 and no other. The second network, which had no part in that, measures what the edits do.
+Three networks, which begin as the reader of people, learn to read the measures (``train/data/people/measures.py``) off
+drawn pictures; what each is tested on it has not seen. Two read heads of the model: least squares gives the mean latent
+of heads that differ in one measure alone. Directions that a linear reader is most sensitive to (InterFaceGAN, arXiv
+2005.09635) are others: they lead away from all heads. They are then combined until each moves its own measure by 1 and
+no other. The third network, which had no part in that, measures what the edits do.
 
 A network that cannot tell ages apart says that all are near the mean. So what it says of a change is divided by its
 gain: by how much it says that unseen drawn people differ who differ by 1.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -39,13 +39,15 @@ from train.networks.pose_reader import check_poses
 log = logging.getLogger(__name__)
 REPORT_FILE, STRIPS_FILE = REPORT_FILES
 POSE = ("yaw", "pitch")  # read in degrees
+NUM_READERS = 3  # of which the last measures what the others found
+LEAST_GAIN = 0.1
 HELD_OUT = 10  # every so many pictures one is kept for testing
 FRONT = Camera.from_angles(0.0, 0.0)
 NUM_HEADS = 1200  # that least squares is done on
-NUM_EDITED = 24  # heads that are edited for the lengths, and as many others for the report
-ROUNDS = 3  # of corrections that make each direction move its own reading by 1 and no other
-DAMPING = 0.3  # of each
-MOST_LONGER = 3.0  # than the mean latent says, that a direction becomes
+NUM_EDITED = 48  # heads that are edited for the lengths, and as many others for the report
+ROUNDS = 4  # of corrections that make each direction move its own reading by 1 and no other
+DAMPING = 0.1  # of each
+MOST_LONGER = 3.5  # than the mean latent says, that a direction becomes
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
@@ -64,7 +66,7 @@ def learn_directions(
         report: Called with what is being done, and the share of it that is done, in [0, 1].
 
     Returns:
-        Directions, and a report fit for JSON: by name ``r2`` of the second network on unseen drawn pictures, ``slope``
+        Directions, and a report fit for JSON: by name ``r2`` of the third network on unseen drawn pictures, ``slope``
         per amount from −2 to 2, of what most people lack from 0 to 2, and what it would be ``at_most`` if drawn people
         went as far as there are any; whether the mean ``is_monotonic`` there; ``leakage``, the largest change of
         another measure per amount; ``pose_deg``, the mean turn at an amount of 1; and the whole ``matrix`` of changes.
@@ -74,16 +76,17 @@ def learn_directions(
     """
     check_poses(data)
     truth = measures_of(data)
+    numbers = torch.arange(len(data))
     learned = [
-        learn_measures(data, truth, torch.arange(len(data)) % HELD_OUT != number, seed + number,
-                      lambda share, n=number: report("readers", (n + share) / 2))
-        for number in range(2)
+        learn_measures(data, truth, numbers % HELD_OUT != number, seed + number,
+                       lambda share, n=number: report("readers", (n + share) / NUM_READERS))
+        for number in range(NUM_READERS)
     ]  # fmt: skip
-    (first, known), (second, scores) = learned
-    names = [name for name in READ if min(known[name], scores[name]) >= LEAST_R2]
+    names = [name for name in READ if min(scores[name] for _, scores in learned) >= LEAST_R2]
     for name in MEASURES.keys() - set(names):
         log.info("%s is read too badly off unseen pictures to have a direction", name)
-    first, second = (_Editor(model, reader, names) for reader in (first, second))
+    *readers, (last, scores) = learned
+    first, second = _Editor(model, [reader for reader, _ in readers], names), _Editor(model, [last], names)
     directions = _mean_latents(first, range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
     longest = MOST_LONGER * directions.vectors.norm(dim=1)
@@ -113,7 +116,7 @@ def _mean_latents(editor: _Editor, seeds: range, report: Callable[[float], None]
     So a direction stays among the heads.
     """
     codes = editor.codes(seeds)
-    read, latents = editor.draw(codes, report).cpu(), find_latents(editor.model.renderer_mapping, codes).cpu()
+    read, latents = editor.draw(codes, report), find_latents(editor.model.renderer_mapping, codes).cpu()
     directions = Directions(latents.shape[1], [*editor.names, *POSE])
     # by singular values: the default was seen to drop columns at random where others are zero
     pair = read - read.mean(dim=0), latents - latents.mean(dim=0)
@@ -157,14 +160,13 @@ class _Editor:
 
     Args:
         model: Whose heads.
-        reader: Reads all measures.
-        names: Of those that are meant.
+        readers: Read all measures; what counts is the mean of what they say, each divided by its gains.
+        names: Of the measures that are meant.
     """
 
-    def __init__(self, model: Generator, reader: MeasureReader, names: list[str]) -> None:
-        self.model, self.reader, self.names = model, reader, names
+    def __init__(self, model: Generator, readers: Sequence[MeasureReader], names: list[str]) -> None:
+        self.model, self.readers, self.names = model, readers, names
         self.chosen = torch.tensor([name in names for name in READ])
-        self.gains = torch.cat([reader.gains[self.chosen].clamp(min=0.1), torch.ones(len(POSE))])
 
     @torch.no_grad()
     def codes(self, seeds: range) -> Tensor:
@@ -184,18 +186,20 @@ class _Editor:
                 done = len(changes) * len(names) + len(rows)
                 moved = directions.move(self.model.renderer_mapping, codes, {name: amount}, latents)
                 after = self.draw(moved, lambda share, d=done: report((d + share) / rounds)).mean(dim=0)
-                rows.append((after - before).cpu() / self.gains)
+                rows.append(after - before)
             changes[amount] = torch.stack(rows)
         return changes
 
     def draw(self, codes: Tensor, report: Callable[[float], None]) -> Tensor:
         """Draw codes ``(N, latent_size)`` and return what is read. ``(N, R)``."""
-        pictures = []
+        pictures, read = [], []
         for number, w in enumerate(codes.split(1), start=1):
-            pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE))
+            pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE).cpu())
             report(number / len(codes))
-        measures, angles = self.reader.read(torch.cat(pictures))
-        return torch.cat([measures[:, self.chosen.to(measures.device)], angles], dim=1)
+        for reader in self.readers:
+            measures, angles = reader.read(torch.cat(pictures))
+            read.append(torch.cat([(measures / reader.gains.clamp(min=LEAST_GAIN))[:, self.chosen], angles], dim=1))
+        return torch.stack(read).mean(dim=0)
 
 
 def _summary(

@@ -68,8 +68,9 @@ class Sweep:
         self._path = None
 
 
+@torch.no_grad()
 def _head(head: nn.Linear, hidden: Tensor) -> Tensor:
-    return F.linear(hidden, head.weight, head.bias).detach()
+    return F.linear(hidden, head.weight, head.bias)
 
 
 def _back_through_head(head: nn.Linear, hidden: Tensor, gradient: Tensor) -> Tensor:
