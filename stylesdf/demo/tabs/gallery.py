@@ -66,12 +66,10 @@ def build(page: Page, tab: str) -> None:
             yield drawn, seeds, gr.skip()
         yield gr.skip(), gr.skip(), (scene.model, scene.truncation)
 
-    def draw_strip(query: str, queries: list, request: gr.Request):
-        """Draw a seed at several truncations, and what was kept."""
+    def draw_strip(query: str):
+        """Draw a seed at several truncations."""
         scene = page.read(query)
-        drawn = [(tile(scene.plain(scene.seed, psi)), f"ψ {psi:g}") for psi in STRIP]
-        yield drawn, gr.skip()
-        yield gr.skip(), draw_kept(queries, request)
+        return [(tile(scene.plain(scene.seed, psi)), f"ψ {psi:g}") for psi in STRIP]
 
     def kept_tile(scene: Scene, request: gr.Request) -> str:
         """As ``tile``; what comes of a visitor's picture lies in that visitor's folder."""
@@ -94,9 +92,8 @@ def build(page: Page, tab: str) -> None:
     def draw_kept(queries: list, request: gr.Request):
         return [(picture, scene.caption) for scene, picture in still_there(queries, request)]
 
-    def keep_this(query: str, queries: list, request: gr.Request):
-        queries = [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
-        return queries, draw_kept(queries, request)
+    def keep_this(query: str, queries: list):
+        return [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
 
     def pick_kept(query: str, queries: list, request: gr.Request, event: gr.SelectData):
         return page.settings(still_there(queries, request)[event.index][0], page.read(query))
@@ -115,14 +112,15 @@ def build(page: Page, tab: str) -> None:
     more.click(add_more, [page.query, shown], **filling)
     tiles.select(pick_tile, [page.query, shown], page.setters, **AT_ONCE)
     strip.select(pick_truncation, page.query, page.setters, **AT_ONCE)
-    page.keep.click(keep_this, [page.query, favourites], [favourites, kept], show_progress="hidden", **QUICK)
-    drop.click(lambda: ([], []), None, [favourites, kept], **AT_ONCE)
+    page.keep.click(keep_this, [page.query, favourites], favourites, show_progress="hidden", **QUICK)
+    drop.click(lambda: [], None, favourites, **AT_ONCE)
     kept.select(pick_kept, [page.query, favourites], page.setters, **AT_ONCE)
     signal, filled = page.signal(tab), gr.State()
     # first: what follows the same change waits for what was wired before
-    signal.change(
-        draw_strip, [signal, favourites], [strip, kept], trigger_mode="always_last", show_progress="hidden", **ASIDE
-    )  # fmt: skip
+    signal.change(draw_strip, signal, strip, trigger_mode="always_last", show_progress="hidden", **ASIDE)
+    # one listener, so that what the opened tab knew of before a head was kept is not what is seen in the end
+    gr.on([signal.change, favourites.change], draw_kept, favourites, kept,
+          trigger_mode="always_last", show_progress="hidden", **ASIDE)  # fmt: skip
     signal.change(
         arrive, [signal, filled, shown, first_seed], [tiles, shown, filled],
         trigger_mode="always_last", show_progress="hidden", **HEAVY,
