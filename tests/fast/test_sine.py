@@ -9,9 +9,9 @@ FUNCTIONS = [(fast.sine, torch.sin), (fast.cosine, torch.cos)]
 
 
 @pytest.mark.parametrize("ours, of_torch", FUNCTIONS)
-@pytest.mark.parametrize("most_threads", [0, 64])
-def test_they_are_as_exact_as_torchs(ours, of_torch, most_threads, monkeypatch):
-    monkeypatch.setattr(fast, "MOST_THREADS", most_threads)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_they_are_as_exact_as_torchs(ours, of_torch, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     x = torch.cat([torch.linspace(-300.0, 300.0, 100_001), torch.tensor([0.0, -0.0, 1e-30, 1e6])])
     before, truth = x.clone(), of_torch(x.double())
     assert (ours(x) - truth).abs().max() < 2e-7 and torch.equal(x, before)
