@@ -86,17 +86,17 @@ def learn_directions(
     for name in MEASURES.keys() - set(names):
         log.info("%s is read too badly off unseen pictures to have a direction", name)
     *readers, (last, scores) = learned
-    first, second = _Editor(model, [reader for reader, _ in readers], names), _Editor(model, [last], names)
-    directions = _mean_latents(first, range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
+    finder, judge = _Editor(model, [reader for reader, _ in readers], names), _Editor(model, [last], names)
+    directions = _mean_latents(finder, range(seed, seed + NUM_HEADS), lambda share: report("heads", share))
     edited = range(seed + NUM_HEADS, seed + NUM_HEADS + NUM_EDITED)
     longest = MOST_LONGER * directions.vectors.norm(dim=1)
     for number in range(ROUNDS):
-        changes = first.changes(edited, directions, (AMOUNTS[0], AMOUNTS[-1]),
-                                lambda share, n=number: report("corrections", (n + share) / ROUNDS))  # fmt: skip
+        changes = finder.changes(edited, directions, (AMOUNTS[0], AMOUNTS[-1]),
+                                 lambda share, n=number: report("corrections", (n + share) / ROUNDS))  # fmt: skip
         directions = _corrected(directions, _slopes(changes, directions.names), longest)
     others = range(edited.stop, edited.stop + NUM_EDITED)
     directions = _only(directions, [name for name in names if name in MEASURES])
-    changes = second.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
+    changes = judge.changes(others, directions, AMOUNTS, lambda share: report("what the edits do", share))
     slopes = _slopes(changes, directions.names)
     works = [name for name, row in zip(directions.names, slopes) if row[names.index(name)] >= LEAST_MOVED]
     for name in (name for name in directions.names if name not in works):
@@ -196,8 +196,9 @@ class _Editor:
         for number, w in enumerate(codes.split(1), start=1):
             pictures.append(F.adaptive_avg_pool2d(draw_full(self.model, w, FRONT.to(w.device), 1.0)[0], SIZE).cpu())
             report(number / len(codes))
+        batch = torch.cat(pictures)
         for reader in self.readers:
-            measures, angles = reader.read(torch.cat(pictures))
+            measures, angles = reader.read(batch)
             read.append(torch.cat([(measures / reader.gains.clamp(min=LEAST_GAIN))[:, self.chosen], angles], dim=1))
         return torch.stack(read).mean(dim=0)
 

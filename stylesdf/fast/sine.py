@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def sine(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return sin x, without a gradient; ``out`` may be x itself."""
+    """Return sin x of any shape, without a gradient; ``out`` may be x itself."""
     return _computed(x, out, np.sin, torch.sin)
 
 
 def cosine(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return cos x, without a gradient; ``out`` may be x itself."""
+    """Return cos x of any shape, without a gradient; ``out`` may be x itself."""
     return _computed(x, out, np.cos, torch.cos)
 
 

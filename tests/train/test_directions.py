@@ -128,6 +128,22 @@ def test_what_most_people_lack_is_measured_upwards():
     assert directions._slopes(changes, ["age", "hat"]).tolist() == [[0.75], [1.0]]
 
 
+def test_the_last_reader_measures_and_finds_nothing(learned, monkeypatch):
+    """One that sees no change finds that no direction works, whatever the others say."""
+
+    class Blind(Known):
+        def read(self, pictures):
+            return torch.zeros(len(pictures), len(measures.READ)), torch.zeros(len(pictures), 2)
+
+    readers = {0: Known(), 1: Known(), 2: Blind()}
+    monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (readers[arguments[3]], SCORES))
+    with pytest.raises(ValueError, match="no direction moves what it should"):
+        directions.learn_directions(model_of_codes(), people())
+    readers = {0: Known(), 1: Known(), 2: Known()}
+    found, _ = directions.learn_directions(model_of_codes(), people())
+    assert found.vectors.equal(learned[0].vectors)
+
+
 def test_a_change_is_divided_by_what_the_reader_makes_of_one(learned, monkeypatch):
     """A reader that says half of what is there has a gain of a half, and finds what one without fault found."""
 

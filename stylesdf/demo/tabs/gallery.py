@@ -118,7 +118,7 @@ def build(page: Page, tab: str) -> None:
     signal, filled = page.signal(tab), gr.State()
     # first: what follows the same change waits for what was wired before
     signal.change(draw_strip, signal, strip, trigger_mode="always_last", show_progress="hidden", **ASIDE)
-    # one listener, so that what the opened tab knew of before a head was kept is not what is seen in the end
+    # one listener: of two, the one that knows an older list could be the last to show it
     gr.on([signal.change, favourites.change], draw_kept, favourites, kept,
           trigger_mode="always_last", show_progress="hidden", **ASIDE)  # fmt: skip
     signal.change(
