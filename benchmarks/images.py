@@ -8,12 +8,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks import floor, transcription
 from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera, camera_rays
 from stylesdf.config import StyleSDFConfig, preset
+from stylesdf.fit import psnr
 from stylesdf.pictures import to_pil
 from stylesdf.pipeline import StyleSDF
 from stylesdf.shot import Shot
@@ -155,11 +155,6 @@ def note(name: str, quality: str) -> str:
         f"spacings ({off.max() / spacing:.2f} at most); decoder in {head.fast_decoder.convs[0].weight.dtype}, "
         f"{psnr(images[0], head.decoder(rendering.features)):.1f} dB against float32"
     )
-
-
-def psnr(image: Tensor, reference: Tensor) -> float:
-    """Return the peak signal-to-noise ratio in dB of images in [−1, 1]."""
-    return 10.0 * math.log10(4.0 / (image - reference).square().mean().item())
 
 
 def _rows() -> list[Row]:

@@ -295,7 +295,7 @@ class View:
     def normals(self) -> np.ndarray:
         """Unit normals in world axes, float32; zero where more than half is background. ``(H, W, 3)``."""
         points = self.rendering.xyz[0].permute(1, 2, 0)  # (H, W, 3)
-        normals = meshes.field_normals(self.head.field, points.reshape(-1, 3).clone()).view(points.shape)
+        normals = meshes.field_normals(self.head.field, points.reshape(-1, 3)).view(points.shape)
         return to_numpy(normals * (self.rendering.background[0, 0] <= 0.5)[..., None])
 
 

@@ -132,13 +132,8 @@ def field_normals(field: ConditionedField, points: Tensor, chunk_points: int | N
     Returns:
         Unit normals in world axes, ``(P, 3)``; zero where the gradient vanishes.
     """
-    parts = []
-    for chunk in points.split(points_per_chunk(points.device) if chunk_points is None else chunk_points):
-        with torch.inference_mode(False), torch.enable_grad():
-            chunk = chunk.detach().clone().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(field.sdf(chunk[None]).sum(), chunk)
-        parts.append(F.normalize(gradient, dim=-1))
-    return torch.cat(parts)
+    chunks = points.split(points_per_chunk(points.device) if chunk_points is None else chunk_points)
+    return torch.cat([F.normalize(field.sdf_and_gradient(chunk[None])[1][0], dim=-1) for chunk in chunks])
 
 
 def cut_open(vertices: np.ndarray, faces: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

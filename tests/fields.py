@@ -1,0 +1,14 @@
+"""What stands in for a field is a function of points; its gradient, by autograd."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def gradient_of(sdf: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """Return the gradient of a signed distance at points ``(..., 3)``, also where there is none asked for."""
+    with torch.inference_mode(False), torch.enable_grad():
+        points = points.detach().clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(sdf(points).sum(), points)
+    return gradient
