@@ -121,6 +121,7 @@ def mesh_of_field(
     return mesh
 
 
+@torch.no_grad()
 def field_normals(field: ConditionedField, points: Tensor, chunk_points: int | None = None) -> Tensor:
     """Return the unit gradient of the signed distance, which points outwards.
 

@@ -258,6 +258,16 @@ def test_field_normals_are_the_unit_gradient():
     points = torch.randn(100, 3) * 0.1
     normals = field_normals(KnownField(lambda x: 5.0 * x.norm(dim=-1)), points, chunk_points=30)
     assert torch.allclose(normals, points / points.norm(dim=-1, keepdim=True), atol=1e-5)
+    assert torch.allclose(normals.norm(dim=-1), torch.ones(100), atol=1e-5)
+
+
+def test_normals_of_a_trained_field_need_no_gradient(tiny_model):
+    """Its parameters require one; nobody who asks for normals wants their graph."""
+    field = tiny_model.field.condition(tiny_model.mapping(torch.randn(1, tiny_model.config.latent_size)))
+    points = torch.randn(100, 3) * 0.05
+    normals = field_normals(field, points, chunk_points=30)
+    expected = torch.nn.functional.normalize(gradient_of(lambda x: field.sdf(x[None]), points), dim=-1)
+    torch.testing.assert_close(normals, expected.detach(), atol=1e-5, rtol=0)
     assert not normals.requires_grad
 
 
