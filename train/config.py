@@ -138,7 +138,8 @@ class RendererConfig:
         phases: Stretches at rising resolution.
         game: Of the two players.
         terms: Weights of further losses, by name: those of ``POINT_TERMS`` (``train/terms.py``), view (both players),
-            reconstruction, divergence, coverage (needs pictures with alpha; the paper uses none).
+            reconstruction, divergence, coverage (needs pictures with alpha; the paper uses none), leak (the variance
+            of codes that poses explain, which is taken from the codes, too).
         sphere_steps: Steps of sphere initialisation before the first phase.
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.

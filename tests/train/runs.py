@@ -49,7 +49,7 @@ RENDERER = RendererConfig(
 )
 RECONSTRUCTING = dataclasses.replace(
     with_game(RENDERER, use_relativistic_loss=True, ada_target=0.0),
-    terms=RENDERER.terms | {"reconstruction": 1.0, "divergence": 1e-4},
+    terms=RENDERER.terms | {"reconstruction": 1.0, "divergence": 1e-4, "leak": 0.1},
 )
 DECODER = DecoderConfig(
     steps=6,
@@ -75,12 +75,12 @@ PAIRED = dataclasses.replace(
 )
 
 
-def tiny_data() -> ImageSet:
+def tiny_data(count: int = 10) -> ImageSet:
     random = np.random.RandomState(0)
     return ImageSet(
-        images=random.randint(0, 256, (10, 4, 32, 32), dtype=np.uint8),
-        thumbnails=random.randint(0, 256, (10, 4, 16, 16), dtype=np.uint8),
-        poses=torch.from_numpy(random.randn(10, 2).astype(np.float32) * 0.2),
+        images=random.randint(0, 256, (count, 4, 32, 32), dtype=np.uint8),
+        thumbnails=random.randint(0, 256, (count, 4, 16, 16), dtype=np.uint8),
+        poses=torch.from_numpy(random.randn(count, 2).astype(np.float32) * 0.2),
     )
 
 

@@ -17,8 +17,9 @@ from stylesdf.model import Generator
 from tests.train import runs
 from train.data.images import ImageSet
 from train.data.toy_heads import render_heads, sample_head
+from train.evaluation.readings import r_squared
 from train.losses import coverage_loss
-from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder
+from train.networks.encoder import PictureEncoder, divergence, expected_code, load_encoder, powers
 from train.run.grid import sample_grid
 from train.stages import RendererStage
 from train.stages.reconstruction import choose_pixels, places_of, take_pixels
@@ -165,6 +166,46 @@ def test_the_pictures_are_shown_again(heads):
     assert stage.discriminator is None and stage.discriminators().keys() == {"encoder"}
     first, last = (sum(part) / 10 for part in (distances[:10], distances[-10:]))
     assert last < 0.6 * first
+
+
+def test_what_poses_tell_is_taken_from_what_is_read():
+    torch.manual_seed(0)
+    encoder, poses = PictureEncoder(6, 16), torch.randn(400, 2) * torch.tensor([0.3, 0.15])
+    pictures, bases = torch.rand(400, 3, 16, 16), powers(poses)
+    read, _ = encoder(pictures, poses)
+    assert encoder.told(poses).eq(0.0).all()
+    wanted, own = bases @ torch.randn(10, 6), torch.randn(400, 6)
+    encoder.follow(bases.T @ bases / 400, bases.T @ (wanted + own) / 400, 1.0)
+    told = encoder.told(poses)
+    assert r_squared(wanted - wanted.mean(dim=0), told) > 0.9
+    torch.testing.assert_close(told.mean(dim=0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(encoder(pictures, poses)[0], read - told)
+
+
+def test_what_poses_tell_of_codes_is_measured_before_the_first_step(heads):
+    stage = reconstructing_stage(heads, {"leak": 0.3})
+    encoder = stage.reconstruction.encoder
+    with torch.no_grad():
+        read, _ = encoder(heads.image_batch(torch.arange(4)), heads.poses)
+    stage.prepare()
+    bases = powers(heads.poses)
+    torch.testing.assert_close(encoder.moments, bases.T @ bases / 4)
+    torch.testing.assert_close(encoder.products, bases.T @ read / 4)
+    assert encoder.told(heads.poses).abs().max() > 0.0
+
+
+def test_codes_forget_poses():
+    stage = reconstructing_stage(runs.tiny_data(100), {"leak": 30.0})
+    stage.prepare()
+    leaks = [stage.step()["leak"] for _ in range(80)]
+    assert 0.0 < sum(leaks[:20]) and sum(leaks[-20:]) < 0.5 * sum(leaks[:20])
+
+
+def test_without_the_term_codes_are_left_as_they_are_read(heads):
+    stage = reconstructing_stage(heads)
+    stage.prepare()
+    stage.step()
+    assert stage.reconstruction.encoder.told(heads.poses).eq(0.0).all()
 
 
 def test_a_frozen_generator_stays_while_the_encoder_learns(heads):

@@ -7,6 +7,10 @@ colour that does not tell where a head ends, so its coverage can be compared too
 from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that learns
 does not change what the encoder reads.
 
+The field draws a picture from its own camera alone. Where its code tells which that is, a head need not look right from
+any other side, and drawn heads turned by a tenth less than the camera. The term leak takes from the codes' means what
+poses tell of them, by a regression of the third degree that follows the encoder as it learns.
+
 Shapes: B batch, H W image.
 """
 
@@ -26,11 +30,14 @@ from train.config import Phase, RendererConfig
 from train.data.images import ImageSet
 from train.game import adam
 from train.networks.encoder import (
+    ENCODED_AT_ONCE,
     ENCODER_LEARNING_RATE,
     ENCODER_RESOLUTION,
+    POWERS,
     PictureEncoder,
     divergence,
     expected_code,
+    powers,
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
@@ -39,6 +46,7 @@ from train.terms import weighted_sum
 
 DETAIL_SHARE = 0.5  # of the rays of a picture go where it is detailed
 SMALLEST_CONTRAST = 1e-4
+LEAK_PICTURES, LEAK_SHARE = 2000, 0.03  # that the leak is first measured on; of a step's in what is known of it
 
 
 def contrast(pictures: Tensor) -> Tensor:
@@ -145,7 +153,7 @@ class Reconstruction:
         """
         config, model = self.config, self.generator.config
         batch, side, device = phase.batch_size, phase.resolution, self.engine.device
-        means = Means(self.engine, batch)
+        means, told = Means(self.engine, batch), []
         draws = {
             "noise": torch.randn(batch, model.latent_size),
             "pixel": torch.rand(batch, side * side),
@@ -168,9 +176,34 @@ class Reconstruction:
             field.backward()
             torch.autograd.backward(read, [leaf.grad for leaf in leaves])
             means.add(terms, share)
+            if "leak" in config.terms:
+                told.append(self._products(leaves[0], poses.to(device)) * share)
         self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
+        if told:
+            self._follow(self.engine.total(sum(told)), LEAK_SHARE)
         return means.result()
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Measure what poses tell of the codes before the first step, where that is to be taken from them."""
+        if "leak" not in self.config.terms:
+            return
+        index = torch.arange(min(LEAK_PICTURES, len(self.data)))
+        products = 0.0
+        for part in index.split(ENCODED_AT_ONCE):
+            pictures, poses = (of.to(self.engine.device) for of in (self.data.image_batch(part), self.data.poses[part]))
+            products = products + len(part) / len(index) * self._products(self.encoder(pictures, poses)[0], poses)
+        self._follow(products, 1.0)
+
+    @torch.no_grad()
+    def _products(self, mean: Tensor, poses: Tensor) -> Tensor:
+        """Return the means of the products of poses' powers with themselves and with what was read of them, as one."""
+        bases = powers(poses.to(mean))
+        return bases.T @ torch.cat([bases, mean + self.encoder.told(poses)], dim=1) / len(poses)
+
+    def _follow(self, products: Tensor, share: float) -> None:
+        self.encoder.follow(*products.split([POWERS, products.shape[1] - POWERS], dim=1), share)
 
     def _show(
         self, index: Tensor, pictures: Tensor, poses: Tensor, read: list[Tensor], draws: dict[str, Tensor], phase: Phase
@@ -188,6 +221,9 @@ class Reconstruction:
             "reconstruction": F.l1_loss(rendering.thumbnail, take_pixels(pictures, pixels)),
             "divergence": divergence(mean, log_std),
         }
+        if "leak" in self.config.terms:
+            told = self.encoder.told(poses.to(self.engine.device))
+            terms["leak"] = ((mean + told) * told).sum(dim=1).mean()  # on average the variance that poses explain
         if "coverage" in self.config.terms:
             alpha = take_pixels(self.data.alpha_batch(index).to(self.engine.device), pixels)
             terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)

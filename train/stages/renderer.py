@@ -34,7 +34,7 @@ from train.stages.latents import cameras_of, draw_latents, latent_codes
 from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
-TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage")
+TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage", "leak")
 # of log β and the background colour: β falls about as soon as by the paper's own steps, which are of β itself
 SCALAR_LEARNING_RATE = 1e-3
 FEWEST_POINTS = 300  # random points per image that terms of the field have where num_points is 0
@@ -139,7 +139,9 @@ class RendererStage:
         return options | {"resolution": self.generator.config.render_resolution, "codes": self.reconstruction.codes()}
 
     def prepare(self) -> None:
-        """Sphere initialisation, before the first step of a run from nothing."""
+        """Measure the codes' leak, if that is a term; start a run from nothing with spheres."""
+        if self.reconstruction is not None:
+            self.reconstruction.prepare()
         if self.is_fine_tuning:
             return
         config, generator = self.config, self.generator
@@ -360,7 +362,7 @@ def _check(config: RendererConfig, data: ImageSet) -> None:
         raise ValueError("surface_guided is on, but num_points is 0: the losses of the samples need some")
     if "reconstruction" not in config.terms and not all(phase.is_adversarial for phase in config.phases):
         raise ValueError("a phase is not adversarial, but terms has no reconstruction: nothing would teach it")
-    for name in ("divergence", "coverage"):
+    for name in ("divergence", "coverage", "leak"):
         if name in config.terms and "reconstruction" not in config.terms:
             raise ValueError(f"terms has {name}, but no reconstruction, which it goes with")
 
