@@ -139,7 +139,7 @@ class RendererConfig:
         game: Of the two players.
         terms: Weights of further losses, by name: those of ``POINT_TERMS`` (``train/terms.py``), view (both players),
             reconstruction, divergence, coverage (needs pictures with alpha; the paper uses none), leak (the variance
-            of codes that poses explain, which is taken from the codes, too).
+            of codes that poses explain, which is subtracted from the codes, too).
         sphere_steps: Steps of sphere initialisation before the first phase.
         sphere_learning_rate: Adam's, there.
         sphere_radius: World units; None is half the scene radius.

@@ -29,8 +29,8 @@ WIDTH = 512  # between the last map and the code
 ENCODED_AT_ONCE = 200  # pictures
 NUM_PLACES = 4  # further channels: row, column, yaw, pitch
 SMALLEST = 4  # pixels that the last map is wide and high
-POWERS, POSE_UNITS, MOST = 10, (0.3, 0.15), 8.0  # of a pose: how many, radians of yaw and pitch, largest
-RIDGE = 1e-3
+POWERS, POSE_UNITS, LARGEST_POWER = 10, (0.3, 0.15), 8.0  # of a pose: how many; radians of yaw and pitch
+RIDGE = 1e-3  # of the regression of codes on poses
 RESOLUTIONS = tuple(SMALLEST << count for count in range(1, len(CHANNELS) + 1))
 
 
@@ -43,8 +43,8 @@ class PictureEncoder(nn.Module):
 
     Attributes:
         config: These two by their names, as its file keeps them.
-        moments: Running means of the products of ``powers`` with each other. ``(POWERS, POWERS)``.
-        products: The same of ``powers`` with the means that it reads. ``(POWERS, latent_size)``.
+        regression: Of codes on poses: running means of the products of ``powers`` with themselves and with the means
+            that the network reads. Zero explains nothing. ``(POWERS, POWERS + latent_size)``.
 
     Raises:
         ValueError: A size out of range.
@@ -66,8 +66,7 @@ class PictureEncoder(nn.Module):
         layers += [nn.Flatten(), nn.Linear(sizes[-1] * side * side, WIDTH), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers)
         self.head = nn.Linear(WIDTH, 2 * latent_size)
-        self.register_buffer("moments", torch.zeros(POWERS, POWERS))
-        self.register_buffer("products", torch.zeros(POWERS, latent_size))
+        self.register_buffer("regression", torch.zeros(POWERS, POWERS + latent_size))
 
     def forward(self, pictures: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Read pictures in [−1, 1] ``(B, 3, H, W)`` of known (yaw, pitch), radians ``(B, 2)``.
@@ -78,30 +77,29 @@ class PictureEncoder(nn.Module):
         seen = with_coordinates(F.adaptive_avg_pool2d(pictures, self.resolution))
         seen = torch.cat([seen, poses[:, :, None, None].expand(-1, -1, *seen.shape[2:])], dim=1)
         mean, log_std = self.head(self.trunk(seen)).chunk(2, dim=1)
-        return mean - self.told(poses), (log_std - 1.0).clamp(-6.0, 1.0)
+        return mean - self.explained(poses), (log_std - 1.0).clamp(-6.0, 1.0)
 
-    def told(self, poses: Tensor) -> Tensor:
-        """Return what poses ``(B, 2)`` tell of the means that were read: their regression, less its own mean.
+    def explained(self, poses: Tensor) -> Tensor:
+        """Return what poses, radians ``(B, 2)``, explain of the means, less its mean over poses. ``(B, latent_size)``.
 
-        A code that tells the pose lets the field show another head from each side. ``(B, latent_size)``; zero until
-        ``follow`` was called.
+        ``forward`` subtracts it: a code that tells the pose lets the field show another head from each side.
         """
-        ridge = RIDGE * torch.eye(POWERS).to(self.moments)
-        weights = torch.linalg.solve(self.moments + ridge, self.products)
-        return (powers(poses.to(self.moments)) - self.moments[:1]) @ weights
+        moments, products = self.regression[:, :POWERS], self.regression[:, POWERS:]
+        weights = torch.linalg.solve(moments + RIDGE * torch.eye(POWERS).to(moments), products)
+        return (powers(poses.to(moments)) - moments[:1]) @ weights
 
     @torch.no_grad()
-    def follow(self, moments: Tensor, products: Tensor, share: float) -> None:
-        """Take a batch's means of products, as ``moments`` and ``products`` are, as a share of the running ones."""
-        self.moments.lerp_(moments, share)
-        self.products.lerp_(products, share)
+    def products(self, means: Tensor, poses: Tensor) -> Tensor:
+        """Return what a batch adds to ``regression``: means that ``forward`` gave ``(B, latent_size)``, their poses."""
+        bases = powers(poses.to(means))
+        return bases.T @ torch.cat([bases, means + self.explained(poses)], dim=1) / len(poses)
 
 
 def powers(poses: Tensor) -> Tensor:
-    """Return the products of yaw and pitch up to the third degree, in units of ``POSE_UNITS``. ``(B, POWERS)``."""
+    """Return the products of yaw and pitch, radians ``(B, 2)``, up to the third degree; first is 1. ``(B, POWERS)``."""
     yaw, pitch = (poses / poses.new_tensor(POSE_UNITS)).T
     terms = [yaw**i * pitch**j for i in range(4) for j in range(4 - i)]
-    return torch.stack(terms, dim=1).clamp(-MOST, MOST)
+    return torch.stack(terms, dim=1).clamp(-LARGEST_POWER, LARGEST_POWER)
 
 
 def load_encoder(path: Path, latent_size: int) -> PictureEncoder:

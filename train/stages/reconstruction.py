@@ -8,8 +8,8 @@ from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through t
 does not change what the encoder reads.
 
 The field draws a picture from its own camera alone. Where its code tells which that is, a head need not look right from
-any other side, and drawn heads turned by a tenth less than the camera. The term leak takes from the codes' means what
-poses tell of them, by a regression of the third degree that follows the encoder as it learns.
+any other side, and drawn heads turned by a tenth less than the camera. With the term leak the codes' means lose what
+poses explain of them, by a regression of the third degree that is fitted as the encoder learns.
 
 Shapes: B batch, H W image.
 """
@@ -33,11 +33,9 @@ from train.networks.encoder import (
     ENCODED_AT_ONCE,
     ENCODER_LEARNING_RATE,
     ENCODER_RESOLUTION,
-    POWERS,
     PictureEncoder,
     divergence,
     expected_code,
-    powers,
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
@@ -46,7 +44,7 @@ from train.terms import weighted_sum
 
 DETAIL_SHARE = 0.5  # of the rays of a picture go where it is detailed
 SMALLEST_CONTRAST = 1e-4
-LEAK_PICTURES, LEAK_SHARE = 2000, 0.03  # that the leak is first measured on; of a step's in what is known of it
+LEAK_PICTURES, LEAK_SHARE = 2000, 0.03  # that the regression on poses begins with; share of a step's in it
 
 
 def contrast(pictures: Tensor) -> Tensor:
@@ -153,7 +151,7 @@ class Reconstruction:
         """
         config, model = self.config, self.generator.config
         batch, side, device = phase.batch_size, phase.resolution, self.engine.device
-        means, told = Means(self.engine, batch), []
+        means, products = Means(self.engine, batch), []
         draws = {
             "noise": torch.randn(batch, model.latent_size),
             "pixel": torch.rand(batch, side * side),
@@ -177,33 +175,24 @@ class Reconstruction:
             torch.autograd.backward(read, [leaf.grad for leaf in leaves])
             means.add(terms, share)
             if "leak" in config.terms:
-                told.append(self._products(leaves[0], poses.to(device)) * share)
+                products.append(share * self.encoder.products(leaves[0], poses.to(device)))
         self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
-        if told:
-            self._follow(self.engine.total(sum(told)), LEAK_SHARE)
+        if products:
+            self.encoder.regression.lerp_(self.engine.total(sum(products)), LEAK_SHARE)
         return means.result()
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Measure what poses tell of the codes before the first step, where that is to be taken from them."""
+        """Fit the regression of codes on poses, where leak is a term, before the first step."""
         if "leak" not in self.config.terms:
             return
-        index = torch.arange(min(LEAK_PICTURES, len(self.data)))
-        products = 0.0
+        index, device = torch.arange(min(LEAK_PICTURES, len(self.data))), self.engine.device
+        products = torch.zeros_like(self.encoder.regression)
         for part in index.split(ENCODED_AT_ONCE):
-            pictures, poses = (of.to(self.engine.device) for of in (self.data.image_batch(part), self.data.poses[part]))
-            products = products + len(part) / len(index) * self._products(self.encoder(pictures, poses)[0], poses)
-        self._follow(products, 1.0)
-
-    @torch.no_grad()
-    def _products(self, mean: Tensor, poses: Tensor) -> Tensor:
-        """Return the means of the products of poses' powers with themselves and with what was read of them, as one."""
-        bases = powers(poses.to(mean))
-        return bases.T @ torch.cat([bases, mean + self.encoder.told(poses)], dim=1) / len(poses)
-
-    def _follow(self, products: Tensor, share: float) -> None:
-        self.encoder.follow(*products.split([POWERS, products.shape[1] - POWERS], dim=1), share)
+            pictures, poses = self.data.image_batch(part).to(device), self.data.poses[part].to(device)
+            products += len(part) / len(index) * self.encoder.products(self.encoder(pictures, poses)[0], poses)
+        self.encoder.regression.copy_(products)
 
     def _show(
         self, index: Tensor, pictures: Tensor, poses: Tensor, read: list[Tensor], draws: dict[str, Tensor], phase: Phase
@@ -222,8 +211,9 @@ class Reconstruction:
             "divergence": divergence(mean, log_std),
         }
         if "leak" in self.config.terms:
-            told = self.encoder.told(poses.to(self.engine.device))
-            terms["leak"] = ((mean + told) * told).sum(dim=1).mean()  # on average the variance that poses explain
+            explained = self.encoder.explained(poses.to(self.engine.device))
+            # on average the variance that poses explain
+            terms["leak"] = ((mean + explained) * explained).sum(dim=1).mean()
         if "coverage" in self.config.terms:
             alpha = take_pixels(self.data.alpha_batch(index).to(self.engine.device), pixels)
             terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)
