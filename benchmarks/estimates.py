@@ -40,7 +40,6 @@ import numpy as np
 
 from benchmarks.images import CHECKPOINTS, make_sphere
 from stylesdf.config import StyleSDFConfig, preset
-from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.field import Field
 from stylesdf.mapping import unrectify
 from stylesdf.pipeline import StyleSDF
@@ -66,6 +65,7 @@ from train.run.counting import guided_beta
 from train.run.engine import Engine
 from train.run.grid import sample_grid
 from train.run.lineage import Origin, write_model
+from train.run.process import prepare_process
 from train.stages.chunked import CHUNK_POINTS
 from train.stages.pool import render_field_image, render_scenes
 
@@ -176,6 +176,7 @@ def _renderer_parts(stage, initial: PretrainedGenerator) -> Iterator[Part]:
         head.weight.data.zero_(), head.bias.data.zero_()
         head.bias.data[: len(initial.w_avg[0])] = unrectify(initial.w_avg[0])
         head.bias.data[len(initial.w_avg[0]) :] = -4.0
+        stage.reconstruction.prepare()
     for number, phase in enumerate(config.phases):
         middle = first + phase.steps // 2
         middle -= middle % config.game.r1_every
@@ -320,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--one", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        keep_large_blocks()
+        prepare_process()
         print(json.dumps(measure(options.one)))
         return 0
     names = [name for name in all_runs() if any(fnmatch.fnmatch(name, wanted) for wanted in options.runs or ["*"])]

@@ -217,7 +217,7 @@ class VolumeRenderer(nn.Module):
         sdf, rgb, features = (
             None
             if values is None
-            else values.new_zeros(*points.shape[:2], values.shape[-1]).index_copy(1, index, values)
+            else values.new_zeros(*points.shape[:2], values.shape[-1]).index_copy_(1, index, values)
             for values in (part.sdf[..., None], part.rgb, part.features)
         )
         return FieldOutput(sdf=torch.where(inside, sdf.squeeze(-1), distance), rgb=rgb, features=features), inside

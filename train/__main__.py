@@ -19,7 +19,6 @@ from pathlib import Path
 
 from stylesdf.checkpoint import WEIGHTS_FILE
 from stylesdf.config import preset
-from stylesdf.fast.allocator import keep_large_blocks
 from stylesdf.terminal import terminal
 from train.arguments import DEFAULT_SPLIT, STAGES, parser, run_options
 from train.config import to_dict
@@ -37,8 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # an error is one line, without the hub's retries before it
     for client in ("httpx", "httpx2"):  # of the hub's versions; each would report all of its requests
         logging.getLogger(client).setLevel(logging.WARNING)
+    from train.run.process import prepare_process
     from train.run.signals import Stopped
 
+    prepare_process()
     args = argparse.Namespace(argv=argv, command=None)  # a recipe's processes get them once more
     try:
         with terminal():
@@ -70,7 +71,6 @@ def _run_recipe(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(runner.plan(recipe, args.cache_dir), end="")
         return 0
-    keep_large_blocks()
 
     @functools.cache
     def data():
@@ -161,7 +161,6 @@ def _draw_people(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    keep_large_blocks()
     return command.run(args, _reading(args))
 
 
@@ -172,7 +171,6 @@ def _directions(args: argparse.Namespace) -> int:
 
     if not (args.model / WEIGHTS_FILE).is_file():
         raise ValueError(f"{args.model} is not a folder with {WEIGHTS_FILE}, which could get directions")
-    keep_large_blocks()
     model = PretrainedGenerator.from_pretrained(args.model).eval()
     report = command.Progress()
     kind = directions if args.factors is None else factors
@@ -212,7 +210,6 @@ def _train(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(json.dumps(_describe_run(args, stage_config, model_config), indent=2, ensure_ascii=False))
         return 0
-    keep_large_blocks()
     engine = _engine(args)
     _run_stage(args, stage_config, model_config, engine)
     engine.accelerator.end_training()  # processes that end without it can abort

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from stylesdf.fast import convolution, processor
 from stylesdf.fast.convolution import affine, convolve
 
 
@@ -29,7 +30,9 @@ def test_convolutions_have_the_derivatives_of_a_convolution(shape, kind):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("width", [5, 128])
 @pytest.mark.parametrize("recorded", [False, True])
-def test_affine_is_a_matrix_product_whichever_kernel_computes_it(recorded, width, batch, points):
+@pytest.mark.parametrize("intel", [False, True])
+def test_affine_is_a_matrix_product_whichever_kernel_computes_it(intel, recorded, width, batch, points, monkeypatch):
+    monkeypatch.setattr(convolution, "IS_INTEL", intel)
     sizes = (batch, points, width), (batch, width, width + 1), (batch, 1, width + 1)
     x, matrix, offset = (torch.randn(size, requires_grad=True) for size in sizes)
     expected = torch.baddbmm(offset, x, matrix)
@@ -45,7 +48,32 @@ def test_affine_is_a_matrix_product_whichever_kernel_computes_it(recorded, width
             torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
 
 
-def test_affine_can_be_differentiated_twice():
+@pytest.mark.parametrize("intel", [False, True])
+def test_only_where_the_processor_is_not_intels_a_product_is_asked_for_as_a_convolution(intel, monkeypatch):
+    asked, conv2d = [], convolution.F.conv2d
+    monkeypatch.setattr(convolution.F, "conv2d", lambda *arguments: asked.append(True) or conv2d(*arguments))
+    monkeypatch.setattr(convolution, "IS_INTEL", intel)
+    with torch.no_grad():
+        affine(torch.randn(1, 1024, 8), torch.randn(1, 8, 8))
+    assert bool(asked) != intel
+
+
+def test_who_made_the_processor_is_read_or_asked(monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError
+
+    for about, expected in (("vendor_id\t: GenuineIntel\n", True), ("vendor_id\t: AuthenticAMD\n", False)):
+        monkeypatch.setattr(processor.Path, "read_text", lambda *_, about=about, **__: about)
+        assert processor.is_intel() == expected
+    monkeypatch.setattr(processor.Path, "read_text", refuse)
+    for about, expected in (("Intel64 Family 6 Model 158, GenuineIntel", True), ("arm", False)):
+        monkeypatch.setattr(processor.platform, "processor", lambda about=about: about)
+        assert processor.is_intel() == expected
+
+
+@pytest.mark.parametrize("intel", [False, True])
+def test_affine_can_be_differentiated_twice(intel, monkeypatch):
+    monkeypatch.setattr(convolution, "IS_INTEL", intel)
     x, matrix = torch.randn(1, 256, 128, requires_grad=True), torch.randn(1, 128, 128, requires_grad=True)
     norms = []
     for product in (affine, torch.bmm):

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
 
 
-TOY = str(Path(__file__).parents[2] / "checkpoints" / "toy-heads")
+ROOT = Path(__file__).parents[2]
+TOY = str(ROOT / "checkpoints" / "toy-heads")
 RENDERER = ["renderer", "--preset", "toy", "--device", "cpu", "--set"]
 RENDERER += ["sphere_steps=2", "num_points=8", "game.freeze_generator_steps=0"] + [
     f"phases.{phase}.{setting}" for phase in range(3) for setting in ("steps=1", "batch_size=2", "num_samples=2")
@@ -214,3 +217,15 @@ def test_steps_are_counted_again_in_the_card_of_a_run_that_goes_on_unless_somebo
     edited = card + "\nMy own words.\n"
     (tmp_path / "run" / "model" / "README.md").write_text(edited, encoding="utf-8")
     assert card_of("run", "mine", steps=3) == edited
+
+
+def test_numbers_below_the_normal_ones_are_zero_in_all_threads_of_a_command():
+    program = """
+import torch
+from train.__main__ import main
+torch.set_num_threads(2)
+assert main(["settings", "prior"]) == 0
+smallest = torch.full((1 << 20,), 1e-37)
+assert (smallest * 1e-3).eq(0.0).all() or not torch.set_flush_denormal(True)  # where a processor knows it
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

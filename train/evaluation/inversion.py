@@ -146,4 +146,4 @@ def depth_error(found: Tensor, truth: Tensor, fov_deg: float) -> float:
         return 1.0
     pixel = 2.0 * math.tan(math.radians(fov_deg) / 2.0) / truth.shape[-1]
     radius = math.sqrt((~truth.isnan()).sum().item() / math.pi) * pixel
-    return float((off - off.median()).abs().median() / radius)
+    return (off - off.median()).abs().median().item() / radius

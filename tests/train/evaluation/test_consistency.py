@@ -1,6 +1,7 @@
 """Views of known scenes: a ball agrees with itself, shapes that change with the camera do not."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from train.evaluation import consistency
 from train.evaluation.consistency import mean_distance, project, surface_points, visible_from
 from train.evaluation.registry import METRICS
 from train.evaluation.views import Context
+from train.pretrained import PretrainedGenerator
 
+CHECKPOINTS = Path(__file__).parents[3] / "checkpoints"
 CONFIG = StyleSDFConfig(decoder_channels=(), render_resolution=32, latent_size=4)
 
 
@@ -53,7 +56,8 @@ class Heads(nn.Module):
 
 
 @pytest.fixture
-def measure():
+def measure(monkeypatch):
+    monkeypatch.setattr(consistency, "render_near_surface", lambda model, *given, **more: model.render(*given, **more))
     return lambda name, model: METRICS[name].measure(model, range(6), 1.0, Context())
 
 
@@ -111,3 +115,15 @@ def test_the_real_renderer_gives_points_depth_coverage_and_colours(tiny_model):
     w = tiny_model.mapping(torch.zeros(1, tiny_model.config.latent_size))
     seen = consistency.lift(tiny_model, w, Camera.from_angles(0.1, 0.0), 16, 8)
     assert [tuple(part.shape) for part in seen] == [(16, 16, 3), (16, 16), (16, 16), (3, 16, 16)]
+
+
+@pytest.mark.parametrize("name", ["people", "toy-heads"])
+def test_samples_that_are_left_out_change_nothing(name):
+    model = PretrainedGenerator.from_pretrained(CHECKPOINTS / name).eval()
+    w, camera = model.mapping(torch.randn(1, model.config.latent_size), 0.7), Camera.from_angles(0.3, 0.1)
+    options = {"resolution": 32, "num_samples": 128, "with_features": False}
+    with torch.no_grad():
+        whole, near = model.render(w, camera, **options), consistency.render_near_surface(model, w, camera, **options)
+    assert (whole.background - near.background).abs().max() < 0.01
+    seen = whole.background < consistency.MAX_BACKGROUND
+    assert (whole.depth - near.depth)[seen].abs().max() < 0.1 * (model.config.far - model.config.near) / 128
