@@ -55,10 +55,10 @@ def build_stage(
     Raises:
         ValueError: No encoder where one is needed, or settings, data and models that do not go together.
     """
-    if isinstance(settings, EncoderConfig):
-        return EncoderStage(settings, initial, engine)
-    renderer_config = dataclasses.replace(model_config, decoder_channels=())
     data = None if data is None else data.on(engine.device)
+    if isinstance(settings, EncoderConfig):
+        return EncoderStage(settings, initial, engine, data, None if data is None else _encoder_beside(initial))
+    renderer_config = dataclasses.replace(model_config, decoder_channels=())
     if isinstance(settings, PriorConfig):
         return PriorStage(renderer_config, settings, data, initial, _needed_encoder(initial), engine)
     if isinstance(settings, PolishConfig):

@@ -340,7 +340,7 @@ class EncoderConfig:
     """The network that finds the head in a picture, taught by a finished model's own pictures; not in the paper.
 
     Attributes:
-        steps: How many; in each three new heads are drawn, and 48 pictures of those drawn so far are learned from.
+        steps: How many; in each there are three new heads, and 48 pictures of those so far are learned from.
         seed: Of everything random.
     """
 

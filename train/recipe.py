@@ -111,7 +111,7 @@ def check_run(recipe: Recipe, run: Run, out: Path, data: ImageSet) -> None:
 
 
 def _takes_pictures(run: Run) -> bool:
-    return not isinstance(run.settings, PolishConfig | EncoderConfig)
+    return not isinstance(run.settings, PolishConfig)
 
 
 def _model_of(out: Path, name: str) -> PretrainedGenerator:

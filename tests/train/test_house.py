@@ -102,7 +102,7 @@ def test_the_average_has_one_ramp_and_ada_one_caller():
     ramps = [name for name, node in nodes() if isinstance(node, ast.BinOp) and ramp.fullmatch(ast.unparse(node))]
     assert ramps == ["game.py"]
     lerps = [name for name, node in nodes() if isinstance(node, ast.Attribute) and node.attr == "lerp_"]
-    assert lerps == ["game.py", "decoder.py", "reconstruction.py"]  # the average; path lengths; codes on poses
+    assert lerps == ["game.py", "decoder.py", "reconstruction.py"]  # the average; path lengths; what codes are
     calls = [node for node in nodes() if isinstance(node[1], ast.Call)]
     called = [(name, ast.unparse(call.func).split(".")[-1]) for name, call in calls]
     assert [name for name, function in called if function == "adapt_probability"] == ["game.py"]

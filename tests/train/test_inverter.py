@@ -12,6 +12,7 @@ from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
 from train.config import VIEWS_OF_HEAD, EncoderConfig
+from train.networks.encoder import PictureEncoder, expected_code
 from train.pretrained import PretrainedGenerator
 from train.run.lineage import weights_hash
 from train.run.loop import train
@@ -66,6 +67,29 @@ def test_drawings_show_what_their_facts_say():
     fewer = Drawings(model, space, 0, make().engine)
     fewer.draw_up_to(1)
     assert fewer.take(torch.arange(2))[0].equal(pictures[:2])
+
+
+def test_every_second_head_is_the_data_s_where_its_code_is_known():
+    model, data, picture_encoder = finished(), runs.tiny_data(), PictureEncoder(runs.MODEL.latent_size, 16)
+    stage = EncoderStage(EncoderConfig(steps=4), model, data=data, picture_encoder=picture_encoder)
+    stage.drawings.draw_up_to(4)
+    pictures, coordinates, poses = stage.drawings.take(torch.arange(4 * VIEWS_OF_HEAD))
+    own = Drawings(model, stage.drawings.space, 0, stage.engine)
+    own.draw_up_to(3)
+    for head in (0, 2):
+        views = torch.arange(VIEWS_OF_HEAD) + head * VIEWS_OF_HEAD
+        assert all(ours[views].equal(theirs) for ours, theirs in zip((pictures, coordinates, poses), own.take(views)))
+    shown = torch.nn.functional.adaptive_avg_pool2d(data.image_batch(torch.arange(len(data))), 64)
+    alpha = torch.nn.functional.adaptive_avg_pool2d(data.alpha_batch(torch.arange(len(data))), 64)
+    mean, log_std = picture_encoder(data.image_batch(torch.arange(len(data))), data.poses)
+    codes = expected_code(mean, log_std.exp()).detach()
+    for view in (2, 3, 6, 7):
+        index = (data.poses - poses[view]).norm(dim=1).argmin()
+        torch.testing.assert_close(pictures[view, :3], shown[index], atol=0.01, rtol=0)
+        torch.testing.assert_close(pictures[view, 3:], 1 - alpha[index], atol=0.01, rtol=0)
+        torch.testing.assert_close(coordinates[view], stage.drawings.space.coordinates(codes[index : index + 1])[0])
+    assert not any(key.startswith("picture_encoder") for key in snapshot(stage))
+    assert stage.step()["code"] > 0
 
 
 def test_processes_draw_in_turn_and_each_has_all():

@@ -199,7 +199,7 @@ def test_the_regression_on_poses_is_fitted_before_the_first_step(heads):
 
 def test_the_encoder_learns_to_tell_less_of_the_pose(monkeypatch):
     """Its means come to differ the other way than a regression that stays as it is."""
-    monkeypatch.setattr(reconstruction, "LEAK_SHARE", 0.0)
+    monkeypatch.setattr(reconstruction, "NEW_SHARE", 0.0)
 
     def agreement(weight: float) -> float:
         torch.manual_seed(0)
@@ -221,6 +221,27 @@ def test_without_the_term_codes_are_left_as_they_are_read(heads):
     stage.prepare()
     stage.step()
     assert stage.reconstruction.encoder.regression.eq(0.0).all()
+
+
+@pytest.mark.parametrize("psi", [0.0, 0.5, 1.0])
+def test_codes_are_truncated_from_their_mean(heads, monkeypatch, psi):
+    shown = []
+
+    def condition(codes):
+        shown.append(codes.detach())
+        return conditioned(codes)
+
+    monkeypatch.setattr(reconstruction, "draw_psi", lambda batch, least: {"psi": torch.full((batch, 1), psi)})
+    monkeypatch.setattr(reconstruction, "rectify", lambda codes: 0.0 * codes + 3.0)
+    stage = reconstructing_stage(heads)
+    stage.prepare()
+    centre = stage.reconstruction.encoder.centre.clone()
+    assert centre.shape == (1, 8) and centre.ne(0.0).all()
+    conditioned = stage.generator.field.condition
+    monkeypatch.setattr(stage.generator.field, "condition", condition)
+    stage.step()
+    torch.testing.assert_close(shown[0], torch.lerp(centre, torch.tensor(3.0), psi).expand_as(shown[0]))
+    torch.testing.assert_close(stage.reconstruction.encoder.centre, torch.lerp(centre, torch.tensor(3.0), 0.03))
 
 
 def test_a_frozen_generator_stays_while_the_encoder_learns(heads):

@@ -45,6 +45,7 @@ class PictureEncoder(nn.Module):
         config: These two by their names, as its file keeps them.
         regression: Of codes on poses: running means of the products of ``powers`` with themselves and with the means
             that the network reads. Zero explains nothing. ``(POWERS, POWERS + latent_size)``.
+        centre: Running mean of the codes behind ``rectify``, from which stage 1 truncates. ``(1, latent_size)``.
 
     Raises:
         ValueError: A size out of range.
@@ -67,6 +68,7 @@ class PictureEncoder(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.head = nn.Linear(WIDTH, 2 * latent_size)
         self.register_buffer("regression", torch.zeros(POWERS, POWERS + latent_size))
+        self.register_buffer("centre", torch.zeros(1, latent_size))
 
     def forward(self, pictures: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Read pictures in [−1, 1] ``(B, 3, H, W)`` of known (yaw, pitch), radians ``(B, 2)``.
@@ -78,6 +80,11 @@ class PictureEncoder(nn.Module):
         seen = torch.cat([seen, poses[:, :, None, None].expand(-1, -1, *seen.shape[2:])], dim=1)
         mean, log_std = self.head(self.trunk(seen)).chunk(2, dim=1)
         return mean - self.explained(poses), (log_std - 1.0).clamp(-6.0, 1.0)
+
+    def code(self, pictures: Tensor, poses: Tensor) -> Tensor:
+        """Return the code from which the field draws each picture best, ``(B, latent_size)``; as ``forward``."""
+        mean, log_std = self(pictures, poses)
+        return expected_code(mean, log_std.exp())
 
     def explained(self, poses: Tensor) -> Tensor:
         """Return what poses, radians ``(B, 2)``, explain of the means, less its mean over poses. ``(B, latent_size)``.

@@ -1,18 +1,15 @@
 """What recipes of drawn pictures have in common: sizes, settings, and the order of their runs.
 
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
-there within minutes; its last phase is done once more, for mouths, glasses and beards take longest, and what poses
-explain of the codes is subtracted from them: heads whose codes told the pose lagged behind the camera. Then the mapping
-learns to give the codes that the data has, the surface is polished, and the decoder learns to draw what the field shows
-of new heads with a ray for each pixel of the full size; then, from the data's own pictures and the codes that the
-encoder reads in them, what the field is too coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an
-adversary that did not know what a head should look like it drew wrinkles. Last, a network learns from pictures of the
-finished model to find the head in them.
+there within minutes; mouths, glasses and beards take longest. What poses explain of the codes is subtracted from them:
+heads whose codes told the pose lagged behind the camera. Then the mapping learns to give the codes that the data has,
+the surface is polished, and the decoder learns to draw what the field shows of new heads with a ray for each pixel of
+the full size; then, from the data's own pictures and the codes that the encoder reads in them, what the field is too
+coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary that did not know what a head should
+look like it drew wrinkles. Last, a network learns from pictures of the finished model to find the head in them.
 """
 
 from __future__ import annotations
-
-import dataclasses
 
 from stylesdf.config import StyleSDFConfig
 from train.config import DecoderConfig, EncoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
@@ -38,23 +35,21 @@ MODEL = StyleSDFConfig(
 SHOWN = RendererConfig(
     phases=(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=16, steps=3000, batch_size=32, num_samples=24, is_adversarial=False),
-        Phase(resolution=32, steps=5000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
+        Phase(resolution=32, steps=10000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
     ),
     game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
     terms={
-        "reconstruction": 10.0, "coverage": 5.0, "divergence": 2e-4, "eikonal": 0.7, "minimal_surface": 0.05,
-        "sphere_anchor": 20.0, "bounds": 10.0,
+        "reconstruction": 10.0, "coverage": 5.0, "divergence": 2e-4, "leak": 0.1, "eikonal": 0.7,
+        "minimal_surface": 0.05, "sphere_anchor": 20.0, "bounds": 10.0,
     },
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
     beta_start=0.015,
     beta_end=0.0016,
+    least_truncation=LEAST_TRUNCATION,
     num_points=100,
 )  # fmt: skip
-
-DETAILED_STEPS = 8000
 
 POLISHED = PolishConfig(
     steps=500,
@@ -87,15 +82,9 @@ DECODED = DecoderConfig(
 
 def chain(shown: RendererConfig = SHOWN, decoded: DecoderConfig = DECODED) -> tuple[Run, ...]:
     """Return the runs, each of which goes on with the one before it."""
-    detailed = dataclasses.replace(
-        shown,
-        phases=(dataclasses.replace(shown.phases[-1], steps=DETAILED_STEPS),),
-        terms={**shown.terms, "leak": 0.1},
-    )
     return (
         Run("shown", shown),
-        Run("detailed", detailed, "shown"),
-        Run("prior", PriorConfig(), "detailed"),
+        Run("prior", PriorConfig(), "shown"),
         Run("polished", POLISHED, "prior"),
         Run("decoded", decoded, "polished"),
         Run("inverter", EncoderConfig(), "decoded"),

@@ -117,7 +117,8 @@ class DecoderStage:
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return the networks to be saved beside the model, by kind."""
-        return {} if self.discriminator is None else {"image": self.discriminator}
+        encoder = {} if self.pairs is None else {"encoder": self.pairs.encoder}
+        return ({} if self.discriminator is None else {"image": self.discriminator}) | encoder
 
     def grid_options(self) -> dict:
         return {}

@@ -1,9 +1,10 @@
 """The network that finds the head in a picture learns from pictures that a finished model draws of random heads.
 
-There is no data and no adversary. Codes come from Gaussian latents, truncated by different amounts, cameras from the
-model's pose prior, a little wider; the picture is the decoder's, averaged down to what the network sees. It is then
-varied as photos differ from the model's pictures: in light, colours, sharpness, framing and background. Everything that
-was drawn is kept and shown again, and what drawing number i shows follows from the seed and i, so that a run that is
+There is no adversary. Codes come from Gaussian latents, truncated by different amounts, cameras from the model's pose
+prior, a little wider; the picture is the decoder's, averaged down to what the network sees. Where stage 1 had an
+encoder, every second head is from the data instead, with the code that the encoder reads in it: no model draws all that
+pictures show. They are varied as photos differ from them: in light, colours, sharpness, framing and background.
+Everything is kept and shown again, and what drawing number i shows follows from the seed and i, so that a run that is
 resumed finds the same.
 
 Shapes: B batch, H W picture, K coordinates.
@@ -22,7 +23,9 @@ from stylesdf.encoder import RESOLUTION, CodeSpace, Encoder
 from stylesdf.fast.decoder import condition_decoder
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from train.config import HEADS_PER_STEP, PICTURES_PER_STEP, VIEWS_OF_HEAD, EncoderConfig
+from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
+from train.networks.encoder import PictureEncoder
 from train.pretrained import PretrainedGenerator
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
@@ -49,11 +52,20 @@ class EncoderStage:
         config: Settings of the stage.
         initial: The finished model; nothing of it is trained.
         engine: Where it runs; None is one process on the CPU.
+        data: Pictures with poses, of which ``picture_encoder`` reads the codes.
+        picture_encoder: Of stage 1; None learns from the model's pictures alone.
     """
 
     name = "encoder"
 
-    def __init__(self, config: EncoderConfig, initial: PretrainedGenerator, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        initial: PretrainedGenerator,
+        engine: Engine | None = None,
+        data: ImageSet | None = None,
+        picture_encoder: PictureEncoder | None = None,
+    ) -> None:
         self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device
@@ -66,7 +78,10 @@ class EncoderStage:
         self.optimizer = adam(self.encoder.parameters(), LEARNING_RATE)
         modules = {"generator": self.generator, "encoder": self.encoder, "average": self.average}
         self.state = RunState(modules, {"optimizer": self.optimizer})
-        self.drawings = Drawings(self.generator, space, config.seed, self.engine)
+        known = None
+        if picture_encoder is not None and data is not None and data.poses is not None:
+            known = KnownPictures(data, picture_encoder.to(self.device).requires_grad_(False))
+        self.drawings = Drawings(self.generator, space, config.seed, self.engine, known)
 
     def discriminators(self) -> dict[str, nn.Module]:
         """Return what lies beside the model."""
@@ -112,6 +127,22 @@ class EncoderStage:
         }
 
 
+class KnownPictures:
+    """Some of the data's pictures, and the codes that stage 1's encoder reads in them."""
+
+    def __init__(self, data: ImageSet, encoder: PictureEncoder) -> None:
+        self.data, self.encoder = data, encoder
+
+    def choose(self, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose V pictures: colours in [−1, 1] and the background's share ``(V, 4, 64, 64)``, codes, and poses."""
+        data, index = self.data, torch.randint(len(self.data), (VIEWS_OF_HEAD,), generator=random)
+        colours, poses = data.image_batch(index), data.poses[index].to(self.data.device)
+        has_alpha = data.thumbnails.shape[1] == 4
+        background = 1.0 - data.alpha_batch(index) if has_alpha else torch.zeros_like(colours[:, :1])
+        pictures = F.adaptive_avg_pool2d(torch.cat([colours, background], dim=1), RESOLUTION)
+        return pictures, self.encoder.code(colours, poses), poses
+
+
 class Drawings:
     """Pictures of an endless, numbered sequence of heads, a few views of each, as far as they are drawn.
 
@@ -120,13 +151,21 @@ class Drawings:
         space: Of its codes.
         seed: Of all numbers.
         engine: Whose processes draw in turn; each keeps all pictures.
+        known: What every second head is; None draws all.
 
     Attributes:
         count: Heads that are drawn.
     """
 
-    def __init__(self, generator: PretrainedGenerator, space: CodeSpace, seed: int, engine: Engine) -> None:
-        self.generator, self.space, self.seed, self.engine = generator, space, seed, engine
+    def __init__(
+        self,
+        generator: PretrainedGenerator,
+        space: CodeSpace,
+        seed: int,
+        engine: Engine,
+        known: KnownPictures | None = None,
+    ) -> None:
+        self.generator, self.space, self.seed, self.engine, self.known = generator, space, seed, engine, known
         self.count = 0
         self._pictures: list[Tensor] = []  # of each head (V, 4, H, W) uint8: colours, and the background's share
         self._facts: list[Tensor] = []  # of each head (V, K + 2): coordinates, yaw and pitch
@@ -164,9 +203,17 @@ class Drawings:
 
     @torch.no_grad()
     def _draw(self, number: int) -> tuple[Tensor, Tensor]:
-        """Draw the views of a head, ``(V, 4, H, W)``, and return its facts, ``(V, K + 2)``."""
-        model, config = self.generator, self.generator.config
+        """Draw the views of a head, or choose pictures, ``(V, 4, H, W)``, and return their facts, ``(V, K + 2)``."""
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
+        is_known = self.known is not None and number % 2 == 1
+        pictures, w, poses = self.known.choose(random) if is_known else self._render(random)
+        shown = torch.cat([pictures[:, :3].add(1.0).mul(127.5), pictures[:, 3:].mul(255.0)], dim=1)
+        coordinates = self.space.coordinates(w).expand(VIEWS_OF_HEAD, -1)
+        return shown.clamp(0.0, 255.0).round().byte(), torch.cat([coordinates, poses.to(coordinates)], dim=1)
+
+    def _render(self, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw the views of a random head: as ``KnownPictures.choose``, of one code."""
+        model, config = self.generator, self.generator.config
         latents = draw_latents(1, config.latent_size, LEAST_TRUNCATION, random)
         w = frozen_codes(model, {name: value.to(model.device) for name, value in latents.items()})
         prior = config.pose_yaw, config.pose_pitch, config.pose_distribution
@@ -180,11 +227,9 @@ class Drawings:
             options = {"num_samples": config.num_samples, "with_features": decoder is not None}
             seen = render_guided(model.renderer, field, guide, camera, **options)
             colours = seen.thumbnail if decoder is None else decoder(seen.features)
-            colours = F.adaptive_avg_pool2d(colours, RESOLUTION).add(1.0).mul(127.5)
-            background = F.interpolate(seen.background, size=RESOLUTION, mode="bilinear").mul(255.0)
-            views.append(torch.cat([colours, background], dim=1).clamp(0.0, 255.0).round().byte())
-        coordinates = self.space.coordinates(w).expand(VIEWS_OF_HEAD, -1)
-        return torch.cat(views), torch.cat([coordinates, poses.to(coordinates)], dim=1)
+            background = F.interpolate(seen.background, size=RESOLUTION, mode="bilinear")
+            views.append(torch.cat([F.adaptive_avg_pool2d(colours, RESOLUTION), background], dim=1))
+        return torch.cat(views), w, poses
 
 
 def vary(pictures: Tensor, numbers: Tensor) -> Tensor:

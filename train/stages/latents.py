@@ -27,10 +27,14 @@ def draw_latents(batch: int, size: int, least_truncation: float, random: torch.G
         least_truncation: ψ is uniform between this and 1.
         random: Where from; None is torch's own generator.
     """
-    draws = {"z": torch.randn(batch, size, generator=random)}
-    if least_truncation < 1.0:
-        draws["psi"] = least_truncation + (1.0 - least_truncation) * torch.rand(batch, 1, generator=random)
-    return draws
+    return {"z": torch.randn(batch, size, generator=random)} | draw_psi(batch, least_truncation, random)
+
+
+def draw_psi(batch: int, least_truncation: float, random: torch.Generator | None = None) -> dict:
+    """Draw ``psi`` ``(B, 1)`` between the least truncation and 1; where that is 1, nothing."""
+    if least_truncation == 1.0:
+        return {}
+    return {"psi": least_truncation + (1.0 - least_truncation) * torch.rand(batch, 1, generator=random)}
 
 
 def latent_codes(mapping: nn.Module, draws: dict[str, Tensor]) -> Tensor:

@@ -15,9 +15,9 @@ from stylesdf.camera import sample_poses
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
 from train.data.images import ImageSet
-from train.networks.encoder import PictureEncoder, expected_code
+from train.networks.encoder import PictureEncoder
 from train.run.engine import Engine, take
-from train.stages.latents import cameras_of, draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, draw_psi, latent_codes
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,15 @@ def new_scene(generator: Generator, least_truncation: float, random: torch.Gener
 
 
 @torch.no_grad()
-def known_scene(encoder: PictureEncoder, data: ImageSet, random: torch.Generator) -> Scene:
-    """Choose one of the data's pictures, and read its code."""
+def known_scene(encoder: PictureEncoder, data: ImageSet, least_truncation: float, random: torch.Generator) -> Scene:
+    """Choose one of the data's pictures, and read its code; truncated, it shows the same head."""
     index = torch.randint(len(data), (1,), generator=random)
     picture, pose = data.image_batch(index), data.poses[index]
-    mean, log_std = encoder(picture, pose.to(picture.device))
-    return Scene(expected_code(mean, log_std.exp()), pose, lambda: picture)
+    w = encoder.code(picture, pose.to(picture.device))
+    draws = draw_psi(1, least_truncation, random)
+    if "psi" in draws:
+        w = torch.lerp(encoder.centre, w, draws["psi"].to(w))
+    return Scene(w, pose, lambda: picture)
 
 
 class RenderingPool:

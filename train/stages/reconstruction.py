@@ -9,7 +9,8 @@ does not change what the encoder reads.
 
 The field draws a picture from its own camera alone. Where its code tells which that is, a head need not look right from
 any other side, and drawn heads turned by a tenth less than the camera. With the term leak the codes' means lose what
-poses explain of them, by a regression of the third degree that is fitted as the encoder learns.
+poses explain of them, by a regression of the third degree that is fitted as the encoder learns. Where codes are
+truncated the picture to be shown stays the same, so that a head keeps its beard at a smaller ψ.
 
 Shapes: B batch, H W image.
 """
@@ -35,16 +36,15 @@ from train.networks.encoder import (
     ENCODER_RESOLUTION,
     PictureEncoder,
     divergence,
-    expected_code,
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
-from train.stages.latents import cameras_of
+from train.stages.latents import cameras_of, draw_psi
 from train.terms import weighted_sum
 
 DETAIL_SHARE = 0.5  # of the rays of a picture go where it is detailed
 SMALLEST_CONTRAST = 1e-4
-LEAK_PICTURES, LEAK_SHARE = 2000, 0.03  # that the regression on poses begins with; share of a step's in it
+MEASURED_PICTURES, NEW_SHARE = 2000, 0.03  # that regression and centre begin with; share of a step's in them
 
 
 def contrast(pictures: Tensor) -> Tensor:
@@ -128,8 +128,7 @@ class Reconstruction:
     def codes(self, count: int = 8) -> Tensor:
         """Return the codes of the data's first pictures, ``(count, latent_size)``; of fewer, some come again."""
         index, device = torch.arange(count) % len(self.data), self.engine.device
-        mean, log_std = self.encoder(self.data.image_batch(index).to(device), self.data.poses[index].to(device))
-        return expected_code(mean, log_std.exp())
+        return self.encoder.code(self.data.image_batch(index).to(device), self.data.poses[index].to(device))
 
     def step(
         self,
@@ -151,13 +150,14 @@ class Reconstruction:
         """
         config, model = self.config, self.generator.config
         batch, side, device = phase.batch_size, phase.resolution, self.engine.device
-        means, products = Means(self.engine, batch), []
+        means, products, centres = Means(self.engine, batch), [], []
         draws = {
             "noise": torch.randn(batch, model.latent_size),
             "pixel": torch.rand(batch, side * side),
             "offset": torch.rand(batch, side, side),
             "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
         }
+        draws |= draw_psi(batch, config.least_truncation)
         index = torch.randint(len(self.data), (batch,))
         self.data.prefetch(torch.cat([index[part] for part in self.engine.parts(batch)]))
         self.generator.requires_grad_(not is_frozen)
@@ -167,7 +167,10 @@ class Reconstruction:
             read = self.encoder(pictures, poses.to(device))
             # terms and field both go back to what was read, and from there once through the encoder
             leaves = [values.detach().requires_grad_() for values in read]
-            terms, field = self._show(index[part], pictures, poses, leaves, mine, phase)
+            codes = rectify(leaves[0] + leaves[1].exp() * mine["noise"])
+            shown = torch.lerp(self.encoder.centre, codes, mine["psi"]) if "psi" in mine else codes
+            field = ChunkedField(self.generator.field.condition(shown))
+            terms = self._show(index[part], pictures, poses, leaves, field, mine, phase)
             if point_losses is not None:
                 terms |= point_losses(phase, field, mine["points"])
             (share * weighted_sum(terms, config.terms)).backward()
@@ -176,31 +179,39 @@ class Reconstruction:
             means.add(terms, share)
             if "leak" in config.terms:
                 products.append(share * self.encoder.products(leaves[0], poses.to(device)))
+            centres.append(share * codes.detach().mean(dim=0, keepdim=True))
         self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
-        if products:
-            self.encoder.regression.lerp_(self.engine.total(sum(products)), LEAK_SHARE)
+        for running, parts in ((self.encoder.regression, products), (self.encoder.centre, centres)):
+            if parts:
+                running.lerp_(self.engine.total(sum(parts)), NEW_SHARE)
         return means.result()
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Fit the regression of codes on poses, where leak is a term, before the first step."""
-        if "leak" not in self.config.terms:
-            return
-        index, device = torch.arange(min(LEAK_PICTURES, len(self.data))), self.engine.device
-        products = torch.zeros_like(self.encoder.regression)
+        """Measure, before the first step, the codes' centre and, where leak is a term, their regression on poses."""
+        index, device, encoder = torch.arange(min(MEASURED_PICTURES, len(self.data))), self.engine.device, self.encoder
+        products, centre = torch.zeros_like(encoder.regression), torch.zeros_like(encoder.centre)
         for part in index.split(ENCODED_AT_ONCE):
             pictures, poses = self.data.image_batch(part).to(device), self.data.poses[part].to(device)
-            products += len(part) / len(index) * self.encoder.products(self.encoder(pictures, poses)[0], poses)
-        self.encoder.regression.copy_(products)
+            products += len(part) / len(index) * encoder.products(encoder(pictures, poses)[0], poses)
+            centre += encoder.code(pictures, poses).sum(dim=0) / len(index)
+        encoder.centre.copy_(centre)
+        if "leak" in self.config.terms:
+            encoder.regression.copy_(products)
 
     def _show(
-        self, index: Tensor, pictures: Tensor, poses: Tensor, read: list[Tensor], draws: dict[str, Tensor], phase: Phase
-    ) -> tuple[dict[str, Tensor], ChunkedField]:
-        """Draw some pictures from what the encoder read in them; return the terms and their fields."""
+        self,
+        index: Tensor,
+        pictures: Tensor,
+        poses: Tensor,
+        read: list[Tensor],
+        field: ChunkedField,
+        draws: dict[str, Tensor],
+        phase: Phase,
+    ) -> dict[str, Tensor]:
+        """Draw some pictures by the fields of what the encoder read in them; return the terms."""
         mean, log_std = read
-        codes = rectify(mean + log_std.exp() * draws["noise"])
-        field = ChunkedField(self.generator.field.condition(codes))
         pixels = choose_pixels(pictures, draws["pixel"]).unflatten(1, (phase.resolution, phase.resolution))
         places = places_of(pixels, pictures.shape[-1])
         camera = replace(cameras_of(poses, self.engine.device), places=places)
@@ -217,4 +228,4 @@ class Reconstruction:
         if "coverage" in self.config.terms:
             alpha = take_pixels(self.data.alpha_batch(index).to(self.engine.device), pixels)
             terms["coverage"] = losses.coverage_loss(1.0 - rendering.background, alpha)
-        return terms, field
+        return terms
