@@ -150,8 +150,8 @@ class RendererConfig:
         beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
             Render and level set agree only once it is far below the sample spacing.
         least_truncation: Codes are truncated by a ψ drawn between this and 1, so that truncated pictures are judged
-            too. When to use: the model will be shown truncated, and what is rare in the data must not vanish there. 1
-            truncates none, as in the paper.
+            too, and a picture's truncated code (term reconstruction) shows that picture. When to use: the model will be
+            shown truncated, and what is rare in the data must not vanish there. 1 truncates none, as in the paper.
         num_points: Random points of the scene per image that the terms of the field are measured on; 0 takes the
             samples of the rays, as the paper does. When to use: a small machine.
         use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).

@@ -13,6 +13,8 @@ Shapes: B batch, H W picture, K coordinates.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -79,8 +81,8 @@ class EncoderStage:
         modules = {"generator": self.generator, "encoder": self.encoder, "average": self.average}
         self.state = RunState(modules, {"optimizer": self.optimizer})
         known = None
-        if picture_encoder is not None and data is not None and data.poses is not None:
-            known = KnownPictures(data, picture_encoder.to(self.device).requires_grad_(False))
+        if picture_encoder is not None:
+            known = partial(known_pictures, picture_encoder.to(self.device).requires_grad_(False), data)
         self.drawings = Drawings(self.generator, space, config.seed, self.engine, known)
 
     def discriminators(self) -> dict[str, nn.Module]:
@@ -127,20 +129,21 @@ class EncoderStage:
         }
 
 
-class KnownPictures:
-    """Some of the data's pictures, and the codes that stage 1's encoder reads in them."""
+def known_pictures(
+    encoder: PictureEncoder, data: ImageSet, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose as many of the data's pictures as a head has views, and read their codes.
 
-    def __init__(self, data: ImageSet, encoder: PictureEncoder) -> None:
-        self.data, self.encoder = data, encoder
-
-    def choose(self, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose V pictures: colours in [−1, 1] and the background's share ``(V, 4, 64, 64)``, codes, and poses."""
-        data, index = self.data, torch.randint(len(self.data), (VIEWS_OF_HEAD,), generator=random)
-        colours, poses = data.image_batch(index), data.poses[index].to(self.data.device)
-        has_alpha = data.thumbnails.shape[1] == 4
-        background = 1.0 - data.alpha_batch(index) if has_alpha else torch.zeros_like(colours[:, :1])
-        pictures = F.adaptive_avg_pool2d(torch.cat([colours, background], dim=1), RESOLUTION)
-        return pictures, self.encoder.code(colours, poses), poses
+    Returns:
+        Colours in [−1, 1] and the background's share in [0, 1], ``(V, 4, 64, 64)``; codes ``(V, latent_size)``; yaw and
+        pitch, radians ``(V, 2)``.
+    """
+    index = torch.randint(len(data), (VIEWS_OF_HEAD,), generator=random)
+    colours, poses = data.image_batch(index), data.poses[index].to(data.device)
+    has_alpha = data.thumbnails.shape[1] == 4
+    background = 1.0 - data.alpha_batch(index) if has_alpha else torch.zeros_like(colours[:, :1])
+    pictures = F.adaptive_avg_pool2d(torch.cat([colours, background], dim=1), RESOLUTION)
+    return pictures, encoder.code(colours, poses), poses
 
 
 class Drawings:
@@ -151,7 +154,7 @@ class Drawings:
         space: Of its codes.
         seed: Of all numbers.
         engine: Whose processes draw in turn; each keeps all pictures.
-        known: What every second head is; None draws all.
+        known: Returns what every second head is, as ``known_pictures`` does; None draws all.
 
     Attributes:
         count: Heads that are drawn.
@@ -163,7 +166,7 @@ class Drawings:
         space: CodeSpace,
         seed: int,
         engine: Engine,
-        known: KnownPictures | None = None,
+        known: Callable[[torch.Generator], tuple[Tensor, Tensor, Tensor]] | None = None,
     ) -> None:
         self.generator, self.space, self.seed, self.engine, self.known = generator, space, seed, engine, known
         self.count = 0
@@ -206,13 +209,13 @@ class Drawings:
         """Draw the views of a head, or choose pictures, ``(V, 4, H, W)``, and return their facts, ``(V, K + 2)``."""
         random = torch.Generator().manual_seed(self.seed * 2**32 + number)
         is_known = self.known is not None and number % 2 == 1
-        pictures, w, poses = self.known.choose(random) if is_known else self._render(random)
+        pictures, w, poses = self.known(random) if is_known else self._render(random)
         shown = torch.cat([pictures[:, :3].add(1.0).mul(127.5), pictures[:, 3:].mul(255.0)], dim=1)
         coordinates = self.space.coordinates(w).expand(VIEWS_OF_HEAD, -1)
         return shown.clamp(0.0, 255.0).round().byte(), torch.cat([coordinates, poses.to(coordinates)], dim=1)
 
     def _render(self, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw the views of a random head: as ``KnownPictures.choose``, of one code."""
+        """Draw the views of a random head: as ``known_pictures``, of one code."""
         model, config = self.generator, self.generator.config
         latents = draw_latents(1, config.latent_size, LEAST_TRUNCATION, random)
         w = frozen_codes(model, {name: value.to(model.device) for name, value in latents.items()})

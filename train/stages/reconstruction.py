@@ -36,6 +36,7 @@ from train.networks.encoder import (
     ENCODER_RESOLUTION,
     PictureEncoder,
     divergence,
+    expected_code,
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
@@ -194,8 +195,9 @@ class Reconstruction:
         products, centre = torch.zeros_like(encoder.regression), torch.zeros_like(encoder.centre)
         for part in index.split(ENCODED_AT_ONCE):
             pictures, poses = self.data.image_batch(part).to(device), self.data.poses[part].to(device)
-            products += len(part) / len(index) * encoder.products(encoder(pictures, poses)[0], poses)
-            centre += encoder.code(pictures, poses).sum(dim=0) / len(index)
+            mean, log_std = encoder(pictures, poses)
+            products += len(part) / len(index) * encoder.products(mean, poses)
+            centre += expected_code(mean, log_std.exp()).sum(dim=0) / len(index)
         encoder.centre.copy_(centre)
         if "leak" in self.config.terms:
             encoder.regression.copy_(products)

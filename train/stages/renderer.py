@@ -139,7 +139,7 @@ class RendererStage:
         return options | {"resolution": self.generator.config.render_resolution, "codes": self.reconstruction.codes()}
 
     def prepare(self) -> None:
-        """Fit what poses explain of codes, where leak is a term, and spheres in a run from nothing."""
+        """Measure the codes that the encoder reads, and initialise spheres in a run from nothing."""
         if self.reconstruction is not None:
             self.reconstruction.prepare()
         if self.is_fine_tuning:
