@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: makes .venv with the pinned requirements, once.
+# Sourced by demo.sh, test.sh and gpu.sh: makes .venv with the pinned requirements, once.
 #
 #   prepare_environment requirements.txt ...
 #

@@ -14,7 +14,7 @@ from stylesdf.commands import convert, export, generate, info, invert, mesh, mor
 from stylesdf.commands.output import describe
 from stylesdf.demo import start
 from stylesdf.fast.allocator import keep_large_blocks
-from stylesdf.terminal import Parser, terminal
+from stylesdf.terminal import Parser, error_line, terminal
 from stylesdf.version import __version__
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -50,7 +50,7 @@ class _Parser(Parser):
     """A parser whose errors are one line."""
 
     def error(self, message: str):
-        self.exit(BAD_INPUT, _error_line(message))
+        self.exit(BAD_INPUT, error_line(message))
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         pass
     except (ValueError, OSError, ImportError, MemoryError, torch.OutOfMemoryError) as error:
-        sys.stderr.write(_error_line(describe(error)))
+        sys.stderr.write(error_line(describe(error)))
         return BAD_INPUT
     except KeyboardInterrupt as stop:
         sys.stderr.write("stylesdf: interrupted\n")
@@ -90,10 +90,6 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_options(added)
         added.set_defaults(run=command.run)
     return parser
-
-
-def _error_line(message: str) -> str:
-    return f"stylesdf: error: {' '.join(message.split())}\n"
 
 
 if __name__ == "__main__":

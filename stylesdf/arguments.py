@@ -7,7 +7,6 @@ import operator
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from stylesdf.config import shown
@@ -39,7 +38,7 @@ def check_integer(name: str, value: int, lowest: int, highest: int) -> int:
         ValueError: It is not an integer in that range; booleans and floats are not integers.
     """
     try:
-        number = None if isinstance(value, bool) or _is_bool_tensor(value) else operator.index(value)
+        number = None if _is_bool(value) else operator.index(value)
     except (TypeError, RuntimeError):
         number = None
     if number is None or not lowest <= number <= highest:
@@ -149,7 +148,7 @@ def check_number(name: str, value: float) -> float:
         ValueError: It is not a finite number; booleans and texts are not numbers.
     """
     try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)
+        number = math.nan if isinstance(value, (str, bytes)) or _is_bool(value) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number = math.nan
     if not math.isfinite(number):
@@ -157,8 +156,8 @@ def check_number(name: str, value: float) -> float:
     return number
 
 
-def _is_bool_tensor(value: object) -> bool:
-    return isinstance(value, Tensor) and value.dtype == torch.bool
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")  # of NumPy, a tensor
 
 
 def check_per_seed(name: str, value: float | Sequence[float], num_seeds: int) -> list[float]:

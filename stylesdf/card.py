@@ -99,8 +99,8 @@ Method: Or-El et al., *StyleSDF: High-Resolution 3D-Consistent Image and Geometr
 
 
 def rename_in_card(card: str, repo_id: str) -> str:
-    """Let a usage example that names a local folder name the repository instead; nothing else changes."""
-    return re.sub(r'(StyleSDF\.from_pretrained\()"[^"/\n]*"\)', rf'\1"{repo_id}")', card)
+    """Let a usage example that names a folder, or one of ``checkpoints/``, name the repository; all else stays."""
+    return re.sub(r'(StyleSDF\.from_pretrained\()"(checkpoints/)?[^"/\n]*"\)', rf'\1"{repo_id}")', card)
 
 
 def _front_matter(title: str, facts: CardFacts) -> str:

@@ -226,12 +226,12 @@ def built_as(path: str | Path, latent_size: int, names: Iterable[str]) -> dict:
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "null"))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a network's file: {_one_line(error)}") from None
     if not isinstance(config, dict) or config.keys() != set(names):
         expected = " and ".join(names)
         raise ValueError(f"{path} says {shown(config)} of how its network is built, expected {expected}")
-    if config["latent_size"] != latent_size:
+    if type(config["latent_size"]) is not int or config["latent_size"] != latent_size:
         found = shown(config["latent_size"])
         raise ValueError(f"the network in {path} is one for codes of {found}, expected {latent_size}")
     return config

@@ -101,10 +101,9 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.zeros(latent_size))
         self.register_buffer("axes", torch.zeros(num_coordinates, latent_size))
 
-    @property
-    def space(self) -> CodeSpace:
-        """What its coordinates mean."""
-        return CodeSpace(self.mean, self.axes)
+    def space(self, like: Tensor) -> CodeSpace:
+        """Return what its coordinates mean, on a tensor's device and of its type."""
+        return CodeSpace(self.mean.to(like), self.axes.to(like))
 
     def set_space(self, space: CodeSpace) -> None:
         """Take over the coordinates of a ``CodeSpace`` of the same sizes."""

@@ -49,9 +49,9 @@ class FilmSine(nn.Module):
         return matrix, (self.linear.bias * frequency + phase)[:, None]
 
 
-def siren_init_(linear: nn.Linear, scale: float = 1.0) -> None:
+def siren_init_(linear: nn.Linear) -> None:
     """Initialise weights uniformly in ±√(6/in)/25; biases keep PyTorch's ±√(1/in)."""
-    bound = scale * math.sqrt(6 / linear.in_features) / 25
+    bound = math.sqrt(6 / linear.in_features) / 25
     nn.init.uniform_(linear.weight, -bound, bound)
 
 
@@ -196,7 +196,6 @@ def sphere_initialize(
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
     points_per_code: int = 512,
     generator: torch.Generator | None = None,
-    progress=None,
 ) -> float:
     """Fit the field to a sphere before training (paper section 3.3).
 
@@ -209,7 +208,6 @@ def sphere_initialize(
         centre: Of the sphere, world units.
         points_per_code: Points per code and step, uniform in the cube around the scene ball.
         generator: CPU source of randomness.
-        progress: Called with (step, loss) now and then.
 
     Returns:
         The last mean absolute error, world units.
@@ -220,7 +218,7 @@ def sphere_initialize(
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     device = field.sdf_head.weight.device
     loss = torch.zeros(())
-    for step in range(steps):
+    for _ in range(steps):
         with torch.no_grad():
             codes = draw_codes()
         points = (torch.rand(codes.shape[0], points_per_code, 3, generator=generator) * 2 - 1).to(device) * extent
@@ -228,8 +226,6 @@ def sphere_initialize(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        if progress is not None and (step % 100 == 0 or step == steps - 1):
-            progress(step, loss.item())
     return loss.item()
 
 

@@ -131,7 +131,10 @@ def fit_pictures(
     """
     pictures = [picture.to(model.w_avg) for picture in pictures]
     with torch.no_grad():
-        space = _space(model, inverter)
+        space = (
+            CodeSpace.measure(model.renderer_mapping, model.config.latent_size) if inverter is None
+            else inverter.space(model.w_avg)
+        )  # fmt: skip
         start = _read(inverter, pictures) if inverter is not None else _search(model, space, pictures)
     search = _Search(model, space, pictures, *start, mirror, likeness)
     if refine:
@@ -152,12 +155,6 @@ def psnr(drawn: Tensor, picture: Tensor) -> float:
     """Return the peak signal-to-noise ratio of a picture in [−1, 1], drawn values clipped to that, in decibels."""
     error = F.mse_loss(drawn.clamp(-1.0, 1.0), picture).item() / 4.0
     return -10.0 * math.log10(max(error, 1e-10))
-
-
-def _space(model: Generator, inverter: Encoder | None) -> CodeSpace:
-    if inverter is None:
-        return CodeSpace.measure(model.renderer_mapping, model.config.latent_size)
-    return CodeSpace(inverter.mean.to(model.w_avg), inverter.axes.to(model.w_avg))
 
 
 def _read(inverter: Encoder, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

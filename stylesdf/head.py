@@ -245,30 +245,28 @@ class View:
         self.rendering = rendering
         self.shot = shot
         self._decoder = decoder
-        self._blended: Tensor | None = None  # the picture, where the view before has a share in it
 
     @cached_property
     @ordinary_torch()
     def image(self) -> Image.Image:
         """The picture, R×R, in the shot's light; in a renderer-only model the thumbnail stands in."""
-        if self._decoder is None:
-            image = self.thumbnail
-        else:
-            image = to_pil(self._decode() if self._blended is None else self._blended)
-        return self.in_light(image)
+        return self.in_light(self.thumbnail if self._decoder is None else to_pil(self._decoded))
 
+    @cached_property
     @ordinary_torch()
-    def _decode(self) -> Tensor:
-        return self._decoder(self.rendering.features, self.shot.noise_mode)  # (1, 3, R, R)
+    def _decoded(self) -> Tensor:
+        """What the decoder makes, ``(1, 3, R, R)``; ``_blend_with`` puts the blend in its place."""
+        return self._decoder(self.rendering.features, self.shot.noise_mode)
 
     @ordinary_torch()
     def _blend_with(self, last: View) -> None:
         """Blend the picture with that of the view before, and keep it for the next one; see ``Head.orbit``."""
         if self._decoder is None:
             return
-        before = last._decode() if last._blended is None else last._blended
         camera, fov_deg = last.shot.camera.to(self.head.w.device), self.head.config.fov_deg
-        self._blended = blend_with_last(self._decode(), self.rendering, before, last.rendering, camera, fov_deg)
+        self._decoded = blend_with_last(
+            self._decoded, self.rendering, last._decoded, last.rendering, camera, fov_deg
+        )
 
     def in_light(self, picture: Image.Image) -> Image.Image:
         """Return a picture of this view, of any size, in the shot's light."""

@@ -133,8 +133,10 @@ class HubMixin:
         if found is None:
             repo_id, revision = parse_hub_id(pretrained_model_name_or_path, revision)
             logger.info("there is no folder %s here: asking the hub for the model of that name", repo_id)
-            options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-            repo = Repository(repo_id, revision, subfolder, {**options, "force_download": force_download})
+            repo = Repository(
+                repo_id, revision, subfolder, token=token, cache_dir=cache_dir, local_files_only=local_files_only,
+                force_download=force_download,
+            )  # fmt: skip
             found = repo.download(variant)
         config = load_config(found.folder)
         with torch.device("meta"), ShapesOnly():
@@ -240,14 +242,13 @@ class HubMixin:
                 logger.info("%s has changed meanwhile, comparing again", repo_id)
 
 
-def load_discriminator(discriminator: torch.nn.Module, kind: str, name_or_path: str | Path, **options) -> bool:
+def load_discriminator(discriminator: torch.nn.Module, kind: str, name_or_path: str | Path) -> bool:
     """Fill a discriminator from the optional file beside a model.
 
     Args:
         discriminator: Changed in place.
         kind: As in ``find_discriminator``.
         name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
-        **options: Of ``find_discriminator``.
 
     Returns:
         Whether there was such a file.
@@ -255,28 +256,18 @@ def load_discriminator(discriminator: torch.nn.Module, kind: str, name_or_path: 
     Raises:
         ValueError: An unknown kind, or a file that does not fit. Errors of the hub pass unchanged.
     """
-    path = find_discriminator(kind, name_or_path, **options)
+    path = find_discriminator(kind, name_or_path)
     if path is not None:
         load_weights(discriminator, path)
     return path is not None
 
 
-def find_discriminator(
-    kind: str,
-    name_or_path: str | Path,
-    *,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> Path | None:
+def find_discriminator(kind: str, name_or_path: str | Path) -> Path | None:
     """Return the optional file of a discriminator or the encoder beside a model, downloaded where it is on the hub.
 
     Args:
         kind: ``"thumbnail"`` (stage 1), ``"image"`` (stage 2), or ``"encoder"``: that of stage 1's reconstruction.
         name_or_path: As in ``from_pretrained``: a checkpoint folder or ``name/name[@revision]``.
-        token: Access token of the hub; None takes the stored one.
-        cache_dir: Where downloads are kept; None takes the hub's default.
-        local_files_only: Use the cache alone.
 
     Raises:
         ValueError: An unknown kind. Errors of the hub pass unchanged.
@@ -290,8 +281,7 @@ def find_discriminator(
         check_link(path)
         return path if path.is_file() else None
     repo_id, revision = parse_hub_id(name_or_path, None)
-    options = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-    repo = Repository(repo_id, revision, None, {**options, "force_download": False})
+    repo = Repository(repo_id, revision)
     path = repo.fetch_optional(name)
     if path is not None:
         repo.check_content(path)

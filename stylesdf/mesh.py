@@ -5,7 +5,7 @@ Shapes: P points, V vertices, F faces, G grid samples per side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,17 +49,17 @@ def extract_mesh(model: Generator, w: Tensor, resolution: int = 128, **options) 
     """
     if w.dim() != 2 or w.shape[0] != 1:
         raise ValueError(f"w has shape {tuple(w.shape)}, expected the code of one head, (1, latent_size)")
-    with torch.inference_mode(False), torch.no_grad():
-        field = model.field.condition(w.clone())
+    with torch.no_grad():
+        field = model.field.condition(w)
     return mesh_of_field(field, model.config, resolution, **options)
 
 
+@torch.no_grad()
 def mesh_of_field(
     field: ConditionedField,
     config: StyleSDFConfig,
     resolution: int = 128,
     keep: str = "largest",
-    chunk_points: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> trimesh.Trimesh:
     """Extract the zero level set of one head's field.
@@ -78,7 +78,6 @@ def mesh_of_field(
         resolution: Grid samples per side, from 32 to 512; time and memory grow with its square.
         keep: ``"largest"`` keeps the connected piece with the largest area, since small floating ones are mostly
             noise; ``"all"`` keeps every piece.
-        chunk_points: Points per evaluation of the field, without effect on the result; None is what suits the device.
         progress: Called with the share that is done, in [0, 1], now and then.
 
     Returns:
@@ -93,22 +92,17 @@ def mesh_of_field(
         raise ValueError(f"keep is {keep!r}, expected one of {', '.join(KEEP)}")
     import trimesh
 
-    like = field.view_layer[0]
-    chunk_points = points_per_chunk(like.device) if chunk_points is None else chunk_points
     report = progress if progress is not None else lambda share: None
-    # the gradients need ordinary tensors, even for a caller in inference mode
-    with torch.inference_mode(False), torch.no_grad():
-        radius = config.scene_radius
+    radius = config.scene_radius
 
-        def sdf(points: np.ndarray) -> np.ndarray:
-            parts = torch.from_numpy(points).to(like).split(chunk_points)
-            return torch.cat([field.sdf(part[None])[0] for part in parts]).float().cpu().numpy()
+    def sdf(points: np.ndarray) -> np.ndarray:
+        return torch.cat([field.sdf(part)[0] for part in _in_parts(field, points)]).float().cpu().numpy()
 
-        vertices, faces = level_set(sdf, radius, resolution, lambda share: report(0.8 * share))
-        report(0.8)
-        vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
-        vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
-        normals, colours = surface_attributes(field, vertices, like, chunk_points)
+    vertices, faces = level_set(sdf, radius, resolution, lambda share: report(0.8 * share))
+    report(0.8)
+    vertices, faces = cut_open(vertices, faces, np.linalg.norm(vertices, axis=1) - radius)
+    vertices, faces, pieces_dropped = _keep_pieces(vertices, faces, keep)
+    normals, colours = surface_attributes(field, vertices)
     mesh = trimesh.Trimesh(
         vertices=vertices,
         faces=faces,
@@ -122,18 +116,17 @@ def mesh_of_field(
 
 
 @torch.no_grad()
-def field_normals(field: ConditionedField, points: Tensor, chunk_points: int | None = None) -> Tensor:
+def field_normals(field: ConditionedField, points: Tensor) -> Tensor:
     """Return the unit gradient of the signed distance, which points outwards.
 
     Args:
         field: The field of one code.
         points: World points. ``(P, 3)``.
-        chunk_points: Points per evaluation of the field, without effect on the result; None is what suits the device.
 
     Returns:
         Unit normals in world axes, ``(P, 3)``; zero where the gradient vanishes.
     """
-    chunks = points.split(points_per_chunk(points.device) if chunk_points is None else chunk_points)
+    chunks = points.split(points_per_chunk(points.device))
     return torch.cat([F.normalize(field.sdf_and_gradient(chunk[None])[1][0], dim=-1) for chunk in chunks])
 
 
@@ -263,22 +256,27 @@ def _without_unused(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray
     return vertices[used], (np.cumsum(used) - 1)[faces]
 
 
-def surface_attributes(field, vertices: np.ndarray, like: Tensor, chunk_points: int) -> tuple[np.ndarray, np.ndarray]:
+def surface_attributes(field: ConditionedField, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return normals and colours of a field at points of its surface.
 
     Args:
         field: Of one code.
         vertices: World points. ``(V, 3)``.
-        like: A tensor whose device and type points take.
-        chunk_points: Points per evaluation of the field, at least one.
 
     Returns:
         Outward unit normals, ``(V, 3)`` float64, and colours, ``(V, 4)`` uint8.
     """
     normals, colours = [np.zeros((0, 3))], [np.zeros((0, 4), np.uint8)]
-    for chunk in torch.from_numpy(vertices).to(like).split(chunk_points):
-        outwards, rgb = field.surface(chunk[None])
+    for part in _in_parts(field, vertices):
+        outwards, rgb = field.surface(part)
         normals.append(outwards[0].double().cpu().numpy())
         rgb = torch.sigmoid(rgb[0].float()) * 255.0
         colours.append(F.pad(rgb, (0, 1), value=255.0).round().to(torch.uint8).cpu().numpy())
     return np.concatenate(normals), np.concatenate(colours)
+
+
+def _in_parts(field: ConditionedField, points: np.ndarray) -> Iterator[Tensor]:
+    """Cut world points ``(P, 3)`` into parts ``(1, n, 3)`` that suit the device, of the field's type."""
+    like = field.view_layer[0]
+    for part in torch.from_numpy(points).to(like).split(points_per_chunk(like.device)):
+        yield part[None]

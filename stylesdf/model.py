@@ -114,8 +114,8 @@ class Generator(nn.Module):
             w: Renderer codes ``(B, latent_size)``, or the field already conditioned on them: with one identity and
                 many views, ``model.field.condition(w)`` is computed once.
             camera: One camera, or one per code.
-            **options: ``resolution``, ``num_samples``, ``offset``, ``viewdirs``, ``opaque_background`` of
-                ``VolumeRenderer.forward``.
+            **options: ``resolution``, ``num_samples``, ``offset``, ``viewdirs``, ``opaque_background``,
+                ``with_features`` of ``VolumeRenderer.forward``.
         """
         field = self.field.condition(w) if isinstance(w, Tensor) else w
         batch_size = field.batch_size

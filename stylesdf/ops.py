@@ -137,7 +137,7 @@ def modulated_conv2d(
     Returns:
         ``(B, out, H, W)``, or twice that size.
     """
-    out_size, in_size, kernel, _ = weight.shape
+    _, in_size, kernel, _ = weight.shape
     assert_shape(style, (x.shape[0], in_size))
     bias = None if bias is None else bias * gain
     if x.shape[0] == 1:

@@ -282,7 +282,7 @@ class StyleSDF(HubMixin, InversionMixin, EditMixin, Generator):
             ValueError: Another ending, unknown weights, a field of view out of range, or a model that a page cannot
                 draw.
         """
-        write_live_page(self, path, weights, fov_deg, version=__version__)
+        write_live_page(self, path, weights, fov_deg)
 
     def _code(self, seed: int, psi: float) -> Tensor:
         return truncate(self.renderer_mapping(self.latents(seed)), self.w_avg, psi)  # (1, latent_size)

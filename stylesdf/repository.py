@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,14 +106,40 @@ def _meant(path: Path) -> str:
     return f"; is {str(path.parent / close[0])!r} meant?" if close else ""
 
 
+@contextlib.contextmanager
+def reaching_hub() -> Iterator[None]:
+    """Raise ConnectionError where the connection to the hub breaks; the client's own error is no OSError there."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    try:
+        yield
+    except HfHubHTTPError:  # an answer
+        raise
+    except HTTPError as error:
+        raise ConnectionError(f"the connection to the hub broke: {error or type(error).__name__}") from error
+
+
 class Repository:
     """Files of a hub repository; after the first one all come from its commit, whatever is pushed meanwhile."""
 
-    def __init__(self, repo_id: str, revision: str | None, subfolder: str | None, options: dict) -> None:
+    def __init__(
+        self,
+        repo_id: str,
+        revision: str | None,
+        subfolder: str | None = None,
+        *,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> None:
         self.repo_id = repo_id
         self.revision = revision
         self.subfolder = subfolder
-        self.options = {**options, "library_name": "stylesdf", "library_version": __version__}
+        self.options = {
+            "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only,
+            "force_download": force_download, "library_name": "stylesdf", "library_version": __version__,
+        }  # fmt: skip
 
     def download(self, variant: str | None) -> Found:
         """Bring config, weights and card to the cache."""
@@ -176,9 +203,10 @@ class Repository:
 
         for wait in (*RETRY_SECONDS, None):
             try:
-                path = hf_hub_download(
-                    self.repo_id, name, subfolder=self.subfolder, revision=self.revision, **self.options
-                )
+                with reaching_hub():
+                    path = hf_hub_download(
+                        self.repo_id, name, subfolder=self.subfolder, revision=self.revision, **self.options
+                    )
                 return Path(path)
             except HfHubHTTPError as error:
                 if error.response.status_code < 500 or wait is None:

@@ -11,6 +11,11 @@ import sys
 from collections.abc import Iterator
 
 
+def error_line(message: str) -> str:
+    """Return an error of a command as the one line that standard error gets."""
+    return f"stylesdf: error: {' '.join(message.split())}\n"
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose only option with a single dash is ``-h``: -1e-05, -inf and -head.glb are values."""
 

@@ -20,7 +20,6 @@ from stylesdf.head import Head
 from stylesdf.mesh import surface_attributes
 from stylesdf.meshfile import ROUGHNESS
 from stylesdf.raster import rasterize
-from stylesdf.renderer import points_per_chunk
 from stylesdf.shot import Shot
 from stylesdf.torch_state import ordinary_torch
 
@@ -77,8 +76,7 @@ def bake_texture(
     own = np.clip(seen / SEEN_WELL, 0.0, 1.0)
     own = 1.0 - own * own * (3.0 - 2.0 * own)  # smoothstep
     unseen = own > 0.0
-    like = head.field.view_layer[0]
-    _, field_colours = surface_attributes(head.field, points[unseen], like, points_per_chunk(like.device))
+    _, field_colours = surface_attributes(head.field, points[unseen])
     colours[unseen] += own[unseen, None] * (field_colours[:, :3] - colours[unseen])
     picture = _filled(pixel, colours, size)
     report(1.0)

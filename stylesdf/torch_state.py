@@ -24,7 +24,7 @@ def ordinary_torch() -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_float32_by_default())
-        # ordinary tensors: those of inference mode could not give normals later, which need gradients
+        # ordinary tensors: through those of inference mode, ``fit`` could not take gradients
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         if torch.get_default_device().type != "cpu":  # entered only where needed: it slows every operation down

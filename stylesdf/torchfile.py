@@ -100,8 +100,6 @@ class TorchFile:
             raise ValueError(f"it has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}")
         with open(path, "rb") as file:
             head = file.read(MAX_STRUCTURE_BYTES + (1 << 16))
-        if what := what_it_is_instead(head):
-            raise ValueError(what)
         self._places: dict[str, int] | None = None
         program = _Program()
         if head.startswith(b"PK"):

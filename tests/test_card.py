@@ -79,6 +79,8 @@ def test_a_card_that_moves_names_its_new_home():
     assert rename_in_card(card, "someone/heads") == model_card(PRESETS["toy"], "someone/heads", FACTS).replace(
         "# heads\n", "# run 3\n"
     ).replace("- name: heads", '- name: "run 3"')
+    bundled = model_card(PRESETS["toy"], "checkpoints/heads", FACTS)
+    assert 'from_pretrained("someone/heads")' in rename_in_card(bundled, "someone/heads")
     of_another = model_card(PRESETS["toy"], "someone/else", FACTS)
     assert rename_in_card(of_another, "someone/heads") == of_another
 

@@ -103,7 +103,6 @@ def test_eikonal_loss_reaches_the_weights(tiny_config):
 
 def test_sphere_initialisation_makes_a_sphere(tiny_config):
     field = Field(tiny_config)
-    reports = []
     error = sphere_initialize(
         field,
         steps=300,
@@ -111,10 +110,7 @@ def test_sphere_initialisation_makes_a_sphere(tiny_config):
         learning_rate=2e-3,
         points_per_code=128,
         generator=torch.Generator().manual_seed(0),
-        progress=lambda step, loss: reports.append((step, loss)),
     )
-    assert [step for step, _ in reports] == [0, 100, 200, 299]
-    assert error == reports[-1][1] < reports[0][1] / 4
     assert error < 0.012  # a tenth of the scene's radius
     # radius (far − near)/4 = 0.06: inside negative, outside positive
     w = torch.randn(8, 16)

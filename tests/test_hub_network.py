@@ -323,7 +323,7 @@ def test_interrupted_download_resumes(hub, repo, model, monkeypatch):
 
 def test_download_that_breaks_off_again_and_again(hub, repo, model, cache):
     hub.faults.append(Fault(WEIGHTS, times=1000, keep=0.0))
-    with pytest.raises(Exception, match="peer closed connection|Server disconnected"):
+    with pytest.raises(ConnectionError, match="peer closed connection|Server disconnected"):
         Model.from_pretrained(HEADS)
     assert not half_downloads(cache)
     with pytest.raises(errors.LocalEntryNotFoundError):

@@ -92,7 +92,7 @@ def test_several_pictures_share_a_head_and_have_shots_of_their_own(model):
 
 def test_a_mirrored_picture_is_a_view_from_the_other_side(model, picture):
     """The loss with it is that of a second picture, flipped, whose yaw is the opposite one."""
-    space, target = inverter_of(model).space, as_tensor(picture)
+    space, target = inverter_of(model).space(model.w_avg), as_tensor(picture)
     coordinates, angles = torch.randn(1, len(space.axes)), torch.tensor([[0.2, 0.1], [-0.2, 0.1]])
 
     @torch.no_grad()

@@ -371,7 +371,7 @@ def test_bad_input_to_generate_is_one_line(folder, out, capsys, options, message
         (["mesh", "--seed", "3", "--max-faces", "10", "--out", "a.glb"], "'10' is not an integer from 1000"),
         (["export", "--out", "a.pt"], "'a.pt', expected an ending of .onnx"),
         (["export", "--fov-deg", "500", "--out", "a.onnx"], "'500' is not a number of degrees"),
-        (["convert", "none.pt", "new", "--preset", "ffhq"], "none.pt is not a file"),
+        (["convert", "none.pt", "new", "--preset", "ffhq"], "there is no file none.pt"),
         (["convert", ORIGINAL, "new", "--preset", "cats"], "invalid choice: 'cats'"),
         (["convert", ORIGINAL, "new", "--preset", "ffhq", "--fov-deg", "500"], "fov_deg is 500.0"),
         (["convert", __file__, "new", "--preset", "ffhq"], "test_main.py"),

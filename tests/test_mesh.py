@@ -207,7 +207,7 @@ def test_only_the_largest_piece_is_kept_unless_all_are_wanted():
     assert len(largest.vertices) == len(largest.visual.vertex_colors) == len(largest.vertex_normals)
 
 
-def test_the_chunk_size_does_not_change_the_mesh():
+def test_the_chunk_size_does_not_change_the_mesh(monkeypatch):
     torch.manual_seed(3)
     config = StyleSDFConfig(latent_size=4, field_width=16, field_depth=2, decoder_channels=())
     field = Field(config)
@@ -216,7 +216,9 @@ def test_the_chunk_size_does_not_change_the_mesh():
         w = torch.randn(1, 4)
         field.sdf_head.bias -= field.condition(w).sdf(torch.zeros(1, 1, 3)).item()  # the origin is on the surface
     model = SimpleNamespace(field=field, config=config)
-    one, other = (extract_mesh(model, w, 32, keep="all", chunk_points=n) for n in (1000, 1 << 20))
+    other = extract_mesh(model, w, 32, keep="all")
+    monkeypatch.setattr("stylesdf.mesh.points_per_chunk", lambda device: 1000)
+    one = extract_mesh(model, w, 32, keep="all")
     assert np.array_equal(one.faces, other.faces)
     assert np.allclose(one.vertices, other.vertices, atol=1e-6)
     assert np.abs(one.visual.vertex_colors.astype(int) - other.visual.vertex_colors).max() <= 1
@@ -254,9 +256,10 @@ def test_other_arguments_are_checked():
         extract_mesh(model_of(sphere(0.07)), W.expand(2, 4), 32)
 
 
-def test_field_normals_are_the_unit_gradient():
+def test_field_normals_are_the_unit_gradient(monkeypatch):
+    monkeypatch.setattr("stylesdf.mesh.points_per_chunk", lambda device: 30)
     points = torch.randn(100, 3) * 0.1
-    normals = field_normals(KnownField(lambda x: 5.0 * x.norm(dim=-1)), points, chunk_points=30)
+    normals = field_normals(KnownField(lambda x: 5.0 * x.norm(dim=-1)), points)
     assert torch.allclose(normals, points / points.norm(dim=-1, keepdim=True), atol=1e-5)
     assert torch.allclose(normals.norm(dim=-1), torch.ones(100), atol=1e-5)
 
@@ -265,7 +268,7 @@ def test_normals_of_a_trained_field_need_no_gradient(tiny_model):
     """Its parameters require one; nobody who asks for normals wants their graph."""
     field = tiny_model.field.condition(tiny_model.mapping(torch.randn(1, tiny_model.config.latent_size)))
     points = torch.randn(100, 3) * 0.05
-    normals = field_normals(field, points, chunk_points=30)
+    normals = field_normals(field, points)
     expected = torch.nn.functional.normalize(gradient_of(lambda x: field.sdf(x[None]), points), dim=-1)
     torch.testing.assert_close(normals, expected.detach(), atol=1e-5, rtol=0)
     assert not normals.requires_grad

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from stylesdf.commands.output import check_folder
 from stylesdf.config import DENSITIES
-from stylesdf.convert import PRESET_NAMES, convert_checkpoint
+from stylesdf.convert import OVERRIDES, PRESET_NAMES, convert_checkpoint
 
 ABOUT = "turn an original .pt checkpoint into a checkpoint folder"
 EXAMPLE = "python -m stylesdf convert ffhq1024x1024.pt checkpoints/ffhq --preset ffhq"
-
-OVERRIDES = ("fov_deg", "scene_radius", "num_samples", "density", "pose_yaw", "pose_pitch")  # of the preset
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +29,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if not args.src.is_file():
-        raise ValueError(f"{args.src} is not a file, expected an original .pt checkpoint")
     check_folder(args.dst)
     overrides = {name: getattr(args, name) for name in OVERRIDES if hasattr(args, name)}
     convert_checkpoint(args.src, args.dst, args.preset, overrides, with_discriminators=args.with_discriminators)

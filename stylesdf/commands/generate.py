@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
                 written.append(args.out / f"{name}{kind}.png")
                 save_png(picture, written[-1], about)
     except Exception:
-        if new:  # complete pictures of an interrupted run stay, those of a failed one go, and their folder if it is new
+        if new:  # what a failed run wrote into a new folder goes with it; pictures of an interrupted one stay
             for path in written:
                 path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # not where somebody else has put something there

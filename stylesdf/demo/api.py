@@ -9,8 +9,9 @@ from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.page import LOAD, Page, speaking
 from stylesdf.demo.scene import ABOVE, AROUND, Scene
-from stylesdf.demo.tabs.film import MORPH_SECONDS, ROUND_SECONDS
+from stylesdf.demo.studio import frames_per_second
 from stylesdf.demo.tabs.mesh import FORMATS
+from stylesdf.demo.zero import on_gpu
 from stylesdf.film import write_video
 from stylesdf.meshfile import export_mesh
 
@@ -123,6 +124,7 @@ def build(page: Page, may_load: bool = False) -> None:
         export_mesh(made, path)
         return gr.FileData(path=path)
 
+    @on_gpu
     def film(
         seed: int, truncation: float = 0.7, kind: str = "ellipse", frames: int = 36, with_shape: bool = False,
         morph_seeds: str = "", model: str = "",
@@ -144,9 +146,8 @@ def build(page: Page, may_load: bool = False) -> None:
             for frame in page.studio.film(what, kind, frames, with_shape, others):
                 drawn.append(frame)
                 yield None  # for a client that has gone, this is the end; for others the last result counts
-            seconds = MORPH_SECONDS * (len(others) + 1) if kind == "morph" else ROUND_SECONDS
             path = page.files.new(None, f"{what.title}-{kind}.mp4")
-            write_video(drawn, path, fps=max(1.0, frames / seconds))
+            write_video(drawn, path, fps=frames_per_second(frames, len(others)))
         yield gr.FileData(path=path)
 
     def load(model: str) -> str:

@@ -21,7 +21,7 @@ from stylesdf.demo.live import LIVE_VARIABLE, SPACES_URL
 from stylesdf.live.export import pack, page
 from stylesdf.pipeline import StyleSDF
 from stylesdf.repository import HUB_ID
-from stylesdf.terminal import terminal
+from stylesdf.terminal import error_line, terminal
 from stylesdf.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,18 +106,18 @@ def static_files(checkpoint: Path, repo_id: str, studio: str | None, folder: Pat
         licence=licence_of(model.card) or "apache-2.0", name=header["name"], repo_id=repo_id, version=__version__,
         studio=f"Meshes and films are made in [the studio]({address}). " if studio else "",
     )  # fmt: skip
-    files = {"README.md": readme, "index.html": page({**header, "version": __version__, "studio": address}, data)}
+    files = {"README.md": readme, "index.html": page({**header, "studio": address}, data)}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return {name: folder / name for name in files}
 
 
-def studio_of(repo_id: str, token: str | None = None) -> str | None:
+def studio_of(repo_id: str) -> str | None:
     """Return the studio of a live page, ``owner/name`` of ``owner/name-live``; None where there is none on the hub."""
     from huggingface_hub import HfApi
 
     name = repo_id.removesuffix(LIVE_ENDING)
-    return name if name != repo_id and HfApi(token=token).repo_exists(name, repo_type="space") else None
+    return name if name != repo_id and HfApi().repo_exists(name, repo_type="space") else None
 
 
 def deploy_space(
@@ -127,7 +127,6 @@ def deploy_space(
     variables: Mapping[str, str] | None = None,
     private: bool | None = None,
     hardware: str | None = None,
-    token: str | None = None,
 ) -> tuple[str, bool]:
     """Create or update a Space in one commit; no commit where nothing changed.
 
@@ -138,17 +137,16 @@ def deploy_space(
         variables: What the Space's page finds in its environment.
         private: Whether a new Space is private; None takes the account's default.
         hardware: The hub's name of a machine; None leaves what is there.
-        token: Access token; None takes the stored one.
 
     Returns:
         The Space's address, and whether there was a commit. Errors of the hub pass unchanged.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    api = HfApi(token=token, library_name="stylesdf", library_version=__version__)
+    api = HfApi(library_name="stylesdf", library_version=__version__)
     url = api.create_repo(repo_id, repo_type="space", space_sdk=sdk, private=private, exist_ok=True)
     for name, value in (variables or {}).items():
-        set_variable(repo_id, name, value, token)
+        set_variable(repo_id, name, value)
     head = api.space_info(repo_id)
     stale = [file.rfilename for file in head.siblings or [] if file.rfilename.startswith(FOLDERS)]
     operations = [CommitOperationAdd(name, path) for name, path in files.items()]
@@ -161,11 +159,11 @@ def deploy_space(
     return str(url), commit.oid != head.sha
 
 
-def set_variable(repo_id: str, name: str, value: str, token: str | None = None) -> None:
+def set_variable(repo_id: str, name: str, value: str) -> None:
     """Set what a Space's page finds in its environment; a Space restarts where that is new."""
     from huggingface_hub import HfApi
 
-    api = HfApi(token=token, library_name="stylesdf", library_version=__version__)
+    api = HfApi(library_name="stylesdf", library_version=__version__)
     known = api.get_space_variables(repo_id).get(name)
     if known is None or known.value != value:
         api.add_space_variable(repo_id, name, value)
@@ -181,12 +179,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             _run(_parser().parse_args(argv))
     except HfHubHTTPError as error:
         status = error.response.status_code
-        return _fail(f"the hub refuses ({status}): {HINTS.get(status) or error.server_message or error}")
+        message = f"the hub refuses ({status}): {HINTS.get(status) or error.server_message or error}"
     except (ValueError, OSError, HTTPError) as error:
-        return _fail(str(error) or type(error).__name__)
+        message = str(error) or type(error).__name__
     except KeyboardInterrupt as stop:
         return getattr(stop, "status", 130)
-    return 0
+    else:
+        return 0
+    sys.stderr.write(error_line(message))
+    return 2
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -217,11 +218,6 @@ def _run(args: argparse.Namespace) -> None:
     if studio:
         set_variable(studio, LIVE_VARIABLE, args.space)
     print(url if has_changed else f"{url} (nothing changed)")
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"stylesdf: error: {' '.join(message.split())}\n")
-    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,10 +10,10 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 
 from stylesdf.card import licence_of
-from stylesdf.checkpoint import BUNDLED, CARD_FILE, load_card
+from stylesdf.checkpoint import BUNDLED, CARD_FILE, CONFIG_FILE, DISCRIMINATOR_FILES, load_card
 from stylesdf.config import shown
 from stylesdf.pipeline import StyleSDF
-from stylesdf.repository import HUB_ID
+from stylesdf.repository import HUB_ID, reaching_hub
 from stylesdf.words import in_markdown
 
 MAX_MODELS = 3
@@ -113,14 +113,14 @@ class ModelShelf:
             repo_id, _, revision = where.partition("@")
             api = HfApi(token=None if is_trusted else False, library_name="stylesdf")
             options = {"revision": revision or None, "files_metadata": True, "timeout": LOOK_UP_SECONDS}
-            found = api.model_info(repo_id, **options)
+            with reaching_hub():
+                found = api.model_info(repo_id, **options)
             sizes = {file.rfilename: file.size or 0 for file in found.siblings or []}
             licence = (found.card_data or {}).get("license")
-        size = sum(
-            size for file, size in sizes.items() if file.endswith(".safetensors") and "discriminator" not in file
-        )
-        if not size or "config.json" not in sizes:
-            raise ValueError(f"{shown(name)} has no config.json with a .safetensors file, expected a StyleSDF model")
+        fetched = {file for file in sizes if file.endswith(".safetensors")} - set(DISCRIMINATOR_FILES.values())
+        size = sum(sizes[file] for file in fetched)
+        if not size or CONFIG_FILE not in sizes:
+            raise ValueError(f"{shown(name)} has no {CONFIG_FILE} with a .safetensors file, expected a StyleSDF model")
         told = in_markdown(licence or "not stated")
         return f"**{in_markdown(name)}**: {size / 1e6:.1f} MB, licence {told}. *Load* fetches and shows it."
 

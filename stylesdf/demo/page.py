@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from stylesdf.arguments import MAX_SEED
 from stylesdf.config import shown
@@ -71,6 +72,14 @@ class Page:
     goal: gr.Textbox | None = None
     wish: gr.Textbox | None = None
     signals: dict[str, gr.Textbox] = field(default_factory=dict)
+
+    def path_of(self, picture: Image.Image, scene: Scene, request: gr.Request) -> str:
+        """Write a picture of a scene; of a head that was found for a visitor, where it goes with that visitor."""
+        if scene.head is None:
+            return self.pictures.path(picture)
+        path = self.files.new(visitor(request), f"{scene.title}.png", is_view=True)
+        picture.save(path)
+        return path
 
     @property
     def inputs(self) -> list:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urlencode
 
-from stylesdf.arguments import MAX_SEED, check_seed, check_truncation, parse_edits
+from stylesdf.arguments import MAX_SEED, check_integer, check_seed, check_truncation, parse_edits
 from stylesdf.camera import MAX_PERSPECTIVE
 from stylesdf.config import shown
 from stylesdf.shot import QUALITIES, Shot
@@ -93,8 +93,8 @@ class Scene:
         check_truncation(self.truncation)
         for name in ("texture_seed", "morph_seed"):
             seed = getattr(self, name)
-            if seed is not None and not _is_seed(seed):
-                raise ValueError(f"{name} is {shown(seed)}, expected an integer from 0 to {MAX_SEED}, or nothing")
+            if seed is not None:
+                check_integer(name, seed, 0, MAX_SEED)
         if not isinstance(self.edits, str) or len(self.edits) > MAX_TEXT:
             raise ValueError(f"edits are {shown(self.edits)}, expected a text of at most {MAX_TEXT} characters")
         edits = [f"{name}={amount:g}" for name, amount in sorted(parse_edits(self.edits).items()) if amount]
@@ -126,6 +126,11 @@ class Scene:
         """All that decides which head of the model is seen."""
         mixed = self.texture_seed, self.morph_seed, self.morph_share
         return (self.person, self.truncation, *mixed, self.edits)
+
+    @property
+    def surface(self) -> tuple:
+        """All that decides its surface."""
+        return dataclasses.replace(self, texture_seed=None).identity
 
     @property
     def shot(self) -> Shot:
@@ -300,14 +305,6 @@ def _read_chunk(file: BinaryIO, max_bytes: int) -> tuple[int, bytes, bytes]:
     elif file.read(4) != zlib.crc32(kind + content).to_bytes(4, "big"):
         raise ValueError("the PNG is damaged, a check sum does not fit")
     return length, kind, content
-
-
-def _is_seed(value) -> bool:
-    try:
-        check_seed(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _check(name: str, value, low: float, high: float, unit: str = "") -> None:

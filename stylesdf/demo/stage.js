@@ -157,9 +157,10 @@ stage.addEventListener('keydown', (event) => {
 })
 
 // A picture that is dropped beside all fields is one of this page, instead of replacing it: its header tells the scene.
-document.addEventListener('dragover', (event) => event.preventDefault())
+const holdsFile = (event) => event.dataTransfer?.types.includes('Files') // text goes into fields
+document.addEventListener('dragover', (event) => { if (holdsFile(event)) event.preventDefault() })
 document.addEventListener('drop', (event) => {
-  if (event.defaultPrevented) return
+  if (event.defaultPrevented || !holdsFile(event)) return
   event.preventDefault()
   const [file] = event.dataTransfer.files
   if (!file) return

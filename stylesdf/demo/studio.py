@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stylesdf.arguments import check_seed, parse_edits
+from stylesdf.arguments import check_integer, check_seed, parse_edits
 from stylesdf.camera import PATHS
 from stylesdf.config import shown
 from stylesdf.demo import pictures
@@ -28,7 +28,7 @@ from stylesdf.edit import check_edits
 from stylesdf.fast.allocator import trim
 from stylesdf.files import replacing
 from stylesdf.fit import Progress
-from stylesdf.head import View
+from stylesdf.head import Head, View
 from stylesdf.inversion import Inversion
 from stylesdf.mesh import refine_mesh
 from stylesdf.pipeline import StyleSDF
@@ -49,6 +49,7 @@ FRAMES = (2, 120)
 FILM_KINDS = (*PATHS, "morph")
 FILM_FORMATS = ("MP4", "GIF", "WebP")
 MAX_MORPH_SEEDS = 8
+ROUND_SECONDS, MORPH_SECONDS = 3.0, 1.5  # of a film round a head, and from one head to the next
 MAX_MESHES = 4
 GALLERY_PIXELS = 256  # models with larger images show thumbnails in the gallery
 MAX_TILES = 240
@@ -87,8 +88,8 @@ class Look:
 class Studio:
     """The models of the page at work.
 
-    Every method takes a ``Scene``, which has been checked, and raises ValueError with one sentence for what is beyond
-    the limits of the page.
+    A ``Scene`` that a method takes has been checked; what is beyond the limits of the page is a ValueError of one
+    sentence.
 
     Args:
         models: The models.
@@ -194,15 +195,13 @@ class Studio:
         """
         if resolution not in RESOLUTIONS:
             raise ValueError(f"resolution is {shown(resolution)}, expected one of {', '.join(map(str, RESOLUTIONS))}")
-        if not _is_int(smoothing) or not 0 <= smoothing <= MAX_SMOOTHING:
-            raise ValueError(f"smoothing is {shown(smoothing)}, expected rounds from 0 to {MAX_SMOOTHING}")
-        if max_faces is not None and not (_is_int(max_faces) and FACES[0] <= max_faces <= FACES[1]):
-            raise ValueError(f"max_faces is {shown(max_faces)}, expected an integer from {FACES[0]:,} to {FACES[1]:,}")
+        smoothing = check_integer("smoothing", smoothing, 0, MAX_SMOOTHING)
+        if max_faces is not None:
+            max_faces = check_integer("max_faces", max_faces, *FACES)
         if texture and (max_faces is None or max_faces > TEXTURED_FACES):
             raise ValueError(f"max_faces is {shown(max_faces)}, expected at most {TEXTURED_FACES:,} with a texture")
         model = self.model(scene)
-        who = (scene.person, scene.truncation, scene.morph_seed, scene.morph_share, scene.edits)
-        key = (weakref.ref(model), *who, resolution, smoothing, max_faces)
+        key = (weakref.ref(model), *scene.surface, resolution, smoothing, max_faces)
         if texture:
             key += ("texture", scene.texture_seed)
         report = progress if progress is not None else lambda share: None
@@ -261,17 +260,22 @@ class Studio:
         """
         if kind not in FILM_KINDS:
             raise ValueError(f"kind is {shown(kind)}, expected one of {', '.join(FILM_KINDS)}")
-        if not _is_int(num_frames) or not FRAMES[0] <= num_frames <= FRAMES[1]:
-            raise ValueError(f"frames are {shown(num_frames)}, expected an integer from {FRAMES[0]} to {FRAMES[1]}")
-        model = on_device(self.model(scene))
-        head = self.heads.head(model, scene)
+        num_frames = check_integer("frames", num_frames, *FRAMES)
+        known = self.model(scene)
+        model = on_device(known)
+
+        def head_of(scene: Scene) -> Head:
+            head = self.heads.head(known, scene)
+            return head if model is known else replace(model.head_from_codes(head.w, head.ws), origin=head.origin)
+
+        head = head_of(scene)
         if scene.quality == "exact":  # what is drawn best takes no longer, and flickers less
             scene = replace(scene, quality="best")
         if kind == "morph":
             if not 1 <= len(morph_seeds) <= MAX_MORPH_SEEDS:
                 raise ValueError(f"there are {len(morph_seeds)} seeds to morph to, expected 1 to {MAX_MORPH_SEEDS}")
             alone = replace(scene, head=None, morph_seed=None, morph_share=0.0)
-            others = [self.heads.head(model, replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
+            others = [head_of(replace(alone, seed=check_seed(seed))) for seed in morph_seeds]
             views = model.morph([head, *others], num_frames, shot=replace(scene.shot, roll=0.0))
         else:
             views = head.orbit(num_frames, kind, shot=replace(scene.shot, yaw=0.0, pitch=0.0, roll=0.0))
@@ -366,10 +370,12 @@ class Studio:
         return both
 
 
+def frames_per_second(num_frames: int, num_others: int) -> float:
+    """Return how fast a film is shown: a round of the camera, or of a morph that visits others and comes back."""
+    seconds = MORPH_SECONDS * (num_others + 1) if num_others else ROUND_SECONDS
+    return max(1.0, num_frames / seconds)
+
+
 def _baking_units(num_faces: int) -> float:
     """Return how much work a texture is: unwrapping, which grows with the triangles, and what does not."""
     return 1.0 + num_faces / TEXTURED_FACES
-
-
-def _is_int(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

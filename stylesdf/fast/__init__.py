@@ -1,1 +1,1 @@
-"""What the modules of the paper compute, sooner: for inference on one head at a time."""
+"""What the modules of the paper compute, sooner: inference on one head at a time, and convolutions of training."""

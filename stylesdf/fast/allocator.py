@@ -9,14 +9,13 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
-def keep_large_blocks(size: int = 1 << 30) -> bool:
-    """Let the C library reuse freed blocks of up to ``size`` bytes instead of unmapping them.
+def keep_large_blocks() -> bool:
+    """Let the C library reuse freed blocks of up to a gibibyte instead of unmapping them.
 
     Returns:
         Whether the C library took the settings; False without glibc, where nothing changes.
     """
-    size = min(size, 2**31 - 1)
-    return _set((_M_MMAP_THRESHOLD, size), (_M_TRIM_THRESHOLD, size), (_M_TOP_PAD, 64 << 20))
+    return _set((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 1 << 30), (_M_TOP_PAD, 64 << 20))
 
 
 def use_one_arena() -> bool:

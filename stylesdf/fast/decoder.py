@@ -54,13 +54,12 @@ def decode(
     return torch.cat([condition_decoder(decoder, code)(x, noise_mode, source) for x, code, source in images])
 
 
-def condition_decoder(decoder: Decoder, ws: Tensor, dtype: torch.dtype | None = None) -> ConditionedDecoder:
+def condition_decoder(decoder: Decoder, ws: Tensor) -> ConditionedDecoder:
     """Fix the codes of one image.
 
     Args:
         decoder: Of a model.
         ws: One code per layer. ``(1, L, decoder_style_size)``.
-        dtype: Of the convolutions; None keeps the model's.
     """
     assert_shape(ws, (1, 2 * len(decoder.blocks) + 2, None))
     convs, colours = [_condition_conv(decoder.conv, ws[:, 0])], [_condition_colour(decoder.to_rgb, ws[:, 1])]
@@ -68,7 +67,7 @@ def condition_decoder(decoder: Decoder, ws: Tensor, dtype: torch.dtype | None = 
         convs += [_condition_conv(block.up_conv, ws[:, 2 * k - 1]), _condition_conv(block.conv, ws[:, 2 * k])]
         colours.append(_condition_colour(block.to_rgb, ws[:, 2 * k + 1]))
     taps = fir_taps(ws)
-    return ConditionedDecoder(convs, colours, taps[:, None] * taps * 4.0).to(dtype)
+    return ConditionedDecoder(convs, colours, taps[:, None] * taps * 4.0)
 
 
 def _condition_conv(conv: StyledConv, code: Tensor) -> ConditionedConv:
@@ -132,9 +131,9 @@ class ConditionedDecoder:
     colours: list[tuple[Tensor, Tensor]]
     low_pass: Tensor
 
-    def to(self, dtype: torch.dtype | None) -> ConditionedDecoder:
-        """Return the same with convolutions in another number format; None keeps it. Colours add up in float32."""
-        if dtype in (None, self.convs[0].weight.dtype):
+    def to(self, dtype: torch.dtype) -> ConditionedDecoder:
+        """Return the same with convolutions in another number format. Colours add up in float32."""
+        if dtype == self.convs[0].weight.dtype:
             return self
         convs = [
             ConditionedConv(conv.weight.to(dtype), conv.bias.to(dtype), conv.noise.to(dtype), conv.noise_strength)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from stylesdf.model import Generator
 from stylesdf.ops import EqualizedLinear
 from stylesdf.pictures import PAPER
 from stylesdf.renderer import points_per_chunk
+from stylesdf.version import __version__
 
 HTML_ENDINGS = (".html", ".htm")
 WEIGHTS = ("float16", "float32")
@@ -66,7 +66,6 @@ def export_live(
     path: str | os.PathLike,
     weights: str = "float16",
     fov_deg: float | None = None,
-    version: str = "",
 ) -> None:
     """Write a web page that draws the heads of a model.
 
@@ -75,15 +74,14 @@ def export_live(
         path: Ends in .html. A missing folder is made; the file appears only once it is complete.
         weights: ``"float16"`` (distances off by at most 1e-4 in the bundled models) or ``"float32"``, twice the size.
         fov_deg: Full field of view that the page opens with, degrees; None takes the model's.
-        version: Of the package, for pictures' metadata.
 
     Raises:
         ValueError: Another ending, unknown weights, a field of view out of range, or a model that a page cannot draw.
     """
     path = check_ending(path, HTML_ENDINGS)
-    header, data = pack(model, weights, fov_deg)
+    text = page(*pack(model, weights, fov_deg))
     with replacing(path) as temporary:
-        temporary.write_text(page({**header, "version": version}, data), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def check_model(model: Generator) -> None:
@@ -140,6 +138,7 @@ def pack(model: Generator, weights: str = "float16", fov_deg: float | None = Non
     header = {
         "name": getattr(model, "public_name", "unnamed"),
         "commit": getattr(model, "commit_hash", None) or "",
+        "version": __version__,
         "dtype": weights,
         "tensors": [{"name": name, "shape": list(tensor.shape)} for name, tensor in tensors.items()],
         "latent_size": config.latent_size,
@@ -169,7 +168,7 @@ def page(header: dict, data: bytes) -> str:
     # a model's name could hold markup; no such text may end the script element
     text = json.dumps(header, ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     parts = {
-        "version": html.escape(str(header.get("version", ""))),
+        "version": header["version"],
         "viewer.css": files["viewer.css"],
         "shaders": "\n".join(shaders),
         "scripts": "\n".join(scripts),

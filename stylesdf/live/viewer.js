@@ -33,14 +33,13 @@ class Viewer {
   constructor(model, renderer, say) {
     Object.assign(this, { model, renderer, say, header: model.header })
     this.stop()
-    this.isTurning = this.isPlaying = this.isWaiting = this.isHeld = this.isHeadNew = false
-    this.needs = { head: true, view: true, shade: true }
+    this.restart()
+    this.isTurning = this.isPlaying = this.isWaiting = this.isHeld = false
     this.cost = null // nanoseconds per pixel, of whole drawings of the surface
     this.pictureMs = null // milliseconds of a decoded picture
     this.moved = ''
     this.bandPixels = SMALLEST ** 2 / 4
     this.bandProducts = 3e5
-    this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false // of what the scene asks for now
     this.decoder = this.header.decoder && new Decoder(renderer, model)
     this.changed = this.before = performance.now()
     LIMITS.fov = [Math.min(4, this.header.fov_deg), Math.max(40, this.header.fov_deg), 0.1]
@@ -66,8 +65,16 @@ class Viewer {
 
   // ---- the scene
 
-  // Take over some values of the scene and draw what they change.
-  set(change) {
+  restart() { // all is drawn anew
+    this.needs = { head: true, view: true, shade: true }
+    this.isHeadNew = this.isSharp = this.isDecoded = this.hasSurface = this.hasNormals = false
+  }
+
+  // Take over some values of the scene and draw what they change. A morph ends without a goal, or over the wall where
+  // another head is asked for.
+  set(change, isPlayed = false) {
+    const isOther = this.path && ('seed' in change || 'psi' in change || 'to' in change)
+    if (!isPlayed && (isOther || change.to === null)) this.play(false)
     const old = this.scene
     this.scene = { ...old, ...change }
     const differs = (...names) => names.some((name) => old[name] !== this.scene[name])
@@ -181,9 +188,7 @@ class Viewer {
     const value = text === '' && name !== 'seed' ? null : readField(name, text)
     if (value === undefined) return
     this.set({ [name]: value })
-    if (name !== 'to') return
-    if (value === null) this.play(false)
-    else if (this.scene.share === 0) this.set({ share: 0.5 })
+    if (name === 'to' && value !== null && this.scene.share === 0) this.set({ share: 0.5 })
   }
 
   bindControls() {
@@ -299,8 +304,8 @@ class Viewer {
       this.renderer.restore()
       if (this.decoder) this.decoder.restore()
       this.say('')
-      this.needs = { head: true, view: true, shade: true }
-      this.isLost = this.isWaiting = this.isHeadNew = this.isSharp = this.isDecoded = this.hasSurface = false
+      this.restart()
+      this.isLost = this.isWaiting = false
     })
   }
 
@@ -345,7 +350,7 @@ class Viewer {
     if (this.isPlaying) {
       this.phase += Math.PI * seconds / MORPH_SECONDS
       const share = tidy(0.5 - 0.5 * Math.cos(this.phase), 3)
-      this.set(this.path ? this.path(share) : { share })
+      this.set(this.path ? this.path(share) : { share }, true)
     }
   }
 

@@ -59,9 +59,8 @@ class Wall {
     const { viewer } = this
     this.isOpen = byId('save').disabled = false
     this.from = null
-    viewer.isHeadNew = viewer.isSharp = viewer.isDecoded = viewer.hasSurface = false
+    viewer.restart()
     viewer.press('wall-button', false)
-    viewer.needs = { head: true, view: true, shade: true }
     viewer.tell()
     const uncover = () => { // once the head is there
       if (!viewer.hasSurface && !viewer.isDecoded) requestAnimationFrame(uncover)

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from huggingface_hub.errors import HTTPError
 
 from stylesdf.demo import models
 from stylesdf.demo.models import MAX_LOADING, MAX_MODELS, ModelShelf, NotLoaded, pinned
@@ -68,7 +69,7 @@ def test_a_hub_model_is_told_by_its_files(tmp_path, monkeypatch):
 
         def model_info(self, repo_id, revision, files_metadata, timeout):
             assert (repo_id, revision, files_metadata) == ("owner/name", "v2", True) and timeout <= 10
-            sizes = {"config.json": 400, "model.safetensors": 2_500_000, "discriminator.safetensors": 9_000_000}
+            sizes = {"config.json": 400, "model.safetensors": 2_500_000, "encoder.safetensors": 9_000_000}
             files = [type("File", (), {"rfilename": name, "size": size}) for name, size in sizes.items()]
             return type("Info", (), {"siblings": files, "card_data": {"license": "mit"}})
 
@@ -78,6 +79,13 @@ def test_a_hub_model_is_told_by_its_files(tmp_path, monkeypatch):
         .look_up("owner/name@v2")
         .startswith("**owner/name&#64;v2**: 2.5 MB, licence mit.")
     )
+
+    def model_info(self, *arguments, **options):
+        raise HTTPError("timed out")
+
+    Hub.model_info = model_info
+    with pytest.raises(OSError, match="the connection to the hub broke: timed out"):
+        ModelShelf(tmp_path, is_public=True).look_up("owner/name")
 
 
 def test_folders_have_no_absolute_path_in_what_visitors_get(folder, tmp_path):

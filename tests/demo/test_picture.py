@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio")
+gr = pytest.importorskip("gradio")
 
 from stylesdf.checkpoint import bundled_root  # noqa: E402
 from stylesdf.demo import heads  # noqa: E402
 from stylesdf.demo.models import ModelShelf  # noqa: E402
+from stylesdf.demo.page import Page  # noqa: E402
 from stylesdf.demo.scene import Scene  # noqa: E402
 from stylesdf.demo.studio import Studio  # noqa: E402
+from stylesdf.demo.visits import PictureFiles, VisitorFiles  # noqa: E402
 from stylesdf.inversion import Inversion  # noqa: E402
 from tests.browser.serve import small_model  # noqa: E402
 
@@ -56,6 +58,23 @@ def test_a_found_head_is_seen_where_a_seed_is(studio, model, found):
     frames = [list(studio.film(scene, "morph", 3, morph_seeds=[3])) for scene in (found, seven)]
     assert [a.tobytes() for a in frames[0]] == [b.tobytes() for b in frames[1]]
     assert studio.quick({"model": found.model, "head": found.head}) == studio.quick({"model": found.model, "seed": 7})
+
+
+def test_a_film_on_another_device_is_of_the_found_head(studio, found, monkeypatch):
+    frames = [frame.tobytes() for frame in studio.film(found, "sweep", 2)]
+    monkeypatch.setattr("stylesdf.demo.studio.on_device", copy.deepcopy)
+    assert [frame.tobytes() for frame in studio.film(found, "sweep", 2)] == frames
+
+
+def test_its_pictures_go_with_the_visitor(studio, found, tmp_path):
+    page = Page(studio, VisitorFiles(lambda: tmp_path / "visits"), PictureFiles(lambda: tmp_path / "all"))
+    request = gr.Request(session_hash="ann")
+    for scene in (found, replace(found, head=None)):
+        for picture in studio.compare(scene, ("image", "depth")):
+            assert Image.open(page.path_of(picture, scene, request)).tobytes() == picture.tobytes()
+    assert len(list(tmp_path.rglob("*.png"))) == 4
+    page.files.forget("ann")
+    assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
 def test_it_has_a_name_in_links_pictures_and_code(studio, model, found, folder, tmp_path, monkeypatch):

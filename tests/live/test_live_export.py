@@ -13,6 +13,7 @@ import torch
 from stylesdf import StyleSDF
 from stylesdf.__main__ import main
 from stylesdf.live.export import FOLDER, check_model, export_live, measure_bounds, pack, page
+from stylesdf.version import __version__
 
 
 @pytest.fixture
@@ -84,19 +85,19 @@ def test_bad_arguments_are_refused(model, tmp_path):
 
 def test_the_page_is_one_file_that_loads_nothing(model, tmp_path):
     model.name_or_path = '</script><img src="x">{{weights}}'
-    export_live(model, tmp_path / "new" / "heads.html", version="1.2.3")
+    export_live(model, tmp_path / "new" / "heads.html")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["heads.html"]
     parts = Parts((tmp_path / "new" / "heads.html").read_text(encoding="utf-8"))
     assert parts.addresses == []
     assert parts.policy.startswith("default-src 'none'")
     by_id = {script.get("id"): script["text"] for script in parts.scripts}
     header = json.loads(by_id["header"])
-    assert (header["name"], header["version"]) == (model.name_or_path, "1.2.3")
+    assert (header["name"], header["version"]) == (model.name_or_path, __version__)
     expected, data = pack(model)
-    assert header == {**expected, "version": "1.2.3"}
+    assert header == expected
     assert base64.b64decode(by_id["weights"]) == data
     assert {"field", "guide", "trace", "normals", "shade"} <= set(by_id)
-    assert export_live(model, tmp_path / "again.html", version="1.2.3") is None
+    assert export_live(model, tmp_path / "again.html") is None
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "new" / "heads.html").read_bytes()
 
 

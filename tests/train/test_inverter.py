@@ -130,7 +130,7 @@ def test_the_command_writes_the_inverter_beside_the_same_model(tmp_path, capsys)
     assert main([*arguments, "--set", "steps=2"]) == 0
     written = StyleSDF.from_pretrained(tmp_path / "run" / "model")
     assert weights_hash(written) == weights_hash(StyleSDF.from_pretrained(tmp_path / "model"))
-    assert written.inverter.space.axes.abs().sum() > 0
+    assert written.inverter.axes.abs().sum() > 0
     assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")]) == 0
     exported = StyleSDF.from_pretrained(tmp_path / "exported").inverter.state_dict()
     assert all(value.equal(exported[name]) for name, value in written.inverter.state_dict().items())

@@ -103,7 +103,8 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     other = dataclasses.replace(own, data=str(tmp_path))
     reports = dict.fromkeys((0.7, 1.0), REPORT)
     card = recipe_card(own, own.model, reports, "apache-2.0", {"grid.png", "directions.png"})
-    assert own.about in card and own.limits in card and f"from_pretrained(\"checkpoints/{name}\")" in card
+    assert own.about in card and own.limits in card
+    assert f"from_pretrained(\"checkpoints/{name.replace('_', '-')}\")" in card
     assert "\nlicense: apache-2.0\n" in card and "](grid.png)" in card and "](directions.png)" in card
     card = recipe_card(other, own.model, reports, "other")
     assert own.about not in card and own.limits not in card and f"Learned from `{tmp_path.name}` with" in card
@@ -112,6 +113,7 @@ def test_the_card_of_a_recipe_says_of_other_pictures_nothing_that_is_true_of_its
     assert "grid.png" not in card and "directions.png" not in card
     again = recipe_card(own.with_seed(5), own.model, reports, "apache-2.0")
     assert f"python -m train run {name} --seed 5 --out runs/{name}\n" in again
+    assert f"from_pretrained(\"{name}\")" in again
     some = dataclasses.replace(other, reading={"image_column": "photo", "label": "label=cat"})
     card = recipe_card(some, own.model, reports, "other")
     assert f" --data {tmp_path.name} --image-column photo --label label=cat\n" in card

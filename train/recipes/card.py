@@ -39,7 +39,9 @@ def recipe_card(
         pictures: Names of the pictures that lie beside the model; no others are linked but that of the seeds.
     """
     own = next(iter(RECIPES[recipe.name].values())).data
-    about, limits, folder = recipe.about, f" {recipe.limits}", f"checkpoints/{recipe.name}"
+    about, limits, folder = recipe.about, f" {recipe.limits}", recipe.name
+    if recipe.size is None and recipe.seed == 0:  # the bundled one
+        folder = f"checkpoints/{recipe.name.replace('_', '-')}"
     command = f"{recipe.command} --out runs/{recipe.name}"
     if recipe.data != own:
         name, folder = source_name(recipe.data), recipe.name

@@ -20,10 +20,11 @@ def build(page: Page, tab: str) -> None:
         buttons=["fullscreen"],
     )  # fmt: skip
 
-    def draw(query: str, *modes: str):
+    def draw(request: gr.Request, query: str, *modes: str):
         if not query:
             return gr.skip()
-        return tuple(page.pictures.path(picture) for picture in page.studio.compare(page.read(query), modes))
+        scene = page.read(query)
+        return tuple(page.path_of(picture, scene, request) for picture in page.studio.compare(scene, modes))
 
     signal = page.signal(tab)
     gr.on(

@@ -10,12 +10,9 @@ from stylesdf.arguments import parse_seeds
 from stylesdf.config import shown
 from stylesdf.demo.pace import in_words
 from stylesdf.demo.page import AT_ONCE, QUICK, Page, slider, speaking, start_and_stop, visitor
-from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES
+from stylesdf.demo.studio import FILM_FORMATS, FILM_KINDS, FRAMES, frames_per_second
 from stylesdf.demo.zero import on_gpu
 from stylesdf.film import write_video
-
-ROUND_SECONDS = 3.0
-MORPH_SECONDS = 1.5  # from one head to the next
 
 
 def build(page: Page) -> None:
@@ -81,8 +78,7 @@ def build(page: Page) -> None:
                     )
             yield gr.skip(), gr.skip(), "Writing the file.", gr.skip(), busy  # who has gone, or pressed stop, ends here
             path = page.files.new(visitor(request), f"{scene.title}-{what}.{ending.lower()}")
-            seconds = MORPH_SECONDS * (len(others) + 1) if what == "morph" else ROUND_SECONDS
-            write_video(drawn, path, fps=max(1.0, count / seconds))
+            write_video(drawn, path, fps=frames_per_second(count, len(others)))
         text = f"{count} frames in {time.monotonic() - start:.1f} s."
         is_video = ending == "MP4"
         yield (

@@ -32,7 +32,7 @@ def build(page: Page, tab: str) -> None:
     strip = _gallery("This seed from truncation 0 to 1", "strip")
     favourites = gr.BrowserState([], storage_key="stylesdf-favourites", secret="not a secret")
     with gr.Column(elem_id="kept"):  # seen where there are any
-        kept = _gallery("Kept in this browser", "favourites")
+        kept, kept_seen = _gallery("Kept in this browser", "favourites"), gr.State([])
         drop = gr.Button("Forget all", size="sm", elem_id="forget-favourites")
 
     def tile(scene: Scene) -> str:
@@ -90,13 +90,15 @@ def build(page: Page, tab: str) -> None:
         return found
 
     def draw_kept(queries: list, request: gr.Request):
-        return [(picture, scene.caption) for scene, picture in still_there(queries, request)]
+        found = still_there(queries, request)
+        return [(picture, scene.caption) for scene, picture in found], [scene.query() for scene, _ in found]
 
     def keep_this(query: str, queries: list):
         return [old for old in queries if old != query][-(MAX_FAVOURITES - 1) :] + [query]
 
-    def pick_kept(query: str, queries: list, request: gr.Request, event: gr.SelectData):
-        return page.settings(still_there(queries, request)[event.index][0], page.read(query))
+    def pick_kept(query: str, seen: list, event: gr.SelectData):
+        with speaking():
+            return page.settings(page.read(seen[event.index]), page.read(query))
 
     def pick_tile(query: str, seeds: list, event: gr.SelectData):
         scene = page.read(query)
@@ -114,12 +116,12 @@ def build(page: Page, tab: str) -> None:
     strip.select(pick_truncation, page.query, page.setters, **AT_ONCE)
     page.keep.click(keep_this, [page.query, favourites], favourites, show_progress="hidden", **QUICK)
     drop.click(lambda: [], None, favourites, **AT_ONCE)
-    kept.select(pick_kept, [page.query, favourites], page.setters, **AT_ONCE)
+    kept.select(pick_kept, [page.query, kept_seen], page.setters, **AT_ONCE)
     signal, filled = page.signal(tab), gr.State()
     # first: what follows the same change waits for what was wired before
     signal.change(draw_strip, signal, strip, trigger_mode="always_last", show_progress="hidden", **ASIDE)
     # one listener: of two, the one that knows an older list could be the last to show it
-    gr.on([signal.change, favourites.change], draw_kept, favourites, kept,
+    gr.on([signal.change, favourites.change], draw_kept, favourites, [kept, kept_seen],
           trigger_mode="always_last", show_progress="hidden", **ASIDE)  # fmt: skip
     signal.change(
         arrive, [signal, filled, shown, first_seed], [tiles, shown, filled],

@@ -150,8 +150,7 @@ def build(page: Page, tab: str) -> None:
 
 def head_of(scene: Scene, with_texture: bool = False) -> tuple:
     """Return what of a scene decides its surface, and its texture where there is one."""
-    shape = scene.model, scene.person, scene.truncation, scene.morph_seed, scene.morph_share, scene.edits
-    return (*shape, scene.texture_seed) if with_texture else shape
+    return scene.model, *(scene.identity if with_texture else scene.surface)
 
 
 def write_zip(mesh: trimesh.Trimesh, path: str) -> None:
