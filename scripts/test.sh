@@ -30,5 +30,5 @@ export GRADIO_ANALYTICS_ENABLED=False OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 [ $# -eq 0 ] || exec .venv/bin/python -m pytest "$@"
 status=0
 .venv/bin/python -m pytest -m "not browser" --numprocesses 2 --dist loadfile || status=$?
-! $has_browser || .venv/bin/python -m pytest -m browser || status=$?
+! $has_browser || .venv/bin/python -m pytest -m browser tests/browser tests/live || status=$?
 exit $status

@@ -52,6 +52,15 @@ def bundled() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A running browser."""
+    from tests.browser.serve import open_browser
+
+    with open_browser() as browser:
+        yield browser
+
+
 @pytest.fixture
 def published_model(tiny_config) -> Model:
     """A model with its means, that can be saved and pushed."""

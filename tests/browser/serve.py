@@ -22,6 +22,11 @@ from stylesdf.field import sphere_initialize
 ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / DEFAULT_MODEL
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
 
 
 def small_model(folder: Path, steps: int = 150) -> Path:
@@ -54,7 +59,7 @@ def find_browser() -> str | None:
 
 
 @contextlib.contextmanager
-def open_browser(flags: list[str]):
+def open_browser():
     """Yield a running browser; skip the test where there is none, unless this is CI."""
     path = find_browser()
     if path is None and os.environ.get("CI", "").lower() not in ("true", "1"):
@@ -63,7 +68,7 @@ def open_browser(flags: list[str]):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=flags)
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         yield browser
         browser.close()
 

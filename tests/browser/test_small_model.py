@@ -29,6 +29,12 @@ def test_the_texture_is_in_the_viewer_and_in_the_files(chromium, address, tmp_pa
     page.wait_for_selector("#mesh-info :text('Coarse surface')")
     page.wait_for_selector("#viewer canvas")
     coarse = wait_for_colours(page)
+    assert page.is_disabled("#download-mesh")
+    visit.open("View")
+    page.click("#snap-right")
+    visit.wait_for(yaw=40)
+    visit.open("Mesh")
+    coarse = wait_for_colours(page, unlike=coarse)  # its camera follows
     visit.choose("#resolution", "64")
     visit.choose("#max-faces", "2,000")
     page.check("#texture-mesh input")
@@ -38,6 +44,14 @@ def test_the_texture_is_in_the_viewer_and_in_the_files(chromium, address, tmp_pa
     assert "closed surface" in text and "texture of 1,024 × 1,024 texels" in text and "one ZIP" in text
     wait_for_colours(page, unlike=coarse)
     page.screenshot(path=tmp_path / "textured.png")
+    box = page.locator("#viewer canvas").bounding_box()
+    page.mouse.move(box["x"] + 150, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 230, box["y"] + 150, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(800)
+    page.click("#render-here")
+    page.wait_for_function("!document.querySelector('.stage').dataset.drawn.includes('yaw=40')")
 
     path = tmp_path / "head.glb"
     download = visit.download("#download-mesh")
@@ -102,14 +116,48 @@ def test_edits_change_the_head_and_are_in_its_link(chromium, address):
 
 
 def test_it_is_said_how_far_a_view_is_known(chromium, address):
+    visit = Visit(chromium, address)
+    visit.open("View")
     for yaw, words in ((20, "yaw 20°"), (40, "seldom seen in training"), (60, "a guess: not seen in training")):
-        visit = Visit(chromium, address, f"?yaw={yaw}")
+        visit.page.fill("#yaw input[type=number]", str(yaw))
+        visit.wait_for(yaw=yaw)
         text = visit.page.inner_text(".stage-pose")
         assert words in text and ("training" in words) == ("training" in text)
-        visit.context.close()
+    visit.context.close()
+
+
+def test_a_head_of_ones_own(chromium, address, tmp_path):
+    visit = Visit(chromium, address)
+    page = visit.page
+    visit.open("Your picture")
+    (tmp_path / "no.png").write_text("no picture")
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "no.png")
+    page.wait_for_selector("text=This picture cannot be used: no.png cannot be read as a picture")
+    assert page.is_disabled("#find")
+    (tmp_path / "a.png").write_bytes(visit.picture())
+    page.set_input_files("#your-picture input[type=file]", tmp_path / "a.png")
+    page.wait_for_selector("#looked-at img")
+    page.wait_for_selector("#find-info :text('Finding the head takes')")
+    square = page.get_attribute("#looked-at img", "src")
+    page.check("#is-photo input")
+    page.wait_for_selector("text=no faces are found")  # among balls
+    page.uncheck("#is-photo input")
+    page.wait_for_selector("#find:not([disabled])")
+    page.fill("#cut-turn input[type=number]", "10")
+    page.keyboard.press("Enter")
+    page.wait_for_function("old => document.querySelector('#looked-at img').src !== old", arg=square)
+    page.click("#find:not([disabled])")
+    page.wait_for_selector("#find-info :text('Found in')")
+    page.wait_for_function("document.querySelector('.stage').dataset.drawn.includes('head=')")
+    assert visit.drawn()["seed"] == str(FIRST_SEED)
+    assert visit.download("#download-head").suggested_filename == "head-yours.safetensors"
+    page.click("#dice")
+    page.wait_for_function("!document.querySelector('.stage').dataset.drawn.includes('head=')")
+    visit.context.close()
+    assert visit.complaints == []
 
 
 def test_edits_that_the_model_does_not_know_are_one_sentence(chromium, address):
-    visit = Visit(chromium, address, "?edit=beard%3D1", prepare=None)
+    visit = Visit(chromium, address, "?edit=beard%3D1")
     visit.page.wait_for_selector("text=there is no direction 'beard', expected one of age, smile")
     visit.context.close()

@@ -2,11 +2,6 @@
 
 import time
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-]  # fmt: skip
 PATIENCE = 180_000  # milliseconds, for a processor that plays graphics card
 
 # Both draw one scene and return numbers, rows from the top; the page itself must stand still meanwhile, see `freeze`.
@@ -53,7 +48,7 @@ DECODE = """([change, guide]) => {
 class Visit:
     """One open page, what its console said, and what it asked for."""
 
-    def __init__(self, browser, path, fragment="", width=900, height=700, **options):
+    def __init__(self, browser, path, fragment="", width=900, height=300, **options):
         self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
