@@ -61,7 +61,9 @@ FAINT_TEXT = r"""() => {
 }"""
 
 
+# The pictures of Gradio's slider have no words of their own: its label names both.
 NAMELESS = """() => [...document.querySelectorAll('button, input, img, [role=application]')].filter((node) =>
+  !node.closest('#compare') &&
   node.offsetParent && !node.ariaLabel && !node.innerText?.trim() && !node.alt && !node.title &&
   !node.labels?.length && !node.placeholder && !node.closest('label, [aria-label], [title]') &&
   !node.querySelector('[aria-label], title, img[alt]')).map((node) => node.outerHTML.slice(0, 200))"""
