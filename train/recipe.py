@@ -191,7 +191,8 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
                 temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         reports[truncation] = json.loads(path.read_text(encoding="utf-8"))
     for run in recipe.runs:
-        _copy(out / run.name / "log.jsonl", model_folder / f"{run.name}-log.jsonl")
+        if (out / run.name / "log.jsonl").is_file():  # a run with --log-every 0 has none
+            _copy(out / run.name / "log.jsonl", model_folder / f"{run.name}-log.jsonl")
     grid = newest_grid(last)
     if grid is not None:
         _copy(grid, model_folder / GRID_FILE)
