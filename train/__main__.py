@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from stylesdf.checkpoint import WEIGHTS_FILE
@@ -263,7 +264,7 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
 def _engine(args: argparse.Namespace):
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
     from train.run.engine import Engine
 
@@ -277,6 +278,7 @@ def _engine(args: argparse.Namespace):
         cpu=args.device == "cpu" or (are_several and not torch.cuda.is_available()),
         mixed_precision=args.mixed_precision,
         log_with=args.tracker,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
         project_config=ProjectConfiguration(project_dir=str(args.out), logging_dir=str(args.out)),
     )
     if are_several and accelerator.num_processes == 1:
@@ -330,6 +332,8 @@ def _publisher(args: argparse.Namespace, facts):
     return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
 
 
+# of processes for each other: the first one measures, draws and pushes alone, for longer than PyTorch's 10 minutes
+LONGEST_WAIT = timedelta(days=1)
 SAVING = (*STAGES, "run", "people")  # commands that go on where they were stopped
 COMMANDS = {
     "look": _look,

@@ -1,5 +1,6 @@
 """Neither micro-batches nor processes nor the way a gradient is computed change a gradient."""
 
+import argparse
 import dataclasses
 import json
 import math
@@ -7,17 +8,20 @@ import os
 import subprocess
 import sys
 import types
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.train import runs
 from tests.train.test_polish import CONFIG as POLISH
 from tests.train.test_polish import make as polish_stage
 from train import losses
+from train.__main__ import _engine
 from train.networks.discriminators import minibatch_std
 from train.run.engine import Engine, Means, fetch
 from train.stages import chunked
@@ -77,6 +81,19 @@ def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
     one, two = records.values()
     for name in ("d_loss", "g_loss", "r1", "eikonal"):
         assert two[name] == pytest.approx(one[name], rel=1e-4), name
+
+
+def test_processes_wait_for_the_first_one_while_it_measures(monkeypatch, tmp_path):
+    asked = {}
+
+    def accelerator(**options):
+        asked.update(options)
+        return Accelerator(cpu=True)
+
+    monkeypatch.setattr("accelerate.Accelerator", accelerator)
+    _engine(argparse.Namespace(device="cpu", tracker=None, mixed_precision="no", out=tmp_path, micro_batch=0))
+    (handler,) = asked["kwargs_handlers"]
+    assert handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
 @pytest.mark.parametrize("num_points", [0, 16])
