@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from train.data.people.rays import camera_rays
 from train.data.people.render import BACKGROUND, MAX_RADIUS, Head, build_parts, render_head, render_rgba
 from train.data.people.shape import build_shape
 from train.data.people.write import PeopleConfig, are_default_people, person_of, pose_of, write_people
+from train.errors import RunError
 
 SMALL = PeopleConfig(count=4, image_size=24, seed=3)
 
@@ -212,6 +214,16 @@ def test_processes_and_count_do_not_change_pictures(written, tmp_path):
     assert contents(tmp_path / "b") == contents(written)
     write_people(tmp_path / "c", dataclasses.replace(SMALL, count=1))
     assert contents(tmp_path / "c")["images/000000.png"] == contents(written)["images/000000.png"]
+
+
+def _die(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_ends_the_drawing(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.data.people.write._write_image", _die)
+    with pytest.raises(RunError, match="was killed, perhaps for its memory: start the same command again"):
+        write_people(tmp_path / "a", SMALL, jobs=2)
 
 
 def test_an_interrupted_folder_is_finished(written, tmp_path, monkeypatch):

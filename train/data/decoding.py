@@ -12,16 +12,11 @@ import io
 import itertools
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +27,12 @@ from stylesdf.pixels import DAMAGED, TOO_SMALL, LeftOut, decode_picture
 from train.data.items import Item, Source
 from train.data.listing import summary
 from train.data.packed import ENDS_FILE, PICTURES_FILE, pack_picture
+from train.data.processes import in_order
 from train.data.storage import PACKED, RAW, THUMBNAILS, Storage
-from train.errors import RunError
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8  # pictures of a group: what a process gets at once, and what a kill costs each of them at most
 FEWEST_SHARED = 128  # pictures from which on it pays to start processes
-MOST_PROCESSES = 60  # Windows waits for no more than 63 at a time
 SECONDS_UNSEEN = 2  # before progress is shown
 RAW_FILE, THUMBNAILS_FILE, FACTS_FILE, JOURNAL = "images.bin", "thumbnails.bin", "facts.json", "journal.jsonl"
 PICTURES_FILES = {THUMBNAILS: None, RAW: RAW_FILE, PACKED: PICTURES_FILE}  # of full size, by the form of a storage
@@ -179,42 +173,13 @@ def _decoded(groups: Iterator[list[Item]], storage: Storage, left: int | None) -
         storage: Into what.
         left: How many pictures; None where that is not known.
     """
-    jobs = min(os.cpu_count() or 1, MOST_PROCESSES)
+    jobs, decode = os.cpu_count() or 1, partial(decode_group, storage=storage)
     are_few = jobs == 1 or (left is not None and left < FEWEST_SHARED)
     here = None if are_few else FEWEST_SHARED // AT_ONCE if left is None else 0
-    for group in itertools.islice(groups, here):
-        yield decode_group(group, storage)
+    yield from map(decode, itertools.islice(groups, here))
     ahead = list(itertools.islice(groups, 1))
     if ahead:
-        yield from _decoded_elsewhere(itertools.chain(ahead, groups), storage, jobs)
-
-
-def _decoded_elsewhere(groups: Iterator[list[Item]], storage: Storage, jobs: int) -> Iterator[Decoded]:
-    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin)
-    waiting: deque = deque()
-    try:
-        for group in groups:
-            waiting.append(executor.submit(decode_group, group, storage))
-            if len(waiting) > jobs + 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        message = "a process that decodes pictures was killed, perhaps for its memory: the same command goes on"
-        raise RunError(message) from None
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _begin() -> None:
-    """Begin a process that decodes: Ctrl-C is its parent's to handle, and it ends with that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+        yield from in_order(decode, itertools.chain(ahead, groups), jobs)
 
 
 def decode_group(items: list[Item], storage: Storage) -> Decoded:

@@ -198,8 +198,8 @@ def test_the_number_of_processes_changes_no_byte(form, folder, tmp_path, monkeyp
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(decoding, "FEWEST_SHARED", 4)
     asked = []
-    begin = decoding._decoded_elsewhere
-    monkeypatch.setattr(decoding, "_decoded_elsewhere", lambda *rest: asked.append(1) or begin(*rest))
+    begin = decoding.in_order
+    monkeypatch.setattr(decoding, "in_order", lambda *rest: asked.append(1) or begin(*rest))
     assert loaded(folder / "a.tar.gz", tmp_path / "two") == alone and asked
     monkeypatch.setattr(decoding, "AT_ONCE", 8)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
@@ -242,11 +242,11 @@ def test_what_a_kill_left_damaged_is_not_gone_on_with(damage, folder, tmp_path, 
     expected, cache = loaded(folder, tmp_path / "undisturbed"), tmp_path / "cache"
     decode, seen = decoding.decode_group, []
 
-    def stop(*arguments):
+    def stop(*arguments, **options):
         seen.append(1)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return decode(*arguments)
+        return decode(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(decoding, "decode_group", stop)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +17,9 @@ from stylesdf.files import replacing
 from train.data.people.identity import Person, sample_person
 from train.data.people.rays import load_embree
 from train.data.people.render import BACKGROUND, Head, render_rgba
+from train.data.processes import in_order
 
 FORMAT = 1
-MAX_PROCESSES = 60  # Windows waits for no more than 63 at a time
 OPTIONS_OF_PEOPLE = ("seed", "glasses_share", "hat_share")  # the others are of the pictures
 CONFIG_FILE, METADATA_FILE = "people.json", "metadata.jsonl"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -113,6 +111,7 @@ def write_people(out: str | Path, config: PeopleConfig, jobs: int = 1) -> None:
     Raises:
         ValueError: The folder holds something else or people of another config, ``jobs`` is not positive, or embreex
             is not installed and there is something to draw.
+        RunError: A process was killed.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
@@ -217,16 +216,9 @@ def _write_image(task: tuple[Path, PeopleConfig, int]) -> None:
 def _write_images(out: Path, config: PeopleConfig, indices: Sequence[int], jobs: int) -> Iterator[None]:
     """Write images and yield after each."""
     tasks = [(out, config, index) for index in indices]
-    if jobs == 1 or len(tasks) < 2:
-        yield from map(_write_image, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with _environment(_ONE_THREAD):
-        # Ctrl-C reaches this process, which ends its workers
-        pool = context.Pool(min(jobs, len(tasks), MAX_PROCESSES), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
-        with pool:
-            yield from pool.imap_unordered(_write_image, tasks)
+        with _environment(_ONE_THREAD):
+            yield from in_order(_write_image, tasks, min(jobs, len(tasks)))
     finally:
         _remove_half_written(out / "images")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ import torch
 from PIL import Image
 
 from stylesdf.files import replacing_folder
+from train.data.processes import in_order
 from train.data.toy_heads.head import SPECIES
 from train.data.toy_heads.rays import Scene, View
 from train.data.toy_heads.render import BACKGROUND, render_color
@@ -88,6 +87,7 @@ def write_toy_heads(folder: str | Path, config: ToyHeadsConfig, progress: bool =
 
     Raises:
         ValueError: If the folder exists and is not empty.
+        RunError: A process was killed.
     """
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -97,7 +97,8 @@ def write_toy_heads(folder: str | Path, config: ToyHeadsConfig, progress: bool =
         starts = range(0, config.count, IMAGES_PER_TASK)
         tasks = [(str(partial), config, k, min(k + IMAGES_PER_TASK, config.count)) for k in starts]
         with open(partial / "metadata.jsonl", "w", encoding="utf-8", newline="\n") as file:
-            with closing(_run_tasks(tasks)) as batches:
+            # starting processes for fewer tasks would take longer
+            with closing(in_order(_write_images, tasks, 2 if len(tasks) > 2 else 1)) as batches:
                 for lines in _with_progress(batches, config.count, progress):
                     file.writelines(line + "\n" for line in lines)
         about = dict(format=FORMAT, kind="toy_heads", background=BACKGROUND, species=SPECIES, config=asdict(config))
@@ -131,15 +132,6 @@ def _write_images(task: tuple[str, ToyHeadsConfig, int, int]) -> list[str]:
             record = dict(file_name=name, yaw=round(yaw, 6), pitch=round(pitch, 6), species=head.species)
             lines.append(json.dumps(record | head.attributes))
     return lines
-
-
-def _run_tasks(tasks: list[tuple[str, ToyHeadsConfig, int, int]]) -> Iterator[list[str]]:
-    if len(tasks) <= 2:  # starting processes would take longer
-        yield from map(_write_images, tasks)
-        return
-    # Ctrl-C reaches this process, which ends its workers
-    with multiprocessing.get_context("spawn").Pool(2, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.imap(_write_images, tasks)
 
 
 def _with_progress(batches: Iterator[list[str]], count: int, progress: bool) -> Iterator[list[str]]:
