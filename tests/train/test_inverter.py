@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from stylesdf.directions import Directions
 from stylesdf.encoder import CodeSpace
 from stylesdf.pipeline import StyleSDF
 from tests.train import runs
@@ -125,15 +126,19 @@ def test_pictures_are_varied_each_by_its_own_numbers():
 
 def test_the_command_writes_the_inverter_beside_the_same_model(tmp_path, capsys):
     model = finished()
+    vars(model)["directions"] = Directions(model.config.latent_size, ["age"])
     model.save_pretrained(tmp_path / "model")
     arguments = ["encoder", "--init-from", str(tmp_path / "model"), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    assert main([*arguments, "--set", "steps=2"]) == 0
+    assert main([*arguments, "--snapshot-every", "2", "--set", "steps=2"]) == 0
     written = StyleSDF.from_pretrained(tmp_path / "run" / "model")
     assert weights_hash(written) == weights_hash(StyleSDF.from_pretrained(tmp_path / "model"))
     assert written.inverter.axes.abs().sum() > 0
     assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")]) == 0
-    exported = StyleSDF.from_pretrained(tmp_path / "exported").inverter.state_dict()
-    assert all(value.equal(exported[name]) for name, value in written.inverter.state_dict().items())
+    for folder in (tmp_path / "exported", tmp_path / "run" / "snapshots" / "step-00000002"):
+        other = StyleSDF.from_pretrained(folder)
+        inverter = other.inverter.state_dict()
+        assert all(value.equal(inverter[name]) for name, value in written.inverter.state_dict().items())
+        assert weights_hash(other) == weights_hash(written) and other.directions.names == ["age"]
     # another run from there changes the model, which the inverter does not know then
     polish = ["polish", "--init-from", str(tmp_path / "run" / "model"), "--out", str(tmp_path / "polished")]
     assert main([*polish, "--device", "cpu", "--set", "steps=1", "batch_size=1", "num_points=8"]) == 0

@@ -36,6 +36,8 @@ def export(run: Path, out: Path | None = None, step: int | None = None) -> tuple
     names = settings["saved_as"]
     average = Generator(StyleSDFConfig.from_dict(settings["model"]))
     average.load_state_dict(read_tensors(state, names["model"]))
+    if initial is not None and weights_hash(average) == settings["initial"]["sha256"]:
+        average = initial  # the run has trained nothing of it: its directions go with it again
     trained = {
         kind: _Tensors(read_tensors(state, name), settings.get("built_as", {}).get(kind))
         for kind, name in names.items()

@@ -77,6 +77,7 @@ class EncoderStage:
         self.encoder = Encoder(initial.config.latent_size, len(space.axes)).to(self.device)
         self.encoder.set_space(space)
         self.average = copy.deepcopy(self.encoder).requires_grad_(False)
+        vars(self.generator)["inverter"] = self.average  # what is kept and measured meanwhile; no part of the module
         self.optimizer = adam(self.encoder.parameters(), LEARNING_RATE)
         modules = {"generator": self.generator, "encoder": self.encoder, "average": self.average}
         self.state = RunState(modules, {"optimizer": self.optimizer})
