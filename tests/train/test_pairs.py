@@ -31,6 +31,21 @@ def test_after_the_field_s_pictures_come_the_data_s():
     assert stage.discriminators() == {"encoder": stage.pairs.encoder}  # the judge is of no use to another run
 
 
+@pytest.mark.parametrize("micro_batch, have_graphs", [(0, [True]), (4, [False, False, True, True])])
+def test_the_graph_of_one_part_at_most_is_kept(micro_batch, have_graphs, monkeypatch):
+    stage, found = runs.pairs_stage(Engine(micro_batch=micro_batch)), []
+    draw = stage.pairs._draw
+
+    def drawn(*arguments):
+        found.append(draw(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(stage.pairs, "_draw", drawn)
+    stage.step()
+    stage.step()
+    assert [image.requires_grad for image, _, _ in found] == have_graphs
+
+
 def test_what_is_decoded_comes_to_resemble_its_picture():
     config = runs.with_game(runs.PAIRED, learning_rate=0.01, adam_beta1=0.5, final_learning_rate=0.1)
     stage = runs.decoder_stage(config=dataclasses.replace(config, field_steps=0, steps=60, pair_weight=50.0))

@@ -60,9 +60,11 @@ class Pairs:
         self.renderings.advance_to(RENDERINGS_AT_ONCE * (number // RENDERINGS_AT_ONCE), with_images=True)
         entries, corner = torch.randint(config.num_renderings, (batch,)), torch.rand(2)
         parts, means = self.engine.parts(batch), Means(self.engine, batch)
-        shown = [self._draw(entries[part], corner) for part in parts]
-        for part, (image, picture, thumbnail) in zip(parts, shown):
+        is_kept = len(parts) == 1  # of several parts, none's graph waits for the others: they are drawn again
+        for part in parts:
             share = share_of(part, batch)
+            with torch.set_grad_enabled(is_kept):
+                image, picture, thumbnail = self._draw(entries[part], corner)
             fake_logit = self.discriminator(image.detach(), thumbnail)
             real = picture.requires_grad_(game.is_penalised(number))
             real_logit = self.discriminator(real, thumbnail)
@@ -74,8 +76,10 @@ class Pairs:
             means.add(terms, share)
         self.engine.optimizer_step(game.discriminator_optimizer)
         self.discriminator.requires_grad_(False)
-        for part, (image, picture, thumbnail) in zip(parts, shown):
+        for part in parts:
             share = share_of(part, batch)
+            if not is_kept:
+                image, picture, thumbnail = self._draw(entries[part], corner)
             terms = {
                 "g_loss": game.generator_loss(self.discriminator(image, thumbnail), None),
                 "pair_l1": F.l1_loss(image, picture.detach()),
