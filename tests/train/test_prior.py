@@ -1,6 +1,7 @@
 """The prior: flow and mapping come to draw the data's codes, nothing else learns, exact resume."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,21 +89,27 @@ def test_only_the_mapping_learns():
     assert parts == {"generator.renderer_mapping", "generator_ema.renderer_mapping"}
 
 
-def test_parts_of_a_step_change_no_path_and_no_gradient():
-    """Processes take parts as micro-batches do."""
-    config = PriorConfig(flow_steps=0, steps=2)
-    engines = runs.RecordingEngine(), runs.RecordingEngine(micro_batch=20)
-    whole, parts = (make(config, engine=engine) for engine in engines)
-    for a, b in zip(whole.draw_paths(50), parts.draw_paths(50)):
-        torch.testing.assert_close(a, b)
+def test_processes_change_no_path_and_no_gradient_and_micro_batches_cut_neither(monkeypatch):
+    """Each of the processes takes its share at once; their sums are what one makes alone."""
+    config, calls = PriorConfig(flow_steps=0, steps=2), []
+    engines = [runs.RecordingEngine() for _ in range(3)]
+    for rank, engine in enumerate(engines[1:]):
+        engine.micro_batch, about = 5, {"device": torch.device("cpu"), "reduce": lambda value, reduction: value}
+        engine.accelerator = SimpleNamespace(num_processes=2, process_index=rank, **about)
+    whole, *shares = (make(config, engine=engine) for engine in engines)
+    follow = prior.follow
+    monkeypatch.setattr(prior, "follow", lambda *arguments: calls.append(1) or follow(*arguments))
+    (z, ends), *others = (stage.draw_paths(50) for stage in (whole, *shares))
+    assert len(calls) == 3 and all(other[0].equal(z) for other in others)
+    torch.testing.assert_close(others[0][1] + others[1][1], ends)
     records = []
-    for stage in (whole, parts):
+    for stage in (whole, *shares):
+        stage.paths = z, ends
         torch.manual_seed(4)
-        records.append(stage.step())
-    assert records[1] == pytest.approx(records[0], rel=1e-5)
-    assert len(engines[0].gradients) == len(engines[1].gradients) > 0
-    for a, b in zip(engines[0].gradients, engines[1].gradients):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+        records.append(stage.step()["distance"])
+    assert records[1] + records[2] == pytest.approx(records[0], rel=1e-5)
+    for a, *parts in zip(*(engine.gradients for engine in engines), strict=True):
+        torch.testing.assert_close(a, sum(parts), atol=1e-6, rtol=1e-4)
 
 
 def test_a_run_resumes_bit_for_bit(tmp_path):

@@ -70,6 +70,10 @@ class Engine:
         """
         return self._parts_of(batch_size, self.accelerator.process_index)
 
+    def own(self, count: int) -> slice:
+        """Return this process's share of a batch in one part, where it is of codes: micro-batches are of images."""
+        return self._share(count, self.accelerator.process_index)
+
     def check_groups(self, batch_size: int, group_size: int, name: str = "batch_size") -> None:
         """Refuse parts of a batch in which a discriminator would compare other images than in the whole batch.
 
@@ -98,12 +102,15 @@ class Engine:
         return [part.stop - part.start for own in parts for part in own]
 
     def _parts_of(self, batch_size: int, rank: int) -> list[slice]:
+        share = self._share(batch_size, rank)
+        size = self.micro_batch or share.stop - share.start
+        return [slice(top, min(top + size, share.stop)) for top in range(share.start, share.stop, size)]
+
+    def _share(self, batch_size: int, rank: int) -> slice:
         count = self.accelerator.num_processes
         if batch_size < count:
             raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
-        first, last = batch_size * rank // count, batch_size * (rank + 1) // count
-        size = self.micro_batch or last - first
-        return [slice(top, min(top + size, last)) for top in range(first, last, size)]
+        return slice(batch_size * rank // count, batch_size * (rank + 1) // count)
 
     def autocast(self):
         """Context in which convolutions run in the precision that was asked for; without it, in full precision."""

@@ -26,7 +26,7 @@ from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder, encode
 from train.networks.flow import VelocityField, flow_loss, follow
 from train.pretrained import copy_renderer
-from train.run.engine import Engine, Means, fetch, share_of
+from train.run.engine import Engine
 from train.run.state import RunState
 
 FINAL_LEARNING_RATE = 0.02  # what is left of it at the end of either part
@@ -132,24 +132,21 @@ class PriorStage:
             self.paths = self.draw_paths(CODE_PATHS)
         z, ends = self.paths
         index = torch.randint(len(z), (CODES_PER_STEP,))
-        means = Means(self.engine, CODES_PER_STEP)
-        for part in self.engine.parts(CODES_PER_STEP):
-            mine, share = index[part].to(self.device), share_of(part, CODES_PER_STEP)
-            distance = self.distance(z[mine], self.codes_at(ends[mine]))
-            (share * distance).backward()
-            means.add({"distance": distance}, share)
+        mine = index[self.engine.own(CODES_PER_STEP)].to(self.device)
+        distance = self.distance(z[mine], self.codes_at(ends[mine])) * (len(mine) / CODES_PER_STEP)
+        distance.backward()
         self.engine.optimizer_step(self.optimizer)
         update_average(self.generator_ema, self.generator, EMA_DECAY, step)
-        return fetch(means.result())
+        return {"distance": self.engine.total(distance.detach()).item()}
 
     def draw_paths(self, count: int) -> tuple[Tensor, Tensor]:
         """Return latents ``(count, latent_size)`` and where the flow takes them ``(count, A)``, the same every time."""
         random = torch.Generator().manual_seed(self.config.seed)
         z = torch.randn(count, len(self.mean), generator=random).to(self.device)
         ends = z.new_zeros(count, len(self.spread))
-        for part in self.engine.parts(count):
-            for some, end in zip(z[part].split(PATHS_AT_ONCE), ends[part].split(PATHS_AT_ONCE)):
-                end.copy_(follow(self.velocity_ema, some @ self.axes))
+        mine = self.engine.own(count)
+        for some, end in zip(z[mine].split(PATHS_AT_ONCE), ends[mine].split(PATHS_AT_ONCE)):
+            end.copy_(follow(self.velocity_ema, some @ self.axes))
         return z, self.engine.total(ends)
 
     def codes_at(self, ends: Tensor) -> Tensor:
