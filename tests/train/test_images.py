@@ -66,7 +66,7 @@ def test_colours_under_transparent_pixels_survive(folder):
     Image.fromarray(rgba).save(folder / "1.png")
     data = load(folder)
     np.testing.assert_array_equal(data.thumbnails[0, :, 0, 0], [204, 219, 237, 0])
-    torch.testing.assert_close(data.border_colour(), torch.tensor([204, 219, 237]) / 255)
+    torch.testing.assert_close(data.border()[1], torch.tensor([204, 219, 237]) / 255)
     write(folder / "2.png")
     assert load(folder).thumbnails.shape == (2, 3, 16, 16)  # alpha only where every picture has it
 
@@ -197,7 +197,7 @@ def test_pictures_as_tensors_give_the_same_batches(cache):
     index = torch.tensor([2, 0])
     assert data.on(torch.device("cpu")) is data
     assert copied.thumbnail_batch(index, 8, 4).equal(data.thumbnail_batch(index, 8, 4))
-    assert copied.border_colour().equal(data.border_colour())
+    assert copied.border()[1].equal(data.border()[1])
     some = copied.image_batch(index, slice(1, None, 4), slice(2, None, 4))
     assert some.shape == (2, 3, 8, 8) and some.equal(data.image_batch(index)[:, :, 1::4, 2::4])
 

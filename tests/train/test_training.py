@@ -205,6 +205,11 @@ def test_data_without_alpha_or_poses_is_refused_where_they_are_needed(renderer_c
         RendererStage(renderer_config, RENDERER, dataclasses.replace(data, poses=None))
 
 
+def test_a_learned_background_of_pictures_without_a_plain_one_is_warned_of(caplog):
+    runs.renderer_stage()  # of noise
+    assert "of the borders have one colour, a learned background is only one" in caplog.text
+
+
 def test_a_phase_has_no_larger_thumbnails_than_the_model(renderer_config, data):
     phases = (dataclasses.replace(RENDERER.phases[0], resolution=32),)
     with pytest.raises(ValueError, match="^resolution of a phase is 32, expected at most the thumbnail's 16$"):

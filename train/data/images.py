@@ -80,17 +80,11 @@ class ImageSet:
                 moved[name] = torch.from_numpy(np.array(array)).to(device)
         return replace(self, device=device, **moved)
 
-    def border_colour(self) -> Tensor:
-        """Return the median colour of the pictures' top row, in [0, 1]. ``(3,)``.
-
-        It is meant for a background of one colour: the log warns where borders are not plain.
-        """
+    def border(self) -> tuple[float, Tensor]:
+        """Return which share of borders has one colour, as ``plain_share``, and that colour, in [0, 1], ``(3,)``."""
         first = self._choose(self.thumbnails, torch.arange(min(len(self), 2000)))[:, :3].cpu().numpy()
         share, colour = plain_share(first)
-        if share < LEAST_PLAIN:
-            percent = 100 * share
-            log.warning("%.0f %% of the pictures' borders have one colour, a learned background is only one", percent)
-        return torch.from_numpy(colour / 255).float()
+        return share, torch.from_numpy(colour / 255).float()
 
     def thumbnail_batch(self, indices: Tensor, resolution: int, channels: int) -> Tensor:
         """Return thumbnails in [−1, 1], averaged down to ``resolution``. ``(B, channels, resolution, resolution)``."""

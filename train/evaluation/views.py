@@ -22,7 +22,7 @@ from torch import Tensor
 from stylesdf.camera import Camera, camera_rays, sample_poses
 from stylesdf.model import Generator
 from stylesdf.renderer import points_per_chunk
-from train.data.images import ImageSet
+from train.data.images import LEAST_PLAIN, ImageSet
 from train.evaluation.features import RESIZE_FILTERS, FeatureNetwork, to_bytes
 from train.evaluation.inception import load_inception
 from train.evaluation.mobilenet import load_mobilenet
@@ -34,7 +34,6 @@ from train.networks.pose_reader import RESOLUTION, to_reader_size
 RAY_SAMPLES = 96
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
 MIN_DIFFERENCE = 0.06  # of a colour from the background, to belong to the head
-MIN_PLAIN = 0.95  # share of the pictures' border that has one colour, where the background is plain
 PICTURES = ("image", "thumbnail")
 
 
@@ -124,7 +123,8 @@ class Context:
         """Colour of the subject's background, or of the data's where it is plain, in [0, 1]. ``(3,)``."""
         if self.subject is not None:
             return torch.tensor(self.subject.background)
-        return plain_background(self.data) if self.data is not None else None
+        share, colour = self.data.border() if self.data is not None else (0.0, None)
+        return colour if share >= LEAST_PLAIN else None
 
     def cached(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
         """Return what was made under a name for the same key, or make it and keep it instead of the last."""
@@ -201,7 +201,7 @@ def _check_subject(subject: Subject, data: ImageSet) -> None:
     """Raise ValueError where the data was drawn as another subject, or has another background than this one."""
     if data.subject == subject.name:
         return
-    colour = data.border_colour()
+    _, colour = data.border()
     if data.subject:
         difference = f"shows {data.subject!r}"
     elif (colour - torch.tensor(subject.background)).abs().max() > MIN_DIFFERENCE:
@@ -213,14 +213,6 @@ def _check_subject(subject: Subject, data: ImageSet) -> None:
         f"subject is {subject.name!r}, but {data.name or 'the data'} {difference}: metrics of {subject.title} do not "
         "fit it, leave --subject out for those that do"
     )
-
-
-def plain_background(data: ImageSet) -> Tensor | None:
-    """Return the colour of the pictures' top row where nearly all of it has one, in [0, 1]. ``(3,)``."""
-    colour = data.border_colour()
-    border = torch.from_numpy(data.thumbnails[:2000, :3, 0, :] / 255.0).float()  # (N, 3, W)
-    is_plain = (border - colour[:, None]).abs().amax(dim=1) <= MIN_DIFFERENCE
-    return colour if is_plain.double().mean() >= MIN_PLAIN else None
 
 
 def latent(model: Generator, seed: int) -> Tensor:

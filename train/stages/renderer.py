@@ -6,6 +6,7 @@ Shapes: B batch, H W image, P points.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from contextlib import nullcontext
 
@@ -21,7 +22,7 @@ from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import Phase, RendererConfig
-from train.data.images import ImageSet
+from train.data.images import LEAST_PLAIN, ImageSet
 from train.game import Game, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP
@@ -34,6 +35,7 @@ from train.stages.latents import cameras_of, draw_latents, latent_codes
 from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
+log = logging.getLogger(__name__)
 TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage", "leak")
 # of log β and the background colour: β falls about as soon as by the paper's own steps, which are of β itself
 SCALAR_LEARNING_RATE = 1e-3
@@ -103,7 +105,10 @@ class RendererStage:
             else:
                 renderer.log_beta.fill_(math.log(self.config.beta_start))
             if initial is None and model_config.background == "learned":
-                renderer.background_rgb.copy_(torch.logit(self.data.border_colour().clamp(0.01, 0.99)))
+                share, colour = self.data.border()
+                if share < LEAST_PLAIN:
+                    log.warning("%.0f %% of the borders have one colour, a learned background is only one", 100 * share)
+                renderer.background_rgb.copy_(torch.logit(colour.clamp(0.01, 0.99)))
         return generator
 
     def _build_discriminator(self) -> ThumbnailDiscriminator:

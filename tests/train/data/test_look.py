@@ -11,7 +11,7 @@ from tests.train.data.test_archives import shard, write_parquet, write_tar
 from tests.train.files_people_bring import encode, photo
 from train.__main__ import main
 from train.data import look as looking
-from train.data.images import ImageSet, plain_share
+from train.data.images import LEAST_PLAIN, ImageSet, plain_share
 from train.data.look import look, look_at
 from train.data.sources import find_source
 
@@ -88,22 +88,20 @@ def test_of_a_large_set_a_sample_is_looked_at_and_that_is_said(folder, monkeypat
     assert look(find_source(str(folder)), 32, 16).tried == 5
 
 
-def test_full_frame_photos_have_no_plain_border(folder, caplog):
+def test_full_frame_photos_have_no_plain_border(folder):
     for number in range(4):
         (folder / f"{number}.png").write_bytes(encode(photo(64).rotate(90 * number), "png"))
     assert "borders: not plain" in look(find_source(str(folder)), 64, 32).text()
     pictures = np.stack([np.asarray(photo(64).rotate(90 * number)).transpose(2, 0, 1) for number in range(4)])
-    ImageSet(pictures, pictures, None).border_colour()
-    assert "a learned background is only one" in caplog.text
+    assert ImageSet(pictures, pictures, None).border()[0] < LEAST_PLAIN
 
 
-def test_busts_that_are_cut_off_below_leave_the_border_plain(caplog):
+def test_busts_that_are_cut_off_below_leave_the_border_plain():
     pictures = np.full((3, 3, 64, 64), 220, np.uint8)
     pictures[:, :, 40:, :] = 30
     share, colour = plain_share(pictures)
     assert share == 1 and colour.tolist() == [220, 220, 220]
-    ImageSet(pictures, pictures, None).border_colour()
-    assert not caplog.records
+    assert ImageSet(pictures, pictures, None).border()[0] == 1
 
 
 def test_other_sources(folder, capsys):

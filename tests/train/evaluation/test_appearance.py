@@ -14,7 +14,7 @@ from train.data.toy_heads import BACKGROUND
 from train.evaluation.appearance import heads_in, variety_of
 from train.evaluation.registry import METRICS
 from train.evaluation.subjects import TOY_HEADS
-from train.evaluation.views import Context, Options, Views, plain_background
+from train.evaluation.views import Context, Options, Views
 
 TOYS = Options(subject="toy-heads")
 
@@ -99,14 +99,16 @@ def test_what_is_no_head_is_degenerate(appearance):
     assert appearance(torch.rand(3, 3, 64, 64) * 2 - 1)["degenerate"] == 1.0
 
 
-def test_data_of_no_named_subject_is_its_own_reference(appearance, toy_heads):
+def test_data_of_no_named_subject_is_its_own_reference(appearance, toy_heads, caplog):
     data = dataclasses.replace(toy_heads, subject="")
-    background = plain_background(data)
+    background = Context(data).background
     assert torch.allclose(background, torch.tensor(BACKGROUND), atol=0.01)
     found = appearance(heads(24), Context(data))
     assert found["degenerate"] == 0.0 and found["area"] == pytest.approx(found["reference_area"], rel=0.1)
     photos = np.random.RandomState(0).randint(0, 256, (20, 3, 64, 64), np.uint8)
-    assert plain_background(dataclasses.replace(data, thumbnails=photos)) is None
+    assert Context(dataclasses.replace(data, thumbnails=photos)).background is None and not caplog.records
+    photos[:, :, 0] = 200  # a plain top row alone is no plain background
+    assert Context(dataclasses.replace(data, thumbnails=photos)).background is None
 
 
 def test_blotches_of_colour_are_speckle_and_shading_is_not(monkeypatch, toy_heads):
