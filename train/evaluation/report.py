@@ -76,7 +76,7 @@ def evaluate(
         "networks": networks,
         "inception": {"size": inception.SIZE, "resize": options.resize} if "inception" in networks else None,
         "metrics": {name: _over_rounds(rounds, name, np.mean) for name in names},
-        "spread": {name: _over_rounds(rounds, name, deviation) for name in names} if repeats > 1 else {},
+        "spread": {name: _over_rounds(rounds, name, deviation, 2) for name in names} if repeats > 1 else {},
     }
 
 
@@ -156,12 +156,15 @@ def _about_seeds(counts: Mapping[str, int], repeats: int) -> dict:
     }
 
 
-def _over_rounds(rounds: list[dict], metric: str, summary: Callable) -> dict:
-    """Summarise each number of a metric over the rounds that have it."""
+def _over_rounds(rounds: list[dict], metric: str, summary: Callable, least: int = 1) -> dict:
+    """Summarise each number of a metric over the rounds that have it; None where fewer than ``least`` of them do."""
     found = {}
     for name in rounds[0][metric]:
         values = [results[metric][name] for results in rounds if results[metric][name] is not None]
-        found[name] = values[0] if len(rounds) == 1 and values else float(summary(values)) if values else None
+        if len(values) < least:
+            found[name] = None
+        else:
+            found[name] = float(summary(values)) if len(rounds) > 1 else values[0]
     return found
 
 

@@ -179,6 +179,16 @@ def test_rounds_have_a_spread(tiny_model, tmp_path):
     assert "±" in markdown_table(report) and "in 3 rounds" in markdown_table(report)
 
 
+def test_a_number_that_one_round_alone_has_has_no_spread(tiny_model, monkeypatch):
+    def measure(model, seeds, *rest):
+        return {"count": 2, "nearest": 0.5, "distance": 0.5 if seeds[0] == 0 else None}
+
+    monkeypatch.setitem(METRICS, "variety", dataclasses.replace(METRICS["variety"], measure=measure))
+    report = evaluate(tiny_model, metrics=["variety"], num_seeds=2, repeats=3)
+    assert report["metrics"]["variety"]["distance"] == 0.5 and report["spread"]["variety"]["distance"] is None
+    assert "0.500 ± –" in markdown_table(json.loads(json.dumps(report, allow_nan=False)))
+
+
 def test_a_sweep_writes_a_report_for_each_truncation(checkpoint, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
