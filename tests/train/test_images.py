@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from train.data import decoding, images
+from train.data import decoding, images, sources
 from train.data.images import load_images
 
 
@@ -97,6 +97,19 @@ def test_subfolders_are_labels(folder):
     assert len(load(folder, limit=1)) == 1
     with pytest.raises(ValueError, match="limit is 0"):
         load(folder, limit=0)
+
+
+def test_a_limit_asks_the_source_for_no_picture_more(folder, monkeypatch):
+    write(folder / "1.png")
+    source, asked = sources.find_source(str(folder)), []
+
+    def items():
+        for item in source.items():
+            yield item
+            asked.append(item.name)  # whoever wants the next one is here first
+
+    monkeypatch.setattr(sources, "_folder", lambda *arguments: dataclasses.replace(source, items=items))
+    assert len(list(sources.find_source(str(folder), limit=1).items())) == 1 and not asked
 
 
 def test_every_kind_of_picture_is_read_or_named(folder, caplog):

@@ -89,15 +89,9 @@ def find_source(
         source = open_hub(name, image_column, label, split, streaming)
     if limit is None:
         return source
-
-    def first() -> Iterator[Item]:
-        for count, item in enumerate(source.items()):
-            if count == limit:
-                return
-            yield item
-
     count = None if source.count is None else min(source.count, limit)
-    return replace(source, identity=source.identity | {"limit": limit}, items=first, count=count)
+    identity = source.identity | {"limit": limit}
+    return replace(source, identity=identity, items=lambda: itertools.islice(source.items(), limit), count=count)
 
 
 def check_limit(limit: int | None) -> None:
