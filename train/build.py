@@ -62,7 +62,7 @@ def build_stage(
     if isinstance(settings, PriorConfig):
         return PriorStage(renderer_config, settings, data, initial, _needed_encoder(initial), engine)
     if isinstance(settings, PolishConfig):
-        return PolishStage(renderer_config, settings, initial, engine, _encoder_beside(initial))
+        return PolishStage(renderer_config, settings, initial, engine)
     if isinstance(settings, RendererConfig):
         stage = RendererStage(renderer_config, settings, data, engine, initial)
     else:

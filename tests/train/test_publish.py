@@ -16,6 +16,7 @@ from tests.train import runs
 from train.__main__ import main
 from train.config import PriorConfig, images_shown
 from train.errors import RunError
+from train.networks.encoder import PictureEncoder
 from train.pretrained import PretrainedGenerator
 from train.run.lineage import Origin, finished_model
 from train.run.loop import train
@@ -146,15 +147,18 @@ def test_images_are_counted_over_phases(config):
 def test_what_is_handed_on_goes_to_the_hub_too(hub, config, tmp_path):
     """A renderer that was tuned from a model with a decoder is published with that decoder and its discriminator."""
     whole, other = tmp_path / "whole", runs.decoder_stage()
-    save_model(finished_model(other.generator_ema, None), whole, discriminators=other.discriminators())
+    encoder = PictureEncoder(runs.MODEL.latent_size, 32)
+    extras = other.discriminators() | {"encoder": encoder}
+    save_model(finished_model(other.generator_ema, None), whole, discriminators=extras)
     origin = Origin(runs.tiny_data(), PretrainedGenerator.from_pretrained(whole))
     train(runs.renderer_stage(config=config), tmp_path / "run", OPTIONS, origin, publisher=publisher())
     files = hub.repos[REPO].files()
     assert load_config(tmp_path / "run" / "model").has_decoder
     for name in ("config.json", "model.safetensors", "discriminator_thumbnail.safetensors"):
         assert files[name] == (tmp_path / "run" / "model" / name).read_bytes(), name
-    name = "discriminator_image.safetensors"
-    assert files[name] == (whole / name).read_bytes() == (tmp_path / "run" / "model" / name).read_bytes()
+    for name in ("discriminator_image.safetensors", "encoder.safetensors"):
+        assert files[name] == (whole / name).read_bytes() == (tmp_path / "run" / "model" / name).read_bytes()
+    assert Origin(None, PretrainedGenerator.from_pretrained(REPO)).files.keys() == {"thumbnail", "image", "encoder"}
     assert StyleSDF.from_pretrained(REPO).generate(seeds=[0]).images
 
 

@@ -89,6 +89,8 @@ def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"python -m train run {recipe.name}" in card and "| yaw: mean error | 0.9° | 0.9° | 0.5° |" in card
     assert len(card.splitlines()) < 90 and "](grid.png)" in card and "directions.png" not in card
+    has_encoder = {(tmp_path / run.name / "model" / "encoder.safetensors").is_file() for run in recipe.runs}
+    assert has_encoder == {any("reconstruction" in getattr(run.settings, "terms", ()) for run in recipe.runs)}
     for place in (folder, *(tmp_path / run.name / "model" for run in recipe.runs)):
         assert "\nlicense: other\n" in (place / "README.md").read_text(encoding="utf-8"), place
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -117,8 +117,7 @@ class DecoderStage:
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
         """Return the networks to be saved beside the model, by kind."""
-        encoder = {} if self.pairs is None else {"encoder": self.pairs.encoder}
-        return ({} if self.discriminator is None else {"image": self.discriminator}) | encoder
+        return {} if self.discriminator is None else {"image": self.discriminator}
 
     def grid_options(self) -> dict:
         return {}

@@ -50,8 +50,8 @@ class Pairs:
             raise ValueError("pair_weight is on, but the data has no yaw and pitch in metadata.jsonl")
         self.generator, self.config, self.engine = generator, config, engine
         self.discriminator = PatchDiscriminator().to(engine.device)
-        self.encoder = encoder.to(engine.device).requires_grad_(False)
-        draw_scene = partial(known_scene, self.encoder, data, config.least_truncation)
+        encoder = encoder.to(engine.device).requires_grad_(False)
+        draw_scene = partial(known_scene, encoder, data, config.least_truncation)
         self.renderings = RenderingPool(generator, config.num_renderings, draw_scene, config.seed, engine)
 
     def step(self, game: Game, number: int) -> dict[str, Tensor]:

@@ -24,7 +24,6 @@ from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import NUM_SURFACE_POINTS, TEACHER_OVERSAMPLING, PolishConfig
 from train.game import adam, linear_decay, scale_learning_rates, update_average
-from train.networks.encoder import PictureEncoder
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
@@ -48,7 +47,6 @@ class PolishStage:
         config: Settings of the stage.
         teacher: The trained generator.
         engine: Where it runs; None is one process on the CPU.
-        encoder: Of the teacher's codes; it is left as it is and goes with the result, whose codes are the same.
 
     Raises:
         ValueError: An unknown term, a weight or ``beta_end`` that is not positive.
@@ -62,12 +60,11 @@ class PolishStage:
         config: PolishConfig,
         teacher: Generator,
         engine: Engine | None = None,
-        encoder: PictureEncoder | None = None,
     ) -> None:
         check_terms(config.terms, TERMS)
         if not config.beta_end > 0.0:
             raise ValueError(f"beta_end is {config.beta_end!r}, expected a positive length")
-        self.config, self.encoder = config, encoder
+        self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device
         torch.manual_seed(config.seed)
@@ -80,7 +77,7 @@ class PolishStage:
         self.state = RunState(modules, {"optimizer": self.optimizer})
 
     def discriminators(self) -> dict[str, torch.nn.Module]:
-        return {} if self.encoder is None else {"encoder": self.encoder}
+        return {}
 
     def grid_options(self) -> dict:
         return {"num_samples": 48}

@@ -66,15 +66,14 @@ class PriorStage:
         encoder: PictureEncoder,
         engine: Engine | None = None,
     ) -> None:
-        self.config, self.data = config, data
+        self.config = config
         self.engine = engine or Engine()
         self.device = self.engine.device
         torch.manual_seed(config.seed)
         self.generator = Generator(model_config).to(self.device)
         copy_renderer(initial, self.generator)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        self.encoder = encoder.to(self.device)
-        codes, self.noise = encode(self.encoder, data)
+        codes, self.noise = encode(encoder.to(self.device), data)
         codes = unrectify(codes)
         self.mean = codes.mean(dim=0)
         codes = (codes - self.mean) / self.noise
@@ -95,8 +94,7 @@ class PriorStage:
         )  # fmt: skip
 
     def discriminators(self) -> dict[str, nn.Module]:
-        """Return the encoder, which reads the same codes as before."""
-        return {"encoder": self.encoder}
+        return {}
 
     def grid_options(self) -> dict:
         return {"num_samples": 48}
