@@ -257,7 +257,7 @@ def _run_stage(args: argparse.Namespace, stage_config, model_config, engine) -> 
     stage = build_stage(model_config, stage_config, data, engine, initial)
     how, asked = f"`python -m train {args.command}` (preset `{args.preset}`)", getattr(args, "data", None)
     facts = run_facts(how, asked, data, initial, args.licence, getattr(args, "label", None))
-    publisher = _publisher(args, facts) if hasattr(args, "push_to_hub") else None
+    publisher = _publisher(args) if hasattr(args, "push_to_hub") else None
     train(stage, args.out, run_options(args), Origin(data, initial, facts), publisher)
 
 
@@ -324,12 +324,12 @@ def _reading(args: argparse.Namespace) -> dict:
     return options | {"label": parse_label(args.label)}
 
 
-def _publisher(args: argparse.Namespace, facts):
+def _publisher(args: argparse.Namespace):
     if args.push_to_hub is None:
         return None
     from train.run.publish import Publisher
 
-    return Publisher(args.push_to_hub, facts, every_images=1000 * args.push_every, private=args.private)
+    return Publisher(args.push_to_hub, every_images=1000 * args.push_every, private=args.private)
 
 
 # of processes for each other: the first one measures, draws and pushes alone, for longer than PyTorch's 10 minutes

@@ -25,6 +25,10 @@ from train.run.publish import Publisher
 
 REPO = "someone/heads"
 OPTIONS = RunOptions(save_every=100, grid_every=100, log_every=1)
+FACTS = CardFacts(
+    licence="cc-by-4.0", datasets=("someone/pictures",), metrics={"fid": 3.5}, metrics_dataset="pictures"
+)
+ORIGIN = Origin(facts=FACTS)
 
 
 @pytest.fixture
@@ -33,16 +37,9 @@ def config():
     return dataclasses.replace(runs.RENDERER, phases=phases)
 
 
-def publisher(**options) -> Publisher:
-    facts = CardFacts(
-        licence="cc-by-4.0", datasets=("someone/pictures",), metrics={"fid": 3.5}, metrics_dataset="pictures"
-    )
-    return Publisher(REPO, facts, **options)
-
-
 def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
     stage = runs.renderer_stage(config=config)
-    train(stage, tmp_path, OPTIONS, publisher=publisher())
+    train(stage, tmp_path, OPTIONS, ORIGIN, publisher=Publisher(REPO))
     files = hub.repos[REPO].files()
     assert files["samples.png"] == (tmp_path / "grids" / "00000004.png").read_bytes()
     card = files["README.md"].decode()
@@ -57,14 +54,14 @@ def test_model_samples_and_card_arrive_and_load(hub, config, tmp_path):
 
 def test_a_run_that_draws_no_grids_pushes_none(hub, config, tmp_path):
     options = dataclasses.replace(OPTIONS, grid_every=0)
-    train(runs.renderer_stage(config=config), tmp_path, options, publisher=publisher())
+    train(runs.renderer_stage(config=config), tmp_path, options, publisher=Publisher(REPO))
     files = hub.repos[REPO].files()
     assert "samples.png" not in files and b"samples.png" not in files["README.md"]
 
 
 def test_pushes_go_on_in_the_background_while_it_trains(hub, config, tmp_path):
     out = tmp_path / "run"
-    pushing = publisher(every_images=4)
+    pushing = Publisher(REPO, every_images=4)
     offered = []
     stage = runs.renderer_stage(config=config)
     original = pushing.offer
@@ -82,21 +79,20 @@ def test_pushes_go_on_in_the_background_while_it_trains(hub, config, tmp_path):
 
 
 def test_an_edited_card_stays_and_ours_is_renewed(hub, config, tmp_path):
-    train(runs.renderer_stage(config=config), tmp_path, OPTIONS, publisher=publisher())
+    train(runs.renderer_stage(config=config), tmp_path, OPTIONS, ORIGIN, publisher=Publisher(REPO))
     first = hub.repos[REPO].files()["README.md"]
-    pushing = publisher()
-    pushing.facts = CardFacts(licence="mit")
-    assert pushing.finish(runs.renderer_stage(config=config), tmp_path)
+    mit = Origin(facts=CardFacts(licence="mit"))
+    assert Publisher(REPO).finish(runs.renderer_stage(config=config), tmp_path, mit)
     second = hub.repos[REPO].files()["README.md"]
     assert second != first and b"license: mit" in second
     edited = second + b"\nMy own words.\n"
     hub.repos[REPO].commit({**hub.repos[REPO].files(), "README.md": edited})
-    assert publisher().finish(runs.renderer_stage(config=config), tmp_path)
+    assert Publisher(REPO).finish(runs.renderer_stage(config=config), tmp_path, ORIGIN)
     assert hub.repos[REPO].files()["README.md"] == edited
 
 
 def test_a_card_that_did_not_arrive_is_renewed_by_the_next_push(hub, config, tmp_path, monkeypatch):
-    stage, pushing, commit, failed = runs.renderer_stage(config=config), publisher(), HfApi.create_commit, []
+    stage, pushing, commit, failed = runs.renderer_stage(config=config), Publisher(REPO), HfApi.create_commit, []
 
     def fail_once(api, *arguments, commit_message, **options):
         if commit_message == "Samples of step 1" and not failed:
@@ -104,10 +100,10 @@ def test_a_card_that_did_not_arrive_is_renewed_by_the_next_push(hub, config, tmp
             raise OSError("cut off")
         return commit(api, *arguments, commit_message=commit_message, **options)
 
-    assert pushing.finish(stage, tmp_path)
+    assert pushing.finish(stage, tmp_path, ORIGIN)
     stage.step()
     monkeypatch.setattr(HfApi, "create_commit", fail_once)
-    assert pushing.finish(stage, tmp_path) and failed
+    assert pushing.finish(stage, tmp_path, ORIGIN) and failed
     assert b"| steps | 1 |" in hub.repos[REPO].files()["README.md"]
 
 
@@ -123,7 +119,7 @@ def test_a_failing_network_stops_no_step_and_is_told_at_the_end(hub, config, tmp
     hub.faults.append(Fault(r".*", method="POST", status=500, times=10_000))
     stage = runs.renderer_stage(config=config)
     with caplog.at_level(logging.WARNING), pytest.raises(RunError, match=f"is finished, but did not reach {REPO}"):
-        train(stage, tmp_path, OPTIONS, publisher=publisher(every_images=4))
+        train(stage, tmp_path, OPTIONS, ORIGIN, publisher=Publisher(REPO, every_images=4))
     assert stage.state.step == 4 and (tmp_path / "model" / "model.safetensors").exists()
     assert f"push to {REPO} failed (3 of 3)" in caplog.text
     assert not hub.repos.get(REPO, Repo()).commits.get("main")
@@ -151,7 +147,7 @@ def test_what_is_handed_on_goes_to_the_hub_too(hub, config, tmp_path):
     extras = other.discriminators() | {"encoder": encoder}
     save_model(finished_model(other.generator_ema, None), whole, discriminators=extras)
     origin = Origin(runs.tiny_data(), PretrainedGenerator.from_pretrained(whole))
-    train(runs.renderer_stage(config=config), tmp_path / "run", OPTIONS, origin, publisher=publisher())
+    train(runs.renderer_stage(config=config), tmp_path / "run", OPTIONS, origin, publisher=Publisher(REPO))
     files = hub.repos[REPO].files()
     assert load_config(tmp_path / "run" / "model").has_decoder
     for name in ("config.json", "model.safetensors", "discriminator_thumbnail.safetensors"):

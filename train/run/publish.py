@@ -6,12 +6,12 @@ import copy
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from stylesdf.card import CardFacts, model_card
+from stylesdf.card import model_card
 from stylesdf.checkpoint import CARD_FILE
 from stylesdf.config import shown
 from stylesdf.files import replacing
@@ -45,33 +45,29 @@ class Publisher:
 
     Attributes:
         repo_id: ``name/name`` on the hub; created where absent.
-        facts: What the card says besides the run's own settings: licence, data, base model, metrics.
         every_images: Images between pushes; 0 pushes at the end only.
         private: Whether a new repository is private; None takes the account's default.
-        token: Access token; None takes the stored one.
 
     Raises:
         ValueError: A name that no repository can have.
     """
 
     repo_id: str
-    facts: CardFacts = field(default_factory=CardFacts)
     every_images: int = 0
     private: bool | None = None
-    token: str | None = None
 
     def __post_init__(self) -> None:
         check_repository(self.repo_id)
         self._thread: threading.Thread | None = None
         self._last: int | None = None  # how many times every_images had gone by at the last push
 
-    def offer(self, stage, out: Path, origin: Origin | None = None) -> None:
+    def offer(self, stage, out: Path, origin: Origin) -> None:
         """Push in the background if it is time and the last push is through.
 
         Args:
             stage: Whose model it is.
             out: Folder of the run.
-            origin: What the run starts from, and hands on; None is nothing.
+            origin: What the run starts from, and hands on; its facts are the card's beside the run's settings.
         """
         if not self.every_images:
             return
@@ -80,15 +76,15 @@ class Publisher:
             self._last = count
         if count > self._last and (self._thread is None or not self._thread.is_alive()):
             self._last = count
-            snapshot = self._snapshot(stage, out, origin or Origin())
+            snapshot = self._snapshot(stage, out, origin)
             self._thread = threading.Thread(target=self._try, args=(snapshot, out, 1), daemon=True)
             self._thread.start()
 
-    def finish(self, stage, out: Path, origin: Origin | None = None) -> bool:
+    def finish(self, stage, out: Path, origin: Origin) -> bool:
         """Push the finished model; return whether it arrived. The arguments are those of ``offer``."""
         if self._thread is not None:
             self._thread.join()
-        return self._try(self._snapshot(stage, out, origin or Origin()), out, ATTEMPTS)
+        return self._try(self._snapshot(stage, out, origin), out, ATTEMPTS)
 
     def _snapshot(self, stage, out: Path, origin: Origin) -> _Snapshot:
         model = finished_model(stage.generator_ema, origin.initial).cpu()
@@ -97,7 +93,7 @@ class Publisher:
         steps = stage.state.step
         training = {"stage": stage.name, "steps": steps, "images": images_shown(stage.config, steps)}
         training |= {name: value for name, value in to_dict(stage.config).items() if name != "steps"}
-        facts = replace(self.facts, training=training, sample_grid=None if grid is None else GRID_FILE)
+        facts = replace(origin.facts, training=training, sample_grid=None if grid is None else GRID_FILE)
         card = model_card(model.config, self.repo_id, facts)
         return _Snapshot(stage.state.step, model, trained, origin.handed_on(trained), grid, card)
 
@@ -118,12 +114,11 @@ class Publisher:
         snapshot.model.push_to_hub(
             self.repo_id,
             private=self.private,
-            token=self.token,
             card=snapshot.card,
             discriminators=snapshot.discriminators,
             commit_message=f"Train to step {snapshot.step}",
         )
-        api = HfApi(token=self.token, library_name="stylesdf")
+        api = HfApi(library_name="stylesdf")
         operations = [CommitOperationAdd(path.name, path) for path in snapshot.handed_on]
         if snapshot.grid is not None:
             operations.append(CommitOperationAdd(GRID_FILE, snapshot.grid))
