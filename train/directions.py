@@ -50,6 +50,7 @@ DAMPING = 0.3  # of each
 MOST_LONGER = 3.0  # than the mean latent says, that a direction becomes
 LEAST_R2 = 0.3  # of a measure in unseen drawn pictures; what is read worse has no direction
 LEAST_MOVED = 0.3  # per amount, of a measure; what moves less has no direction
+SHOWN_SEED, SHOWN_PSI = 10, 0.7  # of the head in the pictures
 AMOUNTS = (-2.0, -1.0, 1.0, 2.0)  # of the report
 Report = Callable[[str, float], None]
 
@@ -250,19 +251,15 @@ def captions(summary: dict) -> dict[str, str]:
 
 
 @torch.no_grad()
-def strips(
-    model: Generator, directions: Directions, captions: Mapping[str, str], seed: int = 10, psi: float = 0.7
-) -> Image.Image:
+def strips(model: Generator, directions: Directions, captions: Mapping[str, str]) -> Image.Image:
     """Draw one head with each direction at −2, −1, 0, 1 and 2, averaged to 128×128 pixels.
 
     Args:
         model: Whose head.
         directions: A row for each.
         captions: By name, what is written beside the row.
-        seed: Of the head.
-        psi: Its truncation, in [0, 1].
     """
-    w = model.mapping(latent(model, seed), psi)
+    w = model.mapping(latent(model, SHOWN_SEED), SHOWN_PSI)
     amounts = (-2.0, -1.0, 0.0, 1.0, 2.0)
     sheet = Image.new("RGB", ((len(amounts) + 1) * SIZE, len(directions.names) * SIZE), "white")
     pen = ImageDraw.Draw(sheet)
@@ -271,7 +268,7 @@ def strips(
         pen.multiline_text((8, row * SIZE + 50), captions[name], "dimgray", ImageFont.load_default(12), spacing=5)
         for column, amount in enumerate(amounts, start=1):
             moved = directions.move(model.renderer_mapping, w, {name: amount})
-            picture, _ = draw_full(model, moved, FRONT.to(w.device), psi)
+            picture, _ = draw_full(model, moved, FRONT.to(w.device), SHOWN_PSI)
             sheet.paste(to_pil(F.adaptive_avg_pool2d(picture, SIZE)), (column * SIZE, row * SIZE))
     return sheet
 

@@ -161,9 +161,9 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
         mean.copy_(value)
 
 
-def adam(parameters: Iterable[nn.Parameter], rate: float, betas: tuple[float, float] = (0.9, 0.999)):
+def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
     """Return Adam, which remembers the learning rate that it was built with; on a GPU a step is one kernel."""
-    return _built([{"params": list(parameters), "lr": rate}], betas)
+    return _built([{"params": list(parameters), "lr": rate}], (0.9, 0.999))
 
 
 def _adam(groups: list[dict], config: GameConfig, every: int) -> torch.optim.Adam:

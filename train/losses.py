@@ -46,9 +46,9 @@ def eikonal_loss(gradient: Tensor) -> Tensor:
     return (gradient.norm(dim=-1) - 1.0).square().mean()
 
 
-def minimal_surface_loss(sdf: Tensor, sharpness: float = 100.0) -> Tensor:
+def minimal_surface_loss(sdf: Tensor) -> Tensor:
     """Return mean exp(−100·|sdf|), which keeps spurious surfaces away (paper eq. 10)."""
-    return torch.exp(-sharpness * sdf.abs()).mean()
+    return torch.exp(-100.0 * sdf.abs()).mean()
 
 
 def scene_bounds_loss(sdf: Tensor, points: Tensor, outer_radius: float, inner_radius: float) -> Tensor:
@@ -83,16 +83,15 @@ def solidity_loss(sdf: Tensor, depth: Tensor) -> Tensor:
     return ((F.relu(sdf + 0.5 * depth) * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)).mean()
 
 
-def speckle_loss(images: Tensor, is_judged: Tensor, scale: float = 0.06) -> Tensor:
-    """Mean over neighbouring pixels of d² / (d² + scale²), d the distance of their chroma (Geman and McClure).
+def speckle_loss(images: Tensor, is_judged: Tensor) -> Tensor:
+    """Mean over neighbouring pixels of d² / (d² + 0.06²), d the distance of their chroma (Geman and McClure).
 
-    Faint blotches of colour are drawn together; a step much larger than the scale costs 1 whatever its height, so edges
+    Faint blotches of colour are drawn together; a step much larger than 0.06 costs 1 whatever its height, so edges
     of a pattern stay. Chroma is the colour less the mean of its channels, so shading does not count.
 
     Args:
         images: In [−1, 1]. ``(B, 3, H, W)``.
         is_judged: Where; a pair counts where both pixels do. ``(B, 1, H, W)``, bool.
-        scale: Of chroma in [−1, 1].
     """
     chroma = images - images.mean(dim=1, keepdim=True)
     cost, count = images.new_zeros(()), images.new_zeros(())
@@ -100,7 +99,7 @@ def speckle_loss(images: Tensor, is_judged: Tensor, scale: float = 0.06) -> Tens
         size = images.shape[axis] - 1
         squared = (chroma.narrow(axis, 1, size) - chroma.narrow(axis, 0, size)).square().sum(dim=1, keepdim=True)
         counts = is_judged.narrow(axis, 1, size) & is_judged.narrow(axis, 0, size)
-        cost, count = cost + (squared / (squared + scale**2) * counts).sum(), count + counts.sum()
+        cost, count = cost + (squared / (squared + 0.06**2) * counts).sum(), count + counts.sum()
     return cost / count.clamp(min=1)
 
 

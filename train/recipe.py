@@ -143,11 +143,7 @@ def _licence(recipe: Recipe, data: ImageSet) -> str:
 
 
 def run_recipe(
-    recipe: Recipe,
-    out: Path,
-    start_run: Callable[[Run], None],
-    data: Callable[[], ImageSet],
-    num_seeds: int | None = None,
+    recipe: Recipe, out: Path, start_run: Callable[[Run], None], data: Callable[[], ImageSet]
 ) -> Path:
     """Do all runs that are not finished, then measure the model and put it together.
 
@@ -156,7 +152,6 @@ def run_recipe(
         out: Folder of all runs; the result is ``out/model``.
         start_run: Does one run to its end.
         data: Returns the pictures that it learns from, and is measured against.
-        num_seeds: Seeds of each report; None takes as many as each metric has by default.
 
     Returns:
         The folder of the finished model.
@@ -171,10 +166,10 @@ def run_recipe(
             log.info("%s is finished", run.name)
             continue
         start_run(run)
-    return finish(recipe, out, data(), num_seeds)
+    return finish(recipe, out, data())
 
 
-def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = None) -> Path:
+def finish(recipe: Recipe, out: Path, data: ImageSet) -> Path:
     """Measure the last run's model and put it together with its card; reports of this very model are kept.
 
     It gets directions, too: with names where the data has measures, with numbers elsewhere.
@@ -186,7 +181,7 @@ def finish(recipe: Recipe, out: Path, data: ImageSet, num_seeds: int | None = No
     for truncation, name in TRUNCATIONS.items():
         path = model_folder / name
         if not _is_of(path, last / "model"):
-            report = evaluate(model, data, _metrics(data), num_seeds, truncation)
+            report = evaluate(model, data, _metrics(data), truncation=truncation)
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         reports[truncation] = json.loads(path.read_text(encoding="utf-8"))

@@ -211,8 +211,7 @@ def test_pictures_as_tensors_give_the_same_batches(cache):
     assert data.on(torch.device("cpu")) is data
     assert copied.thumbnail_batch(index, 8, 4).equal(data.thumbnail_batch(index, 8, 4))
     assert copied.border()[1].equal(data.border()[1])
-    some = copied.image_batch(index, slice(1, None, 4), slice(2, None, 4))
-    assert some.shape == (2, 3, 8, 8) and some.equal(data.image_batch(index)[:, :, 1::4, 2::4])
+    assert copied.image_batch(index).equal(data.image_batch(index))
 
 
 def test_a_data_set_that_cannot_be_reached_is_one_clear_error(monkeypatch):

@@ -59,7 +59,7 @@ def test_a_dry_run_prints_every_run_with_its_hours(name, size, tmp_path, capsys)
 @pytest.mark.parametrize("name, size", SIZED)
 def test_the_chain_runs_in_miniature_and_again_does_nothing(name, size, tmp_path, monkeypatch):
     recipe, data, done = miniature(RECIPES[name][size]), runs.tiny_data(), []
-    monkeypatch.setattr(runner, "evaluate", lambda *arguments: REPORT | {"truncation": arguments[-1]})
+    monkeypatch.setattr(runner, "evaluate", lambda *arguments, truncation: REPORT | {"truncation": truncation})
     monkeypatch.setattr(runner, "has_measures", lambda data: name == "people")
     kinds = {"learn_directions": (directions, "named"), "find_factors": (factors, "numbered")}
     written = []

@@ -17,7 +17,6 @@ from train.data.toy_heads import (
     SPECIES,
     Head,
     ToyHeadsConfig,
-    head_sdf_sign,
     pose_of,
     render_heads,
     sample_head,
@@ -31,7 +30,6 @@ def ball(center, radius, color=(1.0, 1.0, 1.0)) -> Head:
     """A head that is one ball, with a brush that paints nothing."""
     return Head(
         species="cat",
-        part_names=("ball",),
         centers=torch.tensor([center], dtype=torch.float32),
         rotations=torch.eye(3)[None],
         radii=torch.full((1, 3), float(radius)),
@@ -49,6 +47,14 @@ def surface_points(head: Head, count: int = 2000) -> torch.Tensor:
     unit = torch.nn.functional.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     local = unit[None] * head.radii[:, None]  # (P, count, 3)
     return local @ head.rotations.transpose(1, 2) + head.centers[:, None]
+
+
+def head_sdf_sign(head: Head, points: torch.Tensor) -> torch.Tensor:
+    """Tell which points ``(..., 3)`` lie in at least one part of a head."""
+    inside = torch.zeros(points.shape[:-1], dtype=torch.bool)
+    for matrix, center in zip(head.part_matrices(), head.centers, strict=True):
+        inside |= ((points - center) @ matrix.T).square().sum(-1) < 1
+    return inside
 
 
 def position(yaw: float, pitch: float) -> torch.Tensor:
@@ -85,7 +91,7 @@ def test_animals_are_the_recorded_ones(index, species, coat, base_color, num_par
     """Other animals for the same seed would be another data set than readers and models were trained on."""
     head = sample_head(index, 3)
     assert (head.species, head.attributes["coat"], head.attributes["base_color"]) == (species, coat, base_color)
-    assert (len(head.part_names), len(head.brush_colors)) == (num_parts, num_brushes)
+    assert (len(head.centers), len(head.brush_colors)) == (num_parts, num_brushes)
     out = render_heads([head], [0.2], [-0.1], 32)
     found = [float(each) for each in (out.rgb.mean(), out.alpha.mean(), out.depth.nanmean())]
     assert found == pytest.approx(mean, abs=2e-4)

@@ -96,9 +96,9 @@ class ImageSet:
         alpha = self._choose(self.thumbnails, indices)[:, 3:].to(torch.get_default_dtype()) / 255
         return torch.nn.functional.interpolate(alpha, size=self.images.shape[-1], mode="bilinear")
 
-    def image_batch(self, indices: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
-        """Return images in [−1, 1], or some of their rows and columns. ``(B, 3, R, R)``."""
-        return to_signed(self._choose(self.images, indices)[:, :3, rows, columns])
+    def image_batch(self, indices: Tensor) -> Tensor:
+        """Return images in [−1, 1]. ``(B, 3, R, R)``."""
+        return to_signed(self._choose(self.images, indices)[:, :3])
 
     def prefetch(self, indices: Tensor) -> None:
         """Say which images will be asked for next: compressed ones are decoded meanwhile, others need nothing."""

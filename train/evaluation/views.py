@@ -305,14 +305,15 @@ def check_data(context: Context) -> None:
 
 
 @torch.no_grad()
-def level_set_depth(model: Generator, w: Tensor, camera: Camera, num_samples: int = RAY_SAMPLES) -> Tensor:
-    """Find where each ray of one view first enters the level set inside the scene ball.
+def level_set_depth(model: Generator, w: Tensor, camera: Camera) -> Tensor:
+    """Find where each ray of one view first enters the level set inside the scene ball, by ``RAY_SAMPLES`` each.
+
+    A thinner part than their distance may be missed.
 
     Args:
         model: Whose field it is.
         w: Renderer code of one identity. ``(1, latent_size)``.
         camera: One camera.
-        num_samples: Samples per ray; a thinner part than their distance may be missed.
 
     Returns:
         z-depth in world units, NaN where no sample is inside; on the CPU. ``(1, H, W)``.
@@ -320,8 +321,8 @@ def level_set_depth(model: Generator, w: Tensor, camera: Camera, num_samples: in
     config, field = model.config, model.field.condition(w)
     camera = camera.to(model.device, model.dtype)
     rays_o, rays_d, _ = camera_rays(camera, config.render_resolution, config.fov_deg)
-    spacing = (config.far - config.near) / num_samples
-    depth = config.near + (torch.arange(num_samples).to(rays_d) + 0.5) * spacing  # (S,)
+    spacing = (config.far - config.near) / RAY_SAMPLES
+    depth = config.near + (torch.arange(RAY_SAMPLES).to(rays_d) + 0.5) * spacing  # (S,)
     points = rays_o[..., None, :] + rays_d[..., None, :] * depth[:, None]  # (1, H, W, S, 3)
     in_ball = points.norm(dim=-1) <= config.scene_radius  # (1, H, W, S)
     sdf = torch.full(in_ball.shape, spacing).to(points)

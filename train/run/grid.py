@@ -18,7 +18,6 @@ def sample_grid(
     model: Generator,
     num_identities: int = 8,
     yaws=(-0.5, 0.0, 0.5),
-    psi: float = 1.0,
     resolution: int | None = None,
     codes: torch.Tensor | None = None,
     **options,
@@ -29,14 +28,13 @@ def sample_grid(
         model: Generator.
         num_identities: Columns.
         yaws: Radians; for each a row of colours, one of depth (near is light) and one of normals.
-        psi: Truncation in [0, 1].
         resolution: Of the rendering; None takes the config's, where the decoder's image is shown too.
-        codes: Renderer codes to draw instead, ``(num_identities, latent_size)``, which ``psi`` does not truncate.
+        codes: Renderer codes to draw instead, ``(num_identities, latent_size)``.
         **options: For ``Generator.render``.
     """
     if codes is None:
         generator = torch.Generator().manual_seed(1)
-        w = model.mapping(torch.randn(num_identities, model.config.latent_size, generator=generator), psi)
+        w = model.mapping(torch.randn(num_identities, model.config.latent_size, generator=generator))
     else:
         w = codes.to(model.device)
     rows = []
@@ -48,7 +46,7 @@ def sample_grid(
             )
             picture = rendering.thumbnail
             if model.config.has_decoder and resolution is None:
-                picture = model.synthesis(rendering.features, model.decoder_codes(w[index : index + 1], psi))
+                picture = model.synthesis(rendering.features, model.decoder_codes(w[index : index + 1]))
             colours.append(_to_pixels(picture[0]))
             shape = model.render(
                 w[index : index + 1],

@@ -126,9 +126,9 @@ class Reconstruction:
         self.optimizer = adam(self.encoder.parameters(), ENCODER_LEARNING_RATE)
 
     @torch.no_grad()
-    def codes(self, count: int = 8) -> Tensor:
-        """Return the codes of the data's first pictures, ``(count, latent_size)``; of fewer, some come again."""
-        index, device = torch.arange(count) % len(self.data), self.engine.device
+    def codes(self) -> Tensor:
+        """Return the codes of the data's first eight pictures, ``(8, latent_size)``; of fewer, some come again."""
+        index, device = torch.arange(8) % len(self.data), self.engine.device
         return self.encoder.code(self.data.image_batch(index).to(device), self.data.poses[index].to(device))
 
     def step(

@@ -1,4 +1,4 @@
-"""Triangle meshes and scalar fields in plain numpy: normals, subdivision, spheres, tubes, steps and noise.
+"""Triangle meshes and scalar fields in plain numpy: normals, subdivision, spheres, tubes and steps.
 
 Lengths are decimetres of the canonical head (see ``shape.py``) wherever a function does not say otherwise.
 Shapes: V vertices, F triangles, Q quads, E edges, N points, D coordinates.
@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 NUM_ATTRIBUTES = 5
+FARTHEST = 2.6  # from an origin in a shape: no ray is inside from here on
 
 
 class Material(IntEnum):
@@ -214,20 +215,19 @@ def bumps(directions: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def exit_radius(
-    inside: Callable[[np.ndarray], np.ndarray], origin: np.ndarray, directions: np.ndarray, farthest: float = 2.6
+    inside: Callable[[np.ndarray], np.ndarray], origin: np.ndarray, directions: np.ndarray
 ) -> np.ndarray:
-    """Return how far rays run until they leave an implicit shape, by bisection to ``farthest`` / 8192.
+    """Return how far rays run until they leave an implicit shape, by bisection to ``FARTHEST`` / 8192.
 
     Args:
         inside: Maps points ``(N, 3)`` to numbers, positive inside. ``(N,)``.
         origin: A point inside. ``(3,)``.
         directions: ``(N, 3)``.
-        farthest: No ray is inside from here on.
 
     Returns:
         Distances. ``(N,)``.
     """
-    low, high = np.zeros(len(directions)), np.full(len(directions), farthest)
+    low, high = np.zeros(len(directions)), np.full(len(directions), FARTHEST)
     for _ in range(13):
         middle = 0.5 * (low + high)
         is_inside = inside(origin + middle[:, None] * directions) > 0
@@ -250,14 +250,3 @@ def round_edge(x: np.ndarray) -> np.ndarray:
 def mix(a, b, share) -> np.ndarray:
     """Go from colours ``a`` to ``b``, ``(..., 3)`` each, by a share ``(...)``."""
     return a + (b - a) * share[..., None]
-
-
-def noise(points: np.ndarray, frequency: float, seed: int, octaves: int = 2) -> np.ndarray:
-    """Return smooth noise of points ``(N, D)``, about −1…1: sines along random directions. ``(N,)``."""
-    rng = np.random.default_rng(seed)
-    total = 0.0
-    for octave in range(octaves):
-        waves = rng.normal(size=(5, points.shape[1])).astype(np.float32) * frequency * 2**octave
-        phases = rng.uniform(0, 6.28, 5).astype(np.float32)
-        total = total + np.sin(points @ waves.T + phases).sum(1) * (0.45 / 1.6**octave)
-    return total

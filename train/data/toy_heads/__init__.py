@@ -8,7 +8,7 @@ World axes are head axes: +x to the right of a frontal picture, +y up, the face 
 a head has a radius of about 0.068 and lies inside ``MAX_RADIUS``.
 """
 
-from train.data.toy_heads.head import MAX_RADIUS, SPECIES, Head, head_sdf_sign
+from train.data.toy_heads.head import MAX_RADIUS, SPECIES, Head
 from train.data.toy_heads.render import BACKGROUND, RenderedHeads, render_heads
 from train.data.toy_heads.sample import sample_head
 from train.data.toy_heads.write import ToyHeadsConfig, pose_of, write_toy_heads
@@ -20,7 +20,6 @@ __all__ = [
     "Head",
     "RenderedHeads",
     "ToyHeadsConfig",
-    "head_sdf_sign",
     "pose_of",
     "render_heads",
     "sample_head",

@@ -110,13 +110,12 @@ class HeadBuilder:
 
     def paint_pair(
         self, center: Vector, radii: Vector, color: Vector, on: Names = "", *, not_on: Names = (),
-        pitch: float = 0.0, yaw: float = 0.0, roll: float = 0.0, softness: float = 0.2,
+        roll: float = 0.0, softness: float = 0.2,
     ) -> None:  # fmt: skip
         """Paint at +x and mirrored at -x."""
         for _, side in SIDES:
             mirrored = (side * center[0], center[1], center[2])
-            turn = {"pitch": pitch, "yaw": side * yaw, "roll": side * roll}
-            self.paint(mirrored, radii, color, on, not_on=not_on, softness=softness, **turn)
+            self.paint(mirrored, radii, color, on, not_on=not_on, softness=softness, roll=side * roll)
 
     def front(self, x: float, y: float) -> float:
         """Return z of the frontmost surface above (x, y) of the parts that were added so far."""
@@ -139,7 +138,6 @@ class HeadBuilder:
             assert any(map(brush.paints, names)), (brush.on, brush.not_on)
         return Head(
             species=species,
-            part_names=names,
             centers=_to_tensor([scale * part.center for part in parts]),
             rotations=_to_tensor([part.rotation for part in parts]),
             radii=_to_tensor([scale * part.radii for part in parts]),

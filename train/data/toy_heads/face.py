@@ -10,12 +10,13 @@ from train.data.toy_heads.builder import SIDES, HeadBuilder, Names, Vector, rota
 
 DARK = (0.10, 0.08, 0.08)  # of mouths and of the rims of eyes
 PUPIL = (0.03, 0.03, 0.04)
+TURN = 0.2  # of eyes outwards
 
 
 def add_eyes(
     head: HeadBuilder, x: float, y: float, size: float, *, eye: Vector, iris: Vector, rim: Vector,
     shape: tuple[float, float] = (1.0, 1.0), roll: float = 0.0, sink: float = 0.25,
-    pupil: tuple[float, float] = (0.45, 0.45), iris_size: float = 0.8, rim_size: float = 1.22, turn: float = 0.2,
+    pupil: tuple[float, float] = (0.45, 0.45), iris_size: float = 0.8, rim_size: float = 1.22,
 ) -> None:  # fmt: skip
     """Add two eyes: an eyeball, a dark rim on the face around it, an iris, a pupil and two highlights.
 
@@ -33,14 +34,13 @@ def add_eyes(
         pupil: Half width and half height of the pupil, in units of ``size``.
         iris_size: Radius of the iris, in units of ``size``.
         rim_size: Radius of the rim, in units of the eye's.
-        turn: Turn of the eye at +x outwards.
     """
     z = head.front(x, y) - sink * size
     radii = (shape[0] * size, shape[1] * size, 0.8 * size)
     gaze = head.uniform(-0.06, 0.06)
     rim_radii = [rim_size * r for r in radii[:2]] + [2.2 * size]
     head.paint_pair((x, y, z), rim_radii, rim, not_on="eye", roll=roll, softness=0.12)
-    head.add_pair("eye", (x, y, z), radii, eye, yaw=turn, roll=roll)
+    head.add_pair("eye", (x, y, z), radii, eye, yaw=TURN, roll=roll)
     for suffix, side in SIDES:
         toe_in = gaze - 0.06 * side
         for dx, dy, width, height, color, softness in (
@@ -49,11 +49,11 @@ def add_eyes(
             (toe_in - 0.36, 0.36, 0.24, 0.24, (0.97, 0.97, 0.97), 0.25),
             (toe_in + 0.38, -0.34, 0.12, 0.12, (0.85, 0.85, 0.85), 0.4),
         ):
-            out = np.array([math.sin(side * turn), 0.0, math.cos(turn)]) * 0.8 * size
-            across = np.array([math.cos(turn), 0.0, -math.sin(side * turn)]) * dx * size
+            out = np.array([math.sin(side * TURN), 0.0, math.cos(TURN)]) * 0.8 * size
+            across = np.array([math.cos(TURN), 0.0, -math.sin(side * TURN)]) * dx * size
             center = np.asarray((side * x, y, z)) + out + across + np.array([0.0, dy * size, 0.0])
             dot_radii = (width * size, height * size, 1.1 * size)
-            head.paint(center, dot_radii, color, f"eye{suffix}", yaw=side * turn, softness=softness)
+            head.paint(center, dot_radii, color, f"eye{suffix}", yaw=side * TURN, softness=softness)
 
 
 def add_pointed_ears(

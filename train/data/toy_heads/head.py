@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 SPECIES = ("cat", "dog", "bear", "fox")
@@ -20,7 +19,6 @@ class Head:
 
     Args:
         species: One of ``SPECIES``.
-        part_names: P names; paired parts end in ``_l`` (at -x) and ``_r`` (at +x).
         centers: Centres of the parts, world units. ``(P, 3)``.
         rotations: Columns are the axes of each part. ``(P, 3, 3)``.
         radii: Half axes, world units. ``(P, 3)``.
@@ -34,7 +32,6 @@ class Head:
     """
 
     species: str
-    part_names: tuple[str, ...]
     centers: Tensor
     rotations: Tensor
     radii: Tensor
@@ -49,20 +46,3 @@ class Head:
     def part_matrices(self) -> Tensor:
         """Return the maps from an offset from a part's centre to the part's unit ball. ``(P, 3, 3)``."""
         return self.rotations.transpose(1, 2) / self.radii[:, :, None]
-
-
-def head_sdf_sign(head: Head, points: Tensor) -> Tensor:
-    """Tell which points lie inside the head.
-
-    Args:
-        head: The animal.
-        points: World points. ``(..., 3)``.
-
-    Returns:
-        True where a point lies in at least one part. ``(...)`` bool.
-    """
-    inside = torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
-    for matrix, center in zip(head.part_matrices(), head.centers, strict=True):
-        offset = (points - center.to(points)) @ matrix.to(points).T
-        inside |= offset.square().sum(-1) < 1
-    return inside

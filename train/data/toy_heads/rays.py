@@ -35,13 +35,13 @@ class View:
     fov_deg: float
 
     @classmethod
-    def from_angles(cls, yaw: float, pitch: float, size: int, fov_deg: float, device: torch.device | str) -> View:
+    def from_angles(cls, yaw: float, pitch: float, size: int, fov_deg: float) -> View:
         """Return the view at two angles in radians; +yaw moves the camera to +x, +pitch to +y."""
         back = np.array([math.cos(pitch) * math.sin(yaw), math.sin(pitch), math.cos(pitch) * math.cos(yaw)])
         right = np.cross([0.0, 1.0, 0.0], back)
         right /= np.linalg.norm(right)
         axes = np.stack([right, np.cross(back, right), back], axis=1)
-        axes, origin = (torch.from_numpy(array.astype(np.float32)).to(device) for array in (axes, back))
+        axes, origin = (torch.from_numpy(array.astype(np.float32)) for array in (axes, back))
         return cls(axes, origin, size, fov_deg)
 
     @property
@@ -52,7 +52,7 @@ class View:
     def directions(self) -> Tensor:
         """Return world directions of unit z-depth through the pixel centres. ``(3, H, W)``."""
         size = self.size
-        at = (torch.arange(size, dtype=torch.float32, device=self.axes.device) + 0.5 - size / 2) / self.focal
+        at = (torch.arange(size, dtype=torch.float32) + 0.5 - size / 2) / self.focal
         x, y = at.expand(size, size), -at[:, None].expand(size, size)
         local = torch.stack([x, y, -torch.ones_like(x)]).reshape(3, -1)  # (3, R), camera axes
         return (self.axes @ local).view(3, size, size)
@@ -60,7 +60,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A head on the device, with the matrices that rays need."""
+    """A head with the matrices that rays need."""
 
     to_unit: Tensor  # (P, 3, 3)
     centers: Tensor  # (P, 3)
@@ -74,10 +74,10 @@ class Scene:
     brush_targets: Tensor  # (P, K)
 
     @classmethod
-    def of(cls, head: Head, device: torch.device | str) -> Scene:
+    def of(cls, head: Head) -> Scene:
         to_unit = head.part_matrices()
         brush_rows = head.brush_matrices.transpose(0, 1).contiguous()
-        fields = dict(
+        return cls(
             to_unit=to_unit,
             centers=head.centers,
             from_unit=head.rotations * head.radii[:, None, :],
@@ -89,7 +89,6 @@ class Scene:
             brush_softness=head.brush_softness[:, None],
             brush_targets=head.brush_targets.T.float(),
         )
-        return cls(**{name: tensor.to(device) for name, tensor in fields.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,7 @@ def trace(scene: Scene, view: View) -> Iterator[Hits]:
     step = max(1, RAYS_PER_BAND // width)
     for row in range(top, bottom, step):
         stop = min(row + step, bottom)
-        active = torch.from_numpy(((boxes[:, 1] < stop) & (boxes[:, 3] > row)).nonzero()[0]).to(origin.device)
+        active = torch.from_numpy(((boxes[:, 1] < stop) & (boxes[:, 3] > row)).nonzero()[0])
         if len(active) == 0:
             continue
         rays = directions[:, row:stop, left:right].reshape(3, -1)  # (3, R)
@@ -143,9 +142,9 @@ def _intersect(scene: Scene, origin: Tensor, directions: Tensor, active: Tensor)
 def _screen_boxes(scene: Scene, view: View) -> np.ndarray:
     """Return pixel boxes that hold the parts: left, top, right, bottom, the last two exclusive. ``(P, 4)`` int."""
     size, focal = view.size, view.focal
-    center = ((scene.centers - view.origin) @ view.axes).double().cpu().numpy()  # (P, 3) in the camera's frame
+    center = ((scene.centers - view.origin) @ view.axes).double().numpy()  # (P, 3) in the camera's frame
     # half the size of an ellipsoid along u is |diag(radii) R^T u|
-    extent = (scene.from_unit.transpose(1, 2) @ view.axes).norm(dim=1).double().cpu().numpy()  # (P, 3)
+    extent = (scene.from_unit.transpose(1, 2) @ view.axes).norm(dim=1).double().numpy()  # (P, 3)
     low, high = center - extent, center + extent
     nearest, farthest = -high[:, 2], -low[:, 2]  # the camera looks along -z
     bounds = []

@@ -45,7 +45,6 @@ def render_heads(
     image_size: int,
     fov_deg: float = 12.0,
     supersample: int = 2,
-    device: torch.device | str = "cpu",
 ) -> RenderedHeads:
     """Draw each head from its own camera; a picture does not depend on its batch.
 
@@ -56,7 +55,6 @@ def render_heads(
         image_size: Height and width in pixels.
         fov_deg: Full field of view in degrees.
         supersample: Rays per pixel and axis for colour and coverage.
-        device: Where to compute, and where the result lies.
 
     Returns:
         Colour, coverage, depth and normals.
@@ -71,17 +69,16 @@ def render_heads(
         raise ValueError(f"image_size and supersample must be positive, got {image_size} and {supersample}")
     rows = []
     for head, head_yaw, head_pitch in zip(heads, yaw, pitch, strict=True):
-        scene, view = Scene.of(head, device), View.from_angles(head_yaw, head_pitch, image_size, fov_deg, device)
+        scene, view = Scene.of(head), View.from_angles(head_yaw, head_pitch, image_size, fov_deg)
         rows.append((*render_color(scene, view, supersample), *_render_geometry(scene, view)))
     return RenderedHeads(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
 def render_color(scene: Scene, view: View, supersample: int) -> tuple[Tensor, Tensor]:
     """Return antialiased colour over the background and coverage. ``(H, W, 3)``, ``(H, W)``."""
-    size, device = view.size, view.origin.device
-    light = torch.nn.functional.normalize(torch.tensor(LIGHT, device=device), dim=0)
+    size, light = view.size, torch.nn.functional.normalize(torch.tensor(LIGHT), dim=0)
     fine = replace(view, size=size * supersample)
-    rgba = torch.tensor((*BACKGROUND, 0.0), device=device).repeat(fine.size**2, 1)
+    rgba = torch.tensor((*BACKGROUND, 0.0)).repeat(fine.size**2, 1)
     for hits in trace(scene, fine):
         shade = AMBIENT + (1 - AMBIENT) * (hits.normals @ light).clamp_(min=0)
         albedo = _albedo(scene, hits.points.T.contiguous(), hits.part)
@@ -93,9 +90,8 @@ def render_color(scene: Scene, view: View, supersample: int) -> tuple[Tensor, Te
 
 def _render_geometry(scene: Scene, view: View) -> tuple[Tensor, Tensor]:
     """Return depth and normals under the pixel centres. ``(H, W)``, ``(H, W, 3)``."""
-    size, device = view.size, view.origin.device
-    depth = torch.full((size * size,), math.nan, device=device)
-    normals = torch.zeros(size * size, 3, device=device)
+    size = view.size
+    depth, normals = torch.full((size * size,), math.nan), torch.zeros(size * size, 3)
     for hits in trace(scene, view):
         depth[hits.pixel], normals[hits.pixel] = hits.depth, hits.normals
     return depth.view(size, size), normals.view(size, size, 3)

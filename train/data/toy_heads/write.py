@@ -124,8 +124,8 @@ def _write_images(task: tuple[str, ToyHeadsConfig, int, int]) -> list[str]:
     with _one_thread():
         for index in range(start, stop):
             head, (yaw, pitch) = sample_head(index, config.seed), pose_of(index, config)
-            view = View.from_angles(yaw, pitch, config.image_size, config.fov_deg, "cpu")
-            rgb, alpha = render_color(Scene.of(head, "cpu"), view, config.supersample)
+            view = View.from_angles(yaw, pitch, config.image_size, config.fov_deg)
+            rgb, alpha = render_color(Scene.of(head), view, config.supersample)
             pixels = (torch.cat([rgb, alpha[..., None]], dim=-1) * 255).round_().to(torch.uint8).numpy()
             name = f"images/{index:06d}.png"
             Image.fromarray(pixels).save(Path(folder) / name, compress_level=1)
