@@ -6,8 +6,6 @@ import dataclasses
 import inspect
 import re
 import textwrap
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 
 from train.config import STAGE_OF
@@ -23,19 +21,13 @@ def settings_text(stage: str | None = None) -> str:
 
     Args:
         stage: Of ``STAGE_OF``; None is every one.
-
-    Raises:
-        ValueError: There is no such stage.
     """
-    classes = {name: config for config, name in STAGE_OF.items()}
-    if stage is not None and stage not in classes:
-        raise ValueError(f"stage is {stage!r}, expected one of {', '.join(classes)}")
-    return "\n".join(_stage_text(name, classes[name]) for name in classes if stage in (None, name))
+    return "\n".join(_stage_text(name, config) for config, name in STAGE_OF.items() if stage in (None, name))
 
 
 def _stage_text(stage: str, config: type) -> str:
     lines = [stage, ""]
-    for setting in settings_of(config):
+    for setting in settings_of(config()):
         values = _recipe_values(setting.name, setting.default, config)
         shown = f"  ({'; '.join(f'{value} in {where}' for value, where in values.items())})" if values else ""
         lines += _wrapped(f"{setting.name} = {setting.default}{shown}", "  ")
@@ -62,50 +54,27 @@ class Setting:
     text: str
 
 
-def settings_of(config: type, prefix: str = "", default: object = None) -> Iterator[Setting]:
+def settings_of(config: object, prefix: str = "") -> Iterator[Setting]:
     """Yield the settings of a dataclass and of the dataclasses inside.
 
     Args:
-        config: Dataclass whose docstring describes its fields under ``Attributes:``.
+        config: With the defaults; its class's docstring describes its fields under ``Attributes:``.
         prefix: Before each name.
-        default: An instance with the defaults; None takes those of the fields.
     """
-    texts, kinds = attribute_texts(config), typing.get_type_hints(config)
+    texts = attribute_texts(type(config))
     for field in dataclasses.fields(config):
-        name, value = f"{prefix}{field.name}", _default(field, default)
-        inner, is_many = _inner_dataclass(kinds[field.name])
-        if inner is None:
-            yield Setting(name, show(value), texts.get(field.name, ""))
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from settings_of(value, f"{name}.")
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            yield from settings_of(value[0], f"{name}.N.")
         else:
-            first = value[0] if is_many and value else value
-            yield from settings_of(inner, f"{name}.N." if is_many else f"{name}.", first or None)
-
-
-def _default(field: dataclasses.Field, instance: object) -> object:
-    if instance is not None:
-        return getattr(instance, field.name)
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _inner_dataclass(kind: object) -> tuple[type | None, bool]:
-    """Return the dataclass that a type is or holds, or None, and whether it holds several."""
-    if dataclasses.is_dataclass(kind):
-        return kind, False
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (tuple, list) and arguments and dataclasses.is_dataclass(arguments[0]):
-        return arguments[0], True
-    if origin in (typing.Union, types.UnionType):
-        return next((argument for argument in arguments if dataclasses.is_dataclass(argument)), None), False
-    return None, False
+            yield Setting(name, show(value), texts.get(field.name, ""))
 
 
 def attribute_texts(config: type) -> dict[str, str]:
     """Return the first sentence that a docstring's section ``Attributes:`` has for each name."""
     lines = inspect.getdoc(config).splitlines()
-    if "Attributes:" not in lines:
-        return {}
     entries: list[tuple[list[str], list[str]]] = []
     for line in lines[lines.index("Attributes:") + 1 :]:
         if line and not line.startswith(" "):
@@ -147,5 +116,4 @@ def _values(config: object, path: list[str]) -> Iterable[object]:
         return [config]
     if path[0] == "N":
         return [value for each in config for value in _values(each, path[1:])]
-    inner = getattr(config, path[0], None)
-    return [] if inner is None and path[1:] else _values(inner, path[1:])
+    return _values(getattr(config, path[0]), path[1:])

@@ -95,6 +95,4 @@ def show(value: object) -> str:
         return ",".join(map(show, value)) or "none"
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    if value is dataclasses.MISSING:
-        return "required"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
