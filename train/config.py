@@ -211,13 +211,11 @@ class PriorConfig:
     Attributes:
         flow_steps: How many the flow learns, of 512 codes each.
         steps: How many the mapping learns, of 512 codes each.
-        learning_rate: Adam's; it falls linearly to a fiftieth, for either.
         seed: Of everything random.
     """
 
     flow_steps: int = 3000
     steps: int = 48_000
-    learning_rate: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -57,7 +57,8 @@ def test_the_flow_learns_the_codes_and_the_mapping_the_flow(monkeypatch):
     kind = torch.cat([torch.full((30,), -0.5), torch.full((30,), 0.5)])[:, None] * torch.ones(MODEL.latent_size)
     codes = 0.3 + kind + 0.05 * torch.randn(60, MODEL.latent_size)
     monkeypatch.setattr(prior, "encode", lambda encoder, data: (rectify(codes), noise))
-    stage = make(dataclasses.replace(CONFIG, flow_steps=400, steps=2000, learning_rate=3e-3))
+    monkeypatch.setattr(prior, "LEARNING_RATE", 3e-3)
+    stage = make(dataclasses.replace(CONFIG, flow_steps=400, steps=2000))
     torch.testing.assert_close(stage.codes * stage.spread, (codes - stage.mean) @ stage.axes / 0.1)
 
     def share_between(codes):

@@ -29,7 +29,7 @@ from train.pretrained import copy_renderer
 from train.run.engine import Engine
 from train.run.state import RunState
 
-FINAL_LEARNING_RATE = 0.02  # what is left of it at the end of either part
+LEARNING_RATE, FINAL_LEARNING_RATE = 1e-3, 0.02  # Adam's; share left at the end, to which it falls in either part
 FLOW_EMA_DECAY = 0.999
 EMA_DECAY = 0.99
 
@@ -82,8 +82,8 @@ class PriorStage:
         self.codes = codes @ axes / self.spread  # (N, A)
         self.velocity = VelocityField(len(self.spread)).to(self.device)
         self.velocity_ema = copy.deepcopy(self.velocity).requires_grad_(False)
-        self.flow_optimizer = adam(self.velocity.parameters(), config.learning_rate)
-        self.optimizer = adam(self.generator.renderer_mapping.parameters(), config.learning_rate)
+        self.flow_optimizer = adam(self.velocity.parameters(), LEARNING_RATE)
+        self.optimizer = adam(self.generator.renderer_mapping.parameters(), LEARNING_RATE)
         self.paths: tuple[Tensor, Tensor] | None = None  # latents and where they get to, once the flow is there
         self.state = RunState(
             {
