@@ -20,6 +20,7 @@ from train.presets import PRESETS
 from train.pretrained import PretrainedGenerator
 from train.recipes.people import LARGE, SMALL
 from train.recipes.toy_heads import TOY_HEADS
+from train.run.loop import SHOWN
 from train.stages import DecoderStage, EncoderStage, PolishStage, PriorStage, RendererStage
 
 RECORDED = Path(__file__).parent / "recorded.json"
@@ -142,6 +143,11 @@ def test_three_steps_are_those_that_were_recorded(name):
         moved = found[key.replace("along", "by")]
         assert along == pytest.approx(recorded.pop(key), abs=2e-3 * moved + 1e-6), key
     assert not recorded
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bar_shows_some_term_of_every_stage(name):
+    assert set(SHOWN) & json.loads(RECORDED.read_text())[name].keys()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from train.run.settings import check_settings, describe, training_of, write_sett
 from train.run.signals import Stopped, StopRequest
 from train.run.state import newest_intact, step_of
 
-SHOWN = ("d_loss", "g_loss", "beta", "inside", "error")
+SHOWN = (  # beside the bar, of what a stage returns
+    "d_loss", "g_loss", "beta", "inside", "reconstruction", "field_l1", "flow", "distance", "code"
+)  # fmt: skip
 
 
 def train(
