@@ -72,7 +72,7 @@ TREES = {"train": 5, "stylesdf.commands": 4.5, "stylesdf.demo": 5}
 HIGHEST_BELOW = {"train": 3}
 # the kit's own floors: its folders and files, from the ground up
 TRAIN_FLOORS = (
-    {"augment", "errors", "losses", "override", "pretrained"},
+    {"augment", "errors", "losses", "override", "poses", "pretrained"},
     {"bounds", "data"},
     {"config", "networks", "terms"},
     {"evaluation"},

@@ -20,6 +20,7 @@ CODE_AXES = 64  # principal axes of the codes that it tells apart; along further
 CODE_PATHS, PATHS_AT_ONCE = 400_000, 2000  # of the flow, which the mapping learns from
 HEADS_PER_STEP, VIEWS_OF_HEAD, PICTURES_PER_STEP = 3, 2, 48  # of the encoder: heads drawn anew, pictures it learns from
 GUIDE_SIDE = 20  # of grids that guide one rendering: with more, measuring them takes longer than what it spares
+CHUNK_POINTS = 4096  # of one code, of a field whose activations are computed again
 KEPT_NUMBERS = 2**28  # a field's activations of fewer numbers are kept for the way back instead of computed again
 STEPS_PER_RENDERING = 4  # of stage 2, for each of the renderings that are exchanged
 RENDERINGS_AT_ONCE = 8  # that are exchanged: the processes share them

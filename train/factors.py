@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import Camera
 from stylesdf.directions import Directions
 from stylesdf.model import Generator
+from train.poses import draw_poses
 
 KINDS = ("shape", "texture")
 MOST_FACTORS = 8  # of each kind
@@ -124,7 +125,7 @@ def _seen_changes(model: Generator, z: Tensor, random: torch.Generator) -> tuple
         ``(P,)`` in world units and ``(3 P,)``.
     """
     config = model.config
-    pose = sample_poses(1, config.pose_yaw, config.pose_pitch, config.pose_distribution, random)[0]
+    pose = draw_poses(1, config, random)[0]
     field = model.field.condition(model.mapping(z))
     with torch.no_grad():
         seen = model.render(field, Camera.from_angles(*pose.tolist()))

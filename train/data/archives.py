@@ -37,7 +37,7 @@ from train.data.listing import (
 from train.errors import RunError
 
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-MOST_UNPACKED, LEAST_UNPACKED = 200, 2**30  # a packed tar may unpack to so many times its size, and always to a GiB
+MOST_UNPACKED, LEAST_UNPACKED = 200, 2**30  # a packed file may unpack to so many times its size, and always to a GiB
 LARGE_PACKED = 2**30  # bytes
 LARGEST_SIDECAR, LARGEST_HEADER = 2**20, 2**20
 HEADERS = (b"x", b"g", b"X", b"L", b"K")  # types of members that say more of the next one: pax, long names and links

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from train.data.archives import LEAST_UNPACKED, MOST_UNPACKED
 from train.data.items import Item, Label, Source, one_line
 from train.data.labels import check_pose
 from train.data.listing import LARGEST_MEMBER
 from train.errors import RunError
 
 ROWS_AT_ONCE = 4096  # of everything but pictures
-MOST_UNPACKED, LEAST_UNPACKED = 200, 2**30  # pictures of a file may unpack to so many times its size, and to a GiB
 LARGEST_TEXT = 1000  # characters of a text that is known of a picture
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylesdf.model import Generator
+from train.data.images import to_signed
 from train.evaluation.features import CHUNK
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.views import MIN_DIFFERENCE, Context, draw_samples
@@ -137,7 +138,7 @@ def speckle(model: Generator, seeds: Sequence[int], truncation: float, context: 
 
     return {
         "count": len(seeds),
-        "speckle": middle(chunk.float() / 127.5 - 1.0 for chunk in samples.generated.split(CHUNK)),
+        "speckle": middle(to_signed(chunk) for chunk in samples.generated.split(CHUNK)),
         "reference_speckle": middle(context.real(index, pictures) for index in samples.real_index[0].split(CHUNK)),
     }
 

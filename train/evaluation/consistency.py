@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from stylesdf.camera import Camera, focal_length, sample_poses
+from stylesdf.camera import Camera, focal_length
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.subjects import REFERENCE_SEED
 from train.evaluation.views import Context, latent
+from train.poses import draw_poses
 
 DEPTH_RAYS = 128  # per side of the depth maps
 REFINED = 5  # a map is made denser by so much before distances to it are taken: to its surface, not to its rays
@@ -92,8 +93,8 @@ def mean_distance(points: np.ndarray, surface: np.ndarray) -> float:
 
 def _two_cameras(model: Generator, count: int) -> list[tuple[Camera, Camera]]:
     """Draw two views per head from the model's own poses, the same at every call."""
-    config, random = model.config, torch.Generator().manual_seed(REFERENCE_SEED)
-    poses = sample_poses(2 * count, config.pose_yaw, config.pose_pitch, config.pose_distribution, random).tolist()
+    random = torch.Generator().manual_seed(REFERENCE_SEED)
+    poses = draw_poses(2 * count, model.config, random).tolist()
     return [tuple(Camera.from_angles(*pose) for pose in poses[2 * i : 2 * i + 2]) for i in range(count)]
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylesdf.model import Generator
+from train.data.images import to_signed
 from train.evaluation.features import to_bytes
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.views import Context, draw_samples
@@ -40,7 +41,7 @@ def copies(model: Generator, seeds: Sequence[int], truncation: float, context: C
         return F.adaptive_avg_pool2d(pictures, 16).flatten(1)
 
     known, new = (small(context.real(index, kind)) for index in samples.real_index)
-    generated = small(samples.generated.float() / 127.5 - 1.0)
+    generated = small(to_signed(samples.generated))
     ours, theirs = (torch.cdist(pictures, known).min(dim=1).values for pictures in (generated, new))
     middle = float(theirs.median())
     return {
@@ -90,7 +91,7 @@ def _accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], context
             break
     network = min(trained, key=lambda pair: pair[1])[0]
     with torch.no_grad():
-        logits = torch.cat([network(chunk.float() / 127.5 - 1.0) for chunk in test[0].split(CLASSIFIER["batch"])])
+        logits = torch.cat([network(to_signed(chunk)) for chunk in test[0].split(CLASSIFIER["batch"])])
     return float(((logits[:, 0] > 0) == test[1]).double().mean())
 
 
@@ -114,7 +115,7 @@ def _train_classifier(pictures: Tensor, is_real: Tensor, seed: int, context: Con
             epoch_loss = 0.0
             batches = list(torch.randperm(len(pictures), generator=random).split(CLASSIFIER["batch"]))
         index = batches.pop()
-        batch = pictures[index].float() / 127.5 - 1.0
+        batch = to_signed(pictures[index])
         is_flipped = torch.rand(len(index), 1, 1, 1, generator=random) < 0.5
         logits = network(torch.where(is_flipped, batch.flip(3), batch))[:, 0]
         loss = F.binary_cross_entropy_with_logits(logits, is_real[index].float())

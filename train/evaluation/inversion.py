@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import Camera
 from stylesdf.fit import Fit, draw, fit_pictures, psnr
 from stylesdf.model import Generator
 from train.evaluation.registry import Quantity, metric
 from train.evaluation.subjects import REFERENCE_SEED
 from train.evaluation.views import Context
+from train.poses import draw_poses
 
 NUM_HEADS = 20
 TURN = math.radians(20.0)  # to both sides of the picture, of the views that are compared with the truth
@@ -98,8 +99,8 @@ def _find_heads(model: Generator, seeds: Sequence[int], num_pictures: int, conte
 
 def _poses(seed: int, count: int, config) -> Tensor:
     """Draw yaw and pitch of a head's pictures, ``(count, 2)``; the first are the same whatever the count."""
-    random, prior = torch.Generator().manual_seed(seed), (config.pose_yaw, config.pose_pitch, config.pose_distribution)
-    poses = torch.cat([sample_poses(1, *prior, random) for _ in range(count)])
+    random = torch.Generator().manual_seed(seed)
+    poses = torch.cat([draw_poses(1, config, random) for _ in range(count)])
     most = MOST_DEVIATIONS * torch.tensor([config.pose_yaw, config.pose_pitch])
     return torch.minimum(torch.maximum(poses, -most), most)
 

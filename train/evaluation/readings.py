@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stylesdf.camera import Camera
 from stylesdf.model import Generator
+from train.data.images import to_signed
 from train.evaluation.distances import frechet_distance, kernel_distance, recall
 from train.evaluation.features import CHUNK
 from train.evaluation.references import uniform_poses
@@ -155,7 +156,7 @@ def reader_features(model: Generator, seeds: Sequence[int], truncation: float, c
         return context.reader.features(context.for_reader(model, pictures)).numpy()
 
     def compute() -> ReaderFeatures:
-        generated = [features_of(chunk.float() / 127.5 - 1.0) for chunk in samples.generated.split(CHUNK)]
+        generated = [features_of(to_signed(chunk)) for chunk in samples.generated.split(CHUNK)]
         real = (np.concatenate([features_of(context.real(chunk, kind)) for chunk in half.split(CHUNK)])
                 for half in samples.real_index)  # fmt: skip
         return ReaderFeatures(np.concatenate(generated), tuple(real))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from stylesdf.files import replacing
-from train.data.images import default_cache_dir
+from train.data.images import default_cache_dir, to_signed
 from train.evaluation.features import to_bytes
 from train.evaluation.subjects import REFERENCE_SEED, Subject
 
@@ -94,7 +94,7 @@ def _draw(subject: Subject, start: int, turns: Tensor, fov_deg: float) -> dict[s
 
 
 def _signed(column: Tensor) -> Tensor:
-    return column.float() / 127.5 - 1.0 if column.dtype == torch.uint8 else column
+    return to_signed(column) if column.dtype == torch.uint8 else column
 
 
 def _path(subject: Subject, start: int, fov_deg: float) -> Path | None:

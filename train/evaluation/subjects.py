@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from train.data import toy_heads
+from train.data.images import to_signed
 from train.data.people import identity
 from train.networks.pose_reader import POSE_RECIPE, RESOLUTION
 
@@ -168,7 +169,7 @@ def _draw_people(
             depths.append(torch.from_numpy(picture.depth))
             rows.append(_classes_of(person))
         report(count / len(numbers))
-    return Drawn(torch.stack(pictures).float() / 127.5 - 1.0, torch.stack(depths), _by_attribute(rows))
+    return Drawn(to_signed(torch.stack(pictures)), torch.stack(depths), _by_attribute(rows))
 
 
 def _count_people(count: int, seed: int) -> dict[str, Tensor]:

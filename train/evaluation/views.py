@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import Camera, camera_rays, sample_poses
+from stylesdf.camera import Camera, camera_rays
 from stylesdf.model import Generator
 from stylesdf.renderer import points_per_chunk
 from train.data.images import LEAST_PLAIN, ImageSet
@@ -30,6 +30,7 @@ from train.evaluation.readers import Reader, load_reader
 from train.evaluation.references import References, draw_references
 from train.evaluation.subjects import REFERENCE_SEED, SUBJECTS, Subject
 from train.networks.pose_reader import RESOLUTION, to_reader_size
+from train.poses import draw_poses
 
 RAY_SAMPLES = 96
 MIN_DATA_IMAGES = 4  # two halves with a covariance each
@@ -256,9 +257,7 @@ def draw_from_prior(
     model: Generator, seeds: Sequence[int], truncation: float, pictures: str, random: torch.Generator
 ) -> Iterator[Tensor]:
     """Generate a picture per seed, one after the other, from poses of the model's own prior. ``(1, 3, R, R)`` each."""
-    config = model.config
-    poses = sample_poses(len(seeds), config.pose_yaw, config.pose_pitch, config.pose_distribution, random)
-    for seed, (yaw, pitch) in zip(seeds, poses.tolist()):
+    for seed, (yaw, pitch) in zip(seeds, draw_poses(len(seeds), model.config, random).tolist()):
         w = model.mapping(latent(model, seed), truncation)
         yield draw_full(model, w, Camera.from_angles(yaw, pitch), truncation, pictures)[0]
 

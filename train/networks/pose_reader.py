@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.data.images import ImageSet
+from train.data.images import ImageSet, to_signed
+from train.networks.discriminators import with_coordinates
 
 RESOLUTION = 64
 MAX_YAW, MAX_PITCH = math.radians(35.0), math.radians(20.0)
@@ -67,10 +68,7 @@ class PoseReader(nn.Module):
 
     def hidden(self, pictures: Tensor) -> Tensor:
         """Return what is read from, of pictures as of ``forward``. ``(N, 128)``."""
-        axis = torch.linspace(-1.0, 1.0, RESOLUTION, device=pictures.device)
-        rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-        places = torch.stack([rows, columns]).expand(pictures.shape[0], -1, -1, -1)
-        return self.trunk(torch.cat([pictures, places], dim=1))
+        return self.trunk(with_coordinates(pictures))
 
 
 def to_reader_size(pictures: Tensor) -> Tensor:
@@ -114,7 +112,7 @@ def learn(
         order = torch.randperm(len(pictures), generator=random)
         for index in order.split(batch_size)[: len(pictures) // batch_size]:
             batch = pictures[index]
-            batch = batch / 127.5 - 1.0 if batch.dtype == torch.uint8 else batch
+            batch = to_signed(batch) if batch.dtype == torch.uint8 else batch
             value = loss(_degrade(batch, random), index)
             optimizer.zero_grad(set_to_none=True)
             value.backward()

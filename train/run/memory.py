@@ -5,6 +5,7 @@ from __future__ import annotations
 from stylesdf.config import StyleSDFConfig
 from stylesdf.encoder import RESOLUTION
 from train.config import (
+    CHUNK_POINTS,
     CODE_AXES,
     CODE_PATHS,
     GUIDE_SIDE,
@@ -41,7 +42,6 @@ FORWARD = 0.5  # of the numbers that a network's layers return, where none is ke
 OF_SAMPLE = 24  # numbers of a sample of a ray
 OF_POINT = 2.3  # activations of a random point, whose gradient is differentiated, in those of a sample
 HEAP = 1.3  # of a field's activations, in blocks of many sizes, what they take in the heap
-CHUNK_POINTS = 4096  # of a field whose activations are computed again
 
 
 def numbers_held(model: StyleSDFConfig, config: Settings, micro_batch: int) -> float:

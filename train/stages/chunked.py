@@ -20,11 +20,10 @@ from stylesdf.fast.surface import SurfaceGuide, render_guided_batch
 from stylesdf.field import ConditionedField
 from stylesdf.model import Generator
 from stylesdf.outputs import FieldOutput, RenderOutput
-from train.config import GUIDE_SIDE, KEPT_NUMBERS
+from train.config import CHUNK_POINTS, GUIDE_SIDE, KEPT_NUMBERS
 from train.losses import eikonal_loss
 from train.stages.sweep import Sweep
 
-CHUNK_POINTS = 4096  # of one code
 CHUNK_POINTS_GPU = 2**20  # of all codes together
 KEPT_NUMBERS_GPU = 2**32
 

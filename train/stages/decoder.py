@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.decoder import standard_normal
 from stylesdf.model import Generator
@@ -23,6 +22,7 @@ from train.data.images import ImageSet
 from train.game import Game
 from train.networks.discriminators import GROUP_SIZE, ImageDiscriminator
 from train.networks.encoder import PictureEncoder
+from train.poses import draw_poses
 from train.pretrained import RENDERER_PARTS, copy_decoder, copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
@@ -156,7 +156,7 @@ class DecoderStage:
             draws = {"entry": torch.randint(config.num_renderings, (batch,))}
         else:
             draws = draw_latents(batch, model.latent_size, config.least_truncation)
-            draws["pose"] = sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution)
+            draws["pose"] = draw_poses(batch, model)
         draws["noise_seed"] = torch.randint(2**62, (batch,))
         if torch.rand(()) < config.mixing_probability:
             draws["mix_z"] = torch.randn(batch, model.latent_size)

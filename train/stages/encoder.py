@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import Camera
 from stylesdf.encoder import RESOLUTION, CodeSpace, Encoder
 from stylesdf.fast.decoder import condition_decoder
 from stylesdf.fast.surface import SurfaceGuide, render_guided
@@ -28,6 +28,7 @@ from train.config import HEADS_PER_STEP, PICTURES_PER_STEP, VIEWS_OF_HEAD, Encod
 from train.data.images import ImageSet
 from train.game import adam, linear_decay, scale_learning_rates, update_average
 from train.networks.encoder import PictureEncoder
+from train.poses import draw_poses
 from train.pretrained import PretrainedGenerator
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
@@ -220,8 +221,7 @@ class Drawings:
         model, config = self.generator, self.generator.config
         latents = draw_latents(1, config.latent_size, LEAST_TRUNCATION, random)
         w = frozen_codes(model, {name: value.to(model.device) for name, value in latents.items()})
-        prior = config.pose_yaw, config.pose_pitch, config.pose_distribution
-        poses = WIDER * sample_poses(VIEWS_OF_HEAD, *prior, random)
+        poses = WIDER * draw_poses(VIEWS_OF_HEAD, config, random)
         field = model.field.condition(w)
         guide = SurfaceGuide.measure(field, config)
         decoder = condition_decoder(model.decoder, model.decoder_codes(w)) if config.has_decoder else None

@@ -1,4 +1,4 @@
-"""Latents of a batch, their codes as they will be shown, truncated by as much as people will, and cameras.
+"""Latents of a batch, their codes as they will be shown, truncated by as much as people will, points and cameras.
 
 Shapes: B batch.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stylesdf.camera import Camera
+from stylesdf.config import StyleSDFConfig
 
 MEAN_LATENTS = 1024  # the centre of truncation, while the mapping learns, is the mean code of so many
 
@@ -35,6 +36,11 @@ def draw_psi(batch: int, least_truncation: float, random: torch.Generator | None
     if least_truncation == 1.0:
         return {}
     return {"psi": least_truncation + (1.0 - least_truncation) * torch.rand(batch, 1, generator=random)}
+
+
+def draw_points(batch: int, count: int, model: StyleSDFConfig) -> Tensor:
+    """Draw random world points of the cube about the scene. ``(B, count, 3)``."""
+    return (torch.rand(batch, count, 3) * 2 - 1) * model.scene_radius
 
 
 def latent_codes(mapping: nn.Module, draws: dict[str, Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylesdf.camera import Camera, sample_poses
+from stylesdf.camera import Camera
 from stylesdf.config import StyleSDFConfig
 from stylesdf.fast.surface import GRID
 from stylesdf.model import Generator
@@ -24,12 +24,13 @@ from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import NUM_SURFACE_POINTS, TEACHER_OVERSAMPLING, PolishConfig
 from train.game import adam, linear_decay, scale_learning_rates, update_average
+from train.poses import draw_poses
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
-from train.stages.latents import cameras_of, draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, draw_points, latent_codes
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
 TERMS = (*(POINT_TERMS.keys() - {"sphere_anchor"}), "colour", "coverage", "smoothness", "speckle")
@@ -121,12 +122,11 @@ class PolishStage:
         """Draw what a batch needs, on the CPU and for all processes."""
         config, model = self.config, self.generator.config
         batch, size = config.batch_size, model.render_resolution
-        prior = model.pose_yaw, model.pose_pitch, model.pose_distribution
         return {
             **draw_latents(batch, model.latent_size, config.least_truncation),
-            "pose": sample_poses(batch, *prior),
+            "pose": draw_poses(batch, model),
             "offset": torch.rand(batch, size, size),
-            "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
+            "points": draw_points(batch, config.num_points, model),
             "pixel": torch.rand(batch, NUM_SURFACE_POINTS),
             "jitter": torch.randn(batch, NUM_SURFACE_POINTS, 3),
             "neighbour": F.normalize(torch.randn(batch, NUM_SURFACE_POINTS, 3), dim=-1),

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylesdf.camera import sample_poses
 from stylesdf.fast.surface import SurfaceGuide, render_guided
 from stylesdf.model import Generator
 from train.data.images import ImageSet
 from train.networks.encoder import PictureEncoder
+from train.poses import draw_poses
 from train.run.engine import Engine, take
 from train.stages.latents import cameras_of, draw_latents, draw_psi, latent_codes
 
@@ -38,7 +38,7 @@ class Scene:
 def new_scene(generator: Generator, least_truncation: float, random: torch.Generator) -> Scene:
     """Draw a new head; its picture is what the field shows at the image's resolution."""
     model = generator.config
-    pose = sample_poses(1, model.pose_yaw, model.pose_pitch, model.pose_distribution, random)
+    pose = draw_poses(1, model, random)
     latents = draw_latents(1, model.latent_size, least_truncation, random)
     w = frozen_codes(generator, take(latents, slice(None), generator.device))
     return Scene(w, pose, lambda: render_field_image(generator, w, pose))

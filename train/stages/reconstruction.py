@@ -40,7 +40,7 @@ from train.networks.encoder import (
 )
 from train.run.engine import Engine, Means, share_of, take
 from train.stages.chunked import ChunkedField, render_field
-from train.stages.latents import cameras_of, draw_psi
+from train.stages.latents import cameras_of, draw_points, draw_psi
 from train.terms import weighted_sum
 
 DETAIL_SHARE = 0.5  # of the rays of a picture go where it is detailed
@@ -156,7 +156,7 @@ class Reconstruction:
             "noise": torch.randn(batch, model.latent_size),
             "pixel": torch.rand(batch, side * side),
             "offset": torch.rand(batch, side, side),
-            "points": (torch.rand(batch, config.num_points, 3) * 2 - 1) * model.scene_radius,
+            "points": draw_points(batch, config.num_points, model),
         }
         draws |= draw_psi(batch, config.least_truncation)
         index = torch.randint(len(self.data), (batch,))

@@ -13,7 +13,6 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from stylesdf.camera import sample_poses
 from stylesdf.config import StyleSDFConfig
 from stylesdf.fast.surface import GRID
 from stylesdf.field import sphere_initialize
@@ -26,12 +25,13 @@ from train.data.images import LEAST_PLAIN, ImageSet
 from train.game import Game, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP
+from train.poses import draw_poses
 from train.pretrained import copy_renderer
 from train.run.engine import Engine, Means, fetch, share_of, take
 from train.run.state import RunState
 from train.stages.chunked import ChunkedField, render_field
 from train.stages.inside import filled_depths
-from train.stages.latents import cameras_of, draw_latents, latent_codes
+from train.stages.latents import cameras_of, draw_latents, draw_points, latent_codes
 from train.stages.reconstruction import Reconstruction
 from train.terms import POINT_TERMS, PointSamples, check_terms, point_terms, weighted_sum
 
@@ -210,12 +210,12 @@ class RendererStage:
         model, batch, size = self.generator.config, phase.batch_size, phase.resolution
         draws = {
             **draw_latents(batch, model.latent_size, self.config.least_truncation),
-            "pose": sample_poses(batch, model.pose_yaw, model.pose_pitch, model.pose_distribution),
+            "pose": draw_poses(batch, model),
             "offset": torch.rand(batch, size, size),
         }
         if self._names_at_points(phase):
             count = self.config.num_points or FEWEST_POINTS
-            draws["points"] = (torch.rand(batch, count, 3) * 2 - 1) * model.scene_radius
+            draws["points"] = draw_points(batch, count, model)
         return draws | self.game.draw_augmentation(batch)
 
     def _draw_real(self, phase: Phase) -> dict[str, Tensor]:

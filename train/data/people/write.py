@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from train.data.people.identity import Person, sample_person
 from train.data.people.rays import load_embree
 from train.data.people.render import BACKGROUND, Head, render_rgba
 from train.data.processes import in_order
+from train.poses import pose_of
 
 FORMAT = 1
 OPTIONS_OF_PEOPLE = ("seed", "glasses_share", "hat_share")  # the others are of the pictures
@@ -69,16 +69,6 @@ class PeopleConfig:
 def person_of(index: int, config: PeopleConfig) -> Person:
     """Draw the person in image ``index``."""
     return sample_person(index, config.seed, config.glasses_share, config.hat_share)
-
-
-def pose_of(index: int, config: PeopleConfig) -> tuple[float, float]:
-    """Draw the camera of image ``index``: Gaussian yaw and pitch, clipped at three standard deviations.
-
-    Returns:
-        Yaw and pitch in radians; +yaw moves the camera to +x, +pitch to +y.
-    """
-    draws = np.random.default_rng([config.seed, index, 1]).standard_normal(2).clip(-3, 3)
-    return float(config.yaw_std * draws[0]), float(config.pitch_std * draws[1])
 
 
 def are_default_people(names: Sequence[str], options: Mapping[str, object]) -> bool:

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -18,6 +17,7 @@ from train.data.toy_heads.head import SPECIES
 from train.data.toy_heads.rays import Scene, View
 from train.data.toy_heads.render import BACKGROUND, render_color
 from train.data.toy_heads.sample import sample_head
+from train.poses import pose_of
 
 FORMAT = 1
 IMAGES_PER_TASK = 32
@@ -54,20 +54,6 @@ class ToyHeadsConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.fov_deg < 180:
             raise ValueError(f"fov_deg must lie between 0 and 180, got {self.fov_deg}")
-
-
-def pose_of(index: int, config: ToyHeadsConfig) -> tuple[float, float]:
-    """Draw the camera of image ``index``: Gaussian yaw and pitch, clipped at three standard deviations.
-
-    Args:
-        index: Number of the image, from 0.
-        config: Gives the seed and the standard deviations.
-
-    Returns:
-        Yaw and pitch in radians; +yaw moves the camera to +x, +pitch to +y.
-    """
-    draws = np.random.default_rng([config.seed, index, 1]).standard_normal(2).clip(-3, 3)
-    return float(config.yaw_std * draws[0]), float(config.pitch_std * draws[1])
 
 
 def write_toy_heads(folder: str | Path, config: ToyHeadsConfig, progress: bool = True) -> None:
