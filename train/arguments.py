@@ -130,7 +130,8 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         _add_cache_argument(data)
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
-        hub.add_argument("--push-every", type=int, default=0, metavar="N", help="and every N thousand images")
+        every_help = "and every N thousand images, of which prior counts none"
+        hub.add_argument("--push-every", type=int, default=0, metavar="N", help=every_help)
         hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     _add_machine_arguments(stage)
     _add_watching_arguments(stage)

@@ -283,10 +283,12 @@ class DecoderConfig:
         pair_weight: L1 between the data's pictures and what is decoded of the codes that the encoder beside the model
             reads in them: what comes after field_steps is then a game of patches (``train/stages/pairs.py``). When to
             use: labelled poses; it draws what the field is too coarse for. 0 is the paper's game.
-        thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail: a short run
-            starts from the renderer's picture instead of from nothing. 0 in the paper.
-        num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step: a short run on a
-            small machine is spared most of the rendering. 0 renders every batch anew, as the paper does.
+        thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail, in the game of
+            patches both averaged to half of that size: a short run starts from the renderer's picture instead of
+            from nothing. 0 in the paper.
+        num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step, at every 8th of the
+            game of patches: a short run on a small machine is spared most of the rendering. 0 renders every batch
+            anew, as the paper does.
         horizontal_flip: Show half of the pictures mirrored; without effect on the game of patches.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
             Without effect on the game of patches.

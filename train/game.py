@@ -30,7 +30,8 @@ class Game:
         groups: Parameters that the generator learns, with their learning rates, as Adam takes them.
         discriminator: The other player; None where nothing is adversarial.
         lazy: Every how many steps the generator and the discriminator have a penalty in a step of its own, 0 for none:
-            Adam's rate and betas make up for it (StyleGAN2, appendix B).
+            Adam's rate and betas make up for it (StyleGAN2, appendix B). The game of patches has its penalty in the
+            game's own step, and rate and betas are changed all the same.
 
     Attributes:
         augment_probability: Now; what a run saves. ``()``.

@@ -59,7 +59,7 @@ class ThumbnailDiscriminator(nn.Module):
     Args:
         channels: At the full resolution, half of it, ... down to 2×2.
         in_channels: 3, or 4 where the alpha is judged too.
-        resolution: Height and width of the largest input, 2 ** len(channels) / ... pixels.
+        resolution: Height and width of the largest input, ``2 ** len(channels)`` pixels.
         low_resolutions: Smaller inputs that are judged during progressive training.
         use_minibatch_std: Append the minibatch standard deviation before the head.
     """
