@@ -142,9 +142,7 @@ def _licence(recipe: Recipe, data: ImageSet) -> str:
     return recipe.licence or default_licence(data)
 
 
-def run_recipe(
-    recipe: Recipe, out: Path, start_run: Callable[[Run], None], data: Callable[[], ImageSet]
-) -> Path:
+def run_recipe(recipe: Recipe, out: Path, start_run: Callable[[Run], None], data: Callable[[], ImageSet]) -> Path:
     """Do all runs that are not finished, then measure the model and put it together.
 
     Args:

@@ -214,9 +214,7 @@ def bumps(directions: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.clip(1 + 0.95 * np.log(near + 1e-9), 0, 1)
 
 
-def exit_radius(
-    inside: Callable[[np.ndarray], np.ndarray], origin: np.ndarray, directions: np.ndarray
-) -> np.ndarray:
+def exit_radius(inside: Callable[[np.ndarray], np.ndarray], origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Return how far rays run until they leave an implicit shape, by bisection to ``FARTHEST`` / 8192.
 
     Args:
