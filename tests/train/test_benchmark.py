@@ -1,11 +1,27 @@
 """The benchmark of training steps compares like with like: equal gradients, and a difference is noticed."""
 
+import dataclasses
+from functools import partial
+
 import pytest
 import torch
 
 from benchmarks import training, transcription_training
+from stylesdf.config import preset
 from stylesdf.ops import fir_upsample
 from train import losses
+from train.config import Phase
+from train.presets import PRESETS
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """The toy preset with a quarter of the resolution, at which the equations are the same."""
+    monkeypatch.setattr(training, "preset", lambda name: dataclasses.replace(preset(name), render_resolution=16))
+    monkeypatch.setattr(training, "Phase", partial(Phase, resolution=16))
+    for stage, channels in (("renderer", (24, 40, 64, 96)), ("decoder", (8, 16, 32, 64, 96))):
+        settings = dataclasses.replace(PRESETS[stage]["toy"], discriminator_channels=channels)
+        monkeypatch.setitem(PRESETS[stage], "toy", settings)
 
 
 def test_both_stages_have_the_gradients_of_the_plain_equations():
