@@ -1,7 +1,6 @@
 """Tiny runs of the stages, and a program that takes steps of some and writes down the gradients.
 
-``python -m tests.train.runs OUT [STAGE ...]``, also under ``accelerate launch`` and ``torchrun``: one step of each
-stage of ``LAUNCHED``, or two of each that is named.
+``python -m tests.train.runs OUT STAGE ...``, also under ``accelerate launch`` and ``torchrun``: two steps of each.
 """
 
 import dataclasses
@@ -160,7 +159,6 @@ def _ungrouped(stage: DecoderStage) -> DecoderStage:
 
 
 STAGES = [renderer_stage, reconstructing_stage, decoder_stage, keeping_stage]
-LAUNCHED = [*STAGES, uneven_stage]
 
 
 class RecordingEngine(Engine):
@@ -189,10 +187,10 @@ def gradients_of_a_step(make_stage, micro_batch: int = 0, **options) -> list[tor
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out, *names = sys.argv[1:]
-    for make_stage in [globals()[name] for name in names] or LAUNCHED:
+    for make_stage in [globals()[name] for name in names]:
         engine = RecordingEngine(micro_batch=int(make_stage in (full_renderer_stage, full_decoder_stage)))
         stage = make_stage(engine)
-        for _ in range(2 if names else 1):
+        for _ in range(2):
             record = stage.step()
             assert all(math.isfinite(value) for value in record.values()), record
         if engine.is_main:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
 from tests.train import runs
 from tests.train.test_polish import CONFIG as POLISH
@@ -46,20 +45,6 @@ def test_micro_batches_of_another_size_change_nothing_but_the_deviation_within_g
     config = dataclasses.replace(runs.RENDERER, use_minibatch_std=False)
     whole = runs.gradients_of_a_step(runs.renderer_stage, config=config)
     assert_near(whole, runs.gradients_of_a_step(runs.renderer_stage, 3, config=config))
-
-
-def test_two_processes_give_the_gradient_of_one(tmp_path):
-    # should a process be killed by a signal, it says where it was
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
-    # what makes accelerate start several processes at all; without a GPU they talk through gloo
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    for prefix in ([], launch):
-        command = [sys.executable, *prefix, "-m", "tests.train.runs", str(tmp_path)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-    for make_stage in runs.LAUNCHED:
-        one, two = (load_file(tmp_path / f"{make_stage.__name__}-{count}.safetensors") for count in (1, 2))
-        assert_near(list(one.values()), [two[name] for name in one])
 
 
 def test_the_documented_line_starts_several_processes_without_a_gpu(tmp_path):
