@@ -1,6 +1,8 @@
 """Stage 1 on surface-guided renderings, the solid inside, and stage 2 that starts from the field's own pictures."""
 
+import copy
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -22,11 +24,20 @@ from train.stages.inside import filled_depth
 PHASE = Phase(resolution=16, steps=4, batch_size=4, num_samples=24, surface_guided=True)
 
 
-def model_of_a_sphere(beta: float) -> Generator:
+@functools.cache
+def trained_sphere(dtype: torch.dtype) -> tuple[Generator, torch.Tensor]:
+    """A model and the state of the random numbers behind it; it takes a second, and is built once for each dtype."""
     torch.manual_seed(4)
     model = Generator(dataclasses.replace(runs.MODEL, decoder_channels=()))
     codes = lambda: model.renderer_mapping(torch.randn(4, model.config.latent_size))  # noqa: E731
     sphere_initialize(model.field, 300, codes, learning_rate=1e-3, points_per_code=256)
+    return model, torch.get_rng_state()
+
+
+def model_of_a_sphere(beta: float) -> Generator:
+    model, random_state = trained_sphere(torch.get_default_dtype())
+    torch.set_rng_state(random_state)
+    model = copy.deepcopy(model)  # without gradients
     with torch.no_grad():
         model.renderer.log_beta.fill_(math.log(beta))
     return model

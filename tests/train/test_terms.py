@@ -110,6 +110,7 @@ def test_every_term_pulls_on_the_field(name):
     model = model_of_a_sphere(beta=0.002)
     field = model.field.condition(torch.randn(1, model.config.latent_size, generator=torch.Generator().manual_seed(1)))
     points = (torch.rand(1, 200, 3, generator=torch.Generator().manual_seed(2)) * 2 - 1) * SCENE
+    points[:, 0] = 0.05 * SCENE  # within the inner bound, where it is to be solid
     sdf, gradient = field.sdf_and_gradient(points)
     samples = PointSamples(
         sdf + 0.1, gradient, points, model.config, lambda: torch.full((1, 200), 0.03), field.sdf_and_gradient,
