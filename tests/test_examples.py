@@ -22,6 +22,7 @@ SOURCES = (ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("train/*.m
 PAGES = sorted(path for path in SOURCES if path.is_file())
 NOTEBOOK = ROOT / "docs" / "stylesdf.ipynb"
 BLOCK = re.compile(r"^(<!-- not run: \S[^\n]* -->\n)?```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MADE: dict[str, set[Path]] = {}  # by command line, so far
 
 
 @pytest.fixture
@@ -44,14 +45,20 @@ def run_python(code: str, path: Path, line: int, names: dict) -> None:
     exec(compile("\n" * line + code, str(path), "exec"), names)
 
 
-def run_bash(code: str) -> None:
+def run_bash(code: str, desk: Path) -> None:
+    """Run each line; what another page has run, too, is not made again but linked to."""
     for line in code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        if line in MADE:
+            for path in MADE[line]:
+                (desk / path.name).symlink_to(path, target_is_directory=path.is_dir())
+            continue
+        before, words = set(desk.iterdir()), shlex.split(line, comments=True)
         if words[:3] == ["python", "-m", "stylesdf"]:
             words = words[2:]
         if words:
             assert words[0] == "stylesdf", f"only our own commands can be run beside each other, not {line!r}"
             assert main(words[1:]) == 0, line
+            MADE[line] = set(desk.iterdir()) - before
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -66,7 +73,7 @@ def test_examples_of(path, desk):
         if language == "python":
             run_python(code, path, text.count("\n", 0, block.start(3)), names)
         elif re.match(r"(#.*\n|\s*\n)*(python -m )?stylesdf\b", code):
-            run_bash(code)
+            run_bash(code, desk)
 
 
 # ---- the notebook
