@@ -106,6 +106,13 @@ def test_the_decoder_stage_goes_on_with_what_was_handed_on(whole, tmp_path):
         assert (decoded / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_renderer_that_takes_no_step_changes_no_byte(whole, tmp_path):
+    phases = tuple(dataclasses.replace(phase, steps=0) for phase in runs.RENDERER.phases)
+    model = start(whole, dataclasses.replace(runs.RENDERER, phases=phases), tmp_path / "run")
+    for name in ("model.safetensors", *ALL_FILES):
+        assert (model / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 def test_a_model_without_extras_hands_on_nothing(tmp_path):
     torch.manual_seed(0)
     config = dataclasses.replace(runs.MODEL, decoder_channels=())
