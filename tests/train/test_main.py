@@ -34,7 +34,7 @@ DECODER = ["decoder", "--preset", "toy", "--device", "cpu", "--set", "steps=1", 
 def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
     data = tmp_path / "data"
     assert main(["toy-heads", "--out", str(data), "--count", "3", "--size", "64"]) == 0
-    out = ["--data", str(data), "--out"]
+    out = ["--grid-every", "0", "--data", str(data), "--out"]
     assert main([*RENDERER, *out, str(tmp_path / "renderer")]) == 0
     first = tmp_path / "renderer" / "model"
     assert not load_config(first).has_decoder
@@ -49,7 +49,7 @@ def test_two_stages_from_nothing_to_a_model(tmp_path, caplog):
     # fine-tuning takes over every weight, but no discriminator of another size, which is said
     assert "a new thumbnail discriminator learns" not in caplog.text
     still = [*RENDERER, *(f"phases.{phase}.steps=0" for phase in range(3)), "discriminator_channels=8,8,8,8,8,8"]
-    assert main([*still, "--grid-every", "0", "--init-from", str(second), *out, str(tmp_path / "again")]) == 0
+    assert main([*still, "--init-from", str(second), *out, str(tmp_path / "again")]) == 0
     assert "a new thumbnail discriminator learns, as tensor" in caplog.text
     name = "model.safetensors"
     assert (tmp_path / "again" / "model" / name).read_bytes() == (second / name).read_bytes()

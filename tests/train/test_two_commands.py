@@ -16,9 +16,10 @@ from tests.loopback_hub import LoopbackHub
 
 ROOT = Path(__file__).parents[2]
 REPO = "you/toy"
+STILL = ["--grid-every", "0"]  # that of the second command is published
 PHASES = [f"phases.{phase}.{setting}" for phase in range(3) for setting in ("steps=1", "batch_size=2", "num_samples=2")]
 TINY = {
-    "renderer": ["--set", "sphere_steps=2", "num_points=8", "game.freeze_generator_steps=0", *PHASES],
+    "renderer": [*STILL, "--set", "sphere_steps=2", "num_points=8", "game.freeze_generator_steps=0", *PHASES],
     "decoder": ["--push-to-hub", REPO, "--licence", "cc0-1.0", "--set", "steps=1", "batch_size=2", "num_renderings=2"],
 }
 LOAD = """
