@@ -35,7 +35,7 @@ from stylesdf.model import Generator
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
-NUM_CASES = int(os.environ.get("STYLESDF_FUZZ", 1000))
+NUM_CASES = int(os.environ.get("STYLESDF_FUZZ", 400))
 SECONDS = 5.0  # of the processor, for one case; one that only waits meets the timeout of all
 SPARE_BYTES = 1 << 30  # of address space, over what the process has before the first case
 NUMPY_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}

@@ -34,11 +34,11 @@ def pictures_of(data: ImageSet, numbers: torch.Tensor) -> torch.Tensor:
     return to_reader_size(data.thumbnail_batch(numbers, 16, 3))
 
 
-def learned(data: ImageSet) -> PoseReader:
+def learned(data: ImageSet, recipe: dict = POSE_RECIPE) -> PoseReader:
     torch.manual_seed(0)
     reader, random = PoseReader(), torch.Generator().manual_seed(0)
     pictures = pictures_of(data, torch.arange(len(data)))
-    learn(reader, pictures, lambda seen, index: pose_loss(reader(seen), data.poses[index]), POSE_RECIPE, random)
+    learn(reader, pictures, lambda seen, index: pose_loss(reader(seen), data.poses[index]), recipe, random)
     return reader
 
 
@@ -50,7 +50,7 @@ def test_poses_of_unseen_pictures_are_read():
 
 
 def test_learning_repeats():
-    first, second = (learned(blobs(100)).state_dict() for _ in range(2))
+    first, second = (learned(blobs(100), POSE_RECIPE | {"epochs": 2}).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
