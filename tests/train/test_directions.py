@@ -1,6 +1,7 @@
 """Directions: measures of people, the algebra that keeps the others still, and what the command refuses."""
 
 import dataclasses
+import functools
 import json
 
 import pytest
@@ -23,6 +24,14 @@ from train.evaluation.subjects import HAIR_STYLES
 SIZE = runs.MODEL.latent_size
 
 
+@pytest.fixture(scope="module", autouse=True)
+def known_people():
+    """Each person is drawn once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "sample_person", functools.cache(sample_person))
+        yield
+
+
 def people(count: int = measures.FEWEST_PEOPLE) -> ImageSet:
     """Pictures that nobody looks at."""
     pictures = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
@@ -43,7 +52,7 @@ def test_every_person_has_all_measures():
     units = [name for name in names if name not in RARE]
     std = truth.std(dim=0)[torch.tensor([name in units for name in names])]
     torch.testing.assert_close(std, torch.ones(len(units)), atol=1e-4, rtol=0)
-    grins = [sample_person(number).expression == "grin" for number in range(len(truth))]
+    grins = [measures.sample_person(number).expression == "grin" for number in range(len(truth))]
     assert truth[:, list(MEASURES).index("smile")].argmax().item() == grins.index(True)
 
 
@@ -78,20 +87,26 @@ def model_of_codes() -> Generator:
 SCORES = {name: 0.1 if name in ("hat", "face_width", *HELD) else 0.9 for name in measures.READ}
 
 
-@pytest.fixture
-def learned(monkeypatch) -> tuple:
-    """Directions of a tiny model whose pictures are its codes; hats and widths are hard to read."""
-    monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (Known(), SCORES))
-    monkeypatch.setattr(directions, "NUM_HEADS", 300)
-    monkeypatch.setattr(directions, "NUM_EDITED", 24)
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    """Few heads of a tiny model whose pictures are its codes; hats and widths are hard to read."""
+    patch.setattr(directions, "learn_measures", lambda *arguments: (Known(), SCORES))
+    patch.setattr(directions, "NUM_HEADS", 300)
+    patch.setattr(directions, "NUM_EDITED", 24)
 
     def draw_code(model, w, camera, psi):
         picture = torch.zeros(1, 3, directions.SIZE, directions.SIZE)
         picture[0, 0, 0, :SIZE] = w[0]
         return picture, None
 
-    monkeypatch.setattr(directions, "draw_full", draw_code)
-    return directions.learn_directions(model_of_codes(), people())
+    patch.setattr(directions, "draw_full", draw_code)
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple:
+    """Directions, and the report about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        return directions.learn_directions(model_of_codes(), people())
 
 
 def test_a_direction_moves_its_measure_by_one_and_no_other(learned):
@@ -135,6 +150,7 @@ def test_the_last_reader_measures_and_finds_nothing(learned, monkeypatch):
         def read(self, pictures):
             return torch.zeros(len(pictures), len(measures.READ)), torch.zeros(len(pictures), 2)
 
+    make_small(monkeypatch)
     readers = {0: Known(), 1: Known(), 2: Blind()}
     monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (readers[arguments[3]], SCORES))
     with pytest.raises(ValueError, match="no direction moves what it should"):
@@ -154,6 +170,7 @@ def test_a_change_is_divided_by_what_the_reader_makes_of_one(learned, monkeypatc
             measures, angles = super().read(pictures)
             return 0.5 * measures, angles
 
+    make_small(monkeypatch)
     monkeypatch.setattr(directions, "learn_measures", lambda *arguments: (Half(), SCORES))
     found, summary = directions.learn_directions(model_of_codes(), people())
     assert summary["age"]["slope"] == pytest.approx(1.0, abs=0.1)
@@ -171,8 +188,7 @@ def test_they_are_written_beside_the_model_with_a_report(learned, monkeypatch, t
     assert StyleSDF.from_pretrained(tmp_path).directions.vectors.equal(learned[0].vectors)
 
 
-def test_strips_show_every_direction_at_five_amounts(learned, monkeypatch):
-    monkeypatch.undo()
+def test_strips_show_every_direction_at_five_amounts(learned):
     captions = directions.captions(learned[1])
     assert captions["age"].startswith("moves ") and captions["age"].endswith("turns 0.0°")
     picture = directions.strips(Generator(runs.MODEL).eval(), learned[0], captions)
