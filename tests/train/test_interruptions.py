@@ -21,7 +21,7 @@ from train.run.options import RunOptions
 from train.run.signals import Stopped, StopRequest
 from train.run.state import newest_intact, saved_steps
 
-KILLS = int(os.environ.get("STYLESDF_KILLS", 4))
+KILLS = int(os.environ.get("STYLESDF_KILLS", 2))
 OPTIONS = RunOptions(save_every=2, grid_every=3, log_every=1)
 FORK = multiprocessing.get_context("fork")
 STAGES = [runs.renderer_stage, runs.decoder_stage]
@@ -92,8 +92,15 @@ def test_kills_lose_only_what_was_not_saved(make_stage, tmp_path):
     assert not [path for path in killed.rglob(".*") if path.is_dir() or path.suffix in (".safetensors", ".json")]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, torch.Tensor]:
+    out = tmp_path_factory.mktemp("whole")
+    run(runs.renderer_stage, out)
+    return final_tensors(runs.renderer_stage, out)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
+def test_a_run_that_is_asked_to_stop_saves_first(number, undisturbed, tmp_path):
     out, asked = tmp_path / "run", {}
 
     def make_stage():
@@ -114,10 +121,8 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tmp_path):
     assert newest(out) == 3  # no multiple of save_every
     assert signal.getsignal(number) is not None and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     train(make_stage(), out, OPTIONS)
-    run(runs.renderer_stage, tmp_path / "whole")
-    a = final_tensors(runs.renderer_stage, out)
-    b = final_tensors(runs.renderer_stage, tmp_path / "whole")
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    resumed = final_tensors(runs.renderer_stage, out)
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in resumed)
     assert logged(out) == list(range(1, 7))
 
 

@@ -49,10 +49,11 @@ def run(make_stage, out: Path, options: RunOptions = QUIET, **settings):
 
 @pytest.mark.parametrize("make_stage", runs.STAGES)
 def test_a_run_that_is_resumed_at_any_step_ends_bit_for_bit_the_same(make_stage, tmp_path):
+    """At every step of the cheapest stage, of the others at the first, the middle and the last."""
     whole = tensors(run(make_stage, tmp_path / "whole"))
     states = saved_steps(tmp_path / "whole" / "state")
     assert [step_of(state) for state in states] == list(range(7))
-    for state in states[:-1]:
+    for state in states[:-1] if make_stage is runs.renderer_stage else (states[0], states[3], states[5]):
         out = tmp_path / state.name
         shutil.copytree(state, out / "state" / state.name)
         shutil.copy(tmp_path / "whole" / "settings.json", out)
