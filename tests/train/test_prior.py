@@ -8,6 +8,7 @@ import torch
 
 from stylesdf.mapping import rectify, unrectify
 from stylesdf.model import Generator
+from tests.tiny import Model
 from tests.train import runs
 from tests.train.test_training import interrupt_and_resume, snapshot
 from train.__main__ import main
@@ -126,13 +127,13 @@ def test_poses_are_needed():
 
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
-    common = ["--preset", "toy", "--device", "cpu", "--data", "toy-heads:4", "--out"]
+    common = ["--preset", "toy", "--device", "cpu", "--grid-every", "0", "--data", "toy-heads:4", "--out"]
     settings = ["sphere_steps=2", "num_points=8", "game.freeze_generator_steps=1"]
     settings += ["phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
     settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
     plain, shown, drawn = (str(tmp_path / name) for name in ("plain", "shown", "drawn"))
-    assert main(["renderer", *common, plain, "--set", *settings]) == 0
-    assert main(["prior", *common, drawn, "--init-from", f"{plain}/model", "--set", "flow_steps=1", "steps=1"]) == 2
+    Model(MODEL).save_pretrained(plain)
+    assert main(["prior", *common, drawn, "--init-from", plain, "--set", "flow_steps=1", "steps=1"]) == 2
     assert "no encoder beside it" in capsys.readouterr().err
     assert main(["renderer", *common, shown, "--set", *settings, "terms.reconstruction=1"]) == 0
     assert (tmp_path / "shown" / "model" / "encoder.safetensors").is_file()

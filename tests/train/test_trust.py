@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.train import runs
+from tests.train.test_training import assert_same, snapshot
 from train.__main__ import main
 from train.errors import RunError
 from train.override import override
@@ -30,16 +31,6 @@ ROOT = Path(__file__).parents[2]
 QUIET = RunOptions(save_every=1, keep=100, log_every=0, grid_every=0)
 
 
-def tensors(stage) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in stage.state._named_tensors()}
-
-
-def assert_same(a: dict, b: dict) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
 def run(make_stage, out: Path, options: RunOptions = QUIET, **settings):
     """Run a stage to its end, with some settings changed, and return it."""
     stage = make_stage(config=dataclasses.replace(make_stage().config, **settings)) if settings else make_stage()
@@ -50,14 +41,14 @@ def run(make_stage, out: Path, options: RunOptions = QUIET, **settings):
 @pytest.mark.parametrize("make_stage", runs.STAGES)
 def test_a_run_that_is_resumed_at_any_step_ends_bit_for_bit_the_same(make_stage, tmp_path):
     """At every step of the cheapest stage, of the others at the first, the middle and the last."""
-    whole = tensors(run(make_stage, tmp_path / "whole"))
+    whole = snapshot(run(make_stage, tmp_path / "whole"))
     states = saved_steps(tmp_path / "whole" / "state")
     assert [step_of(state) for state in states] == list(range(7))
     for state in states[:-1] if make_stage is runs.renderer_stage else (states[0], states[3], states[5]):
         out = tmp_path / state.name
         shutil.copytree(state, out / "state" / state.name)
         shutil.copy(tmp_path / "whole" / "settings.json", out)
-        assert_same(whole, tensors(run(make_stage, out)))
+        assert_same(whole, snapshot(run(make_stage, out)))
 
 
 def test_what_a_run_does_beside_its_steps_changes_no_weight(tmp_path):
@@ -65,7 +56,7 @@ def test_what_a_run_does_beside_its_steps_changes_no_weight(tmp_path):
     assert [path.name for path in saved_steps(tmp_path / "plain" / "state")] == ["step-00000006"]
     assert not (tmp_path / "plain" / "log.jsonl").exists() and not (tmp_path / "plain" / "grids").exists()
     busy = RunOptions(save_every=1, log_every=1, grid_every=2, snapshot_every=2)
-    assert_same(tensors(plain), tensors(run(runs.renderer_stage, tmp_path / "busy", busy)))
+    assert_same(snapshot(plain), snapshot(run(runs.renderer_stage, tmp_path / "busy", busy)))
     assert len(list((tmp_path / "busy" / "grids").iterdir())) == 3
 
 
@@ -177,13 +168,13 @@ def test_another_version_is_a_line_in_the_log(tmp_path, monkeypatch, caplog):
 
 
 def test_a_finished_run_goes_on_when_its_steps_are_raised(tmp_path, caplog):
-    first = tensors(run(runs.decoder_stage, tmp_path))
+    first = snapshot(run(runs.decoder_stage, tmp_path))
     with caplog.at_level(logging.INFO):
         longer = run(runs.decoder_stage, tmp_path, steps=9)
     assert "training goes on for longer: steps was 6 and is 9" in caplog.text
     assert longer.state.step == 9 and [step_of(state) for state in saved_steps(tmp_path / "state")] == list(range(10))
     assert not torch.equal(
-        first["generator.decoder.conv.weight"], tensors(longer)["generator.decoder.conv.weight"]
+        first["generator.decoder.conv.weight"], snapshot(longer)["generator.decoder.conv.weight"]
     )
     assert json.loads((tmp_path / "settings.json").read_text())["training"]["steps"] == 9
     with pytest.raises(ValueError, match="steps was 9 and is 6"):

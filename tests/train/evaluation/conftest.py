@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_heads(tmp_path_factory):
-    """160 toy heads, images and thumbnails of 64×64."""
-    return load_images("toy-heads:160", 64, 64, cache_dir=tmp_path_factory.mktemp("toy-heads"))
+    """160 toy heads, images and thumbnails of 64×64, drawn by the first of several processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy-heads"
+    return load_images("toy-heads:160", 64, 64, cache_dir=folder)
 
 
 @pytest.fixture
