@@ -30,9 +30,7 @@ import torch
 
 from stylesdf.checkpoint import shard_names
 from stylesdf.convert import _original_shape, convert_checkpoint, generator_names
-from stylesdf.hub import HubMixin
-from stylesdf.model import Generator
-from tests.tiny import TINY
+from tests.tiny import TINY, Model
 
 ROOT = Path(__file__).parents[1]
 NUM_CASES = int(os.environ.get("STYLESDF_FUZZ", 400))
@@ -49,10 +47,6 @@ CONFIG = dataclasses.replace(
     decoder_style_size=8,
     decoder_channels=(4, 4),
 )
-
-
-class Model(HubMixin, Generator):
-    pass
 
 
 class TooSlow(BaseException):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.train import runs
+from tests.train.test_training import assert_same, snapshot
 from train.__main__ import main
 from train.run.loop import train
 from train.run.options import RunOptions
@@ -47,7 +48,7 @@ def final_tensors(make_stage, out):
     stage = make_stage()
     stage.state.load(newest_intact(out / "state"))
     assert stage.state.step == stage.config.total_steps
-    return {name: tensor.clone() for name, tensor in stage.state._named_tensors()}
+    return snapshot(stage)
 
 
 def newest(out) -> int:
@@ -82,10 +83,7 @@ def test_kills_lose_only_what_was_not_saved(make_stage, tmp_path):
             killed, saved = tmp_path / f"killed-{kills}-{time.monotonic_ns()}", -1
             continue
         kills += 1
-    a, b = final_tensors(make_stage, whole), final_tensors(make_stage, killed)
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
+    assert_same(final_tensors(make_stage, whole), final_tensors(make_stage, killed))
     assert logged(whole) == logged(killed)
     for file in ("model.safetensors", "config.json"):
         assert (whole / "model" / file).read_bytes() == (killed / "model" / file).read_bytes()
@@ -121,8 +119,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, undisturbed, tmp_path):
     assert newest(out) == 3  # no multiple of save_every
     assert signal.getsignal(number) is not None and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     train(make_stage(), out, OPTIONS)
-    resumed = final_tensors(runs.renderer_stage, out)
-    assert all(torch.equal(resumed[name], undisturbed[name]) for name in resumed)
+    assert_same(final_tensors(runs.renderer_stage, out), undisturbed)
     assert logged(out) == list(range(1, 7))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylesdf.checkpoint import load_config
 from tests.train import runs
-from tests.train.test_trust import assert_same, tensors
+from tests.train.test_training import assert_same, snapshot
 from train.__main__ import main
 from train.evaluation.report import evaluate
 from train.pretrained import PretrainedGenerator
@@ -150,7 +150,7 @@ def test_measuring_changes_no_weight(tmp_path, monkeypatch):
     train(plain, tmp_path / "plain", RunOptions(log_every=0, grid_every=0))
     busy = runs.decoder_stage()
     train(busy, tmp_path / "busy", MEASURED, Origin(runs.tiny_data()))
-    assert_same(tensors(plain), tensors(busy))
+    assert_same(snapshot(plain), snapshot(busy))
     numbers = evaluations(tmp_path / "busy")
     assert list(numbers) == [2, 4, 6] and {"copies.ratio", "variety.distance"} <= numbers[6].keys()
     assert (tmp_path / "busy" / "snapshots" / "best.json").is_file()
