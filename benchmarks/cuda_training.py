@@ -161,7 +161,7 @@ def kinds_of(config: RendererConfig | DecoderConfig) -> dict[int, int]:
     first, penalties = 0, []
     if isinstance(config, RendererConfig):
         first = config.total_steps - config.phases[-1].steps
-        penalties = [config.game.r1_every] if config.phases[-1].is_adversarial else []
+        penalties = [config.game.r1_every] if config.is_adversarial else []
     elif config.is_adversarial or config.pair_weight:
         first = config.field_steps
         penalties = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)

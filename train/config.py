@@ -50,8 +50,6 @@ class Phase:
             be taken or given; without effect on a GPU. Needs ``num_points``; the minimal-surface loss is then measured
             on those points. When to use: on a small machine, once the sharpness is well below the scene's size; with 32
             samples a step then costs a fraction.
-        is_adversarial: Play against the discriminator. When not to: only pictures of the data are to be shown again
-            (the terms ``reconstruction`` and ``divergence``).
 
     Raises:
         ValueError: A number out of range, or a resolution that is no power of two.
@@ -65,7 +63,6 @@ class Phase:
     learning_rate_scale: float = 1.0
     fade_steps: int = 0
     surface_guided: bool = False
-    is_adversarial: bool = True
 
     def __post_init__(self) -> None:
         check_bounds(self, " of a phase")
@@ -133,7 +130,8 @@ class GameConfig:
 
 @dataclass(frozen=True)
 class RendererConfig:
-    """Stage 1: field, mapping and sharpness against the thumbnail discriminator. Defaults are the paper's.
+    """Stage 1: field, mapping and sharpness against the thumbnail discriminator, or field and encoder, which show the
+    data's pictures again (the term reconstruction). Defaults are the paper's.
 
     Attributes:
         phases: Stretches at rising resolution.
@@ -193,8 +191,8 @@ class RendererConfig:
 
     @property
     def is_adversarial(self) -> bool:
-        """Whether any phase is."""
-        return any(phase.is_adversarial for phase in self.phases)
+        """Whether there is a discriminator: the term reconstruction takes its place."""
+        return "reconstruction" not in self.terms
 
     def phase_at(self, step: int) -> tuple[Phase, int]:
         """Return the phase that a step belongs to, and the step within it."""
@@ -374,7 +372,6 @@ def images_shown(config: Settings, steps: int) -> int:
         return max(steps - config.field_steps, 0) * config.batch_size
     count = 0
     for phase in config.phases if isinstance(config, RendererConfig) else ():
-        looks = phase.is_adversarial + ("reconstruction" in config.terms)
-        count += min(max(steps, 0), phase.steps) * phase.batch_size * looks
+        count += min(max(steps, 0), phase.steps) * phase.batch_size
         steps -= phase.steps
     return count

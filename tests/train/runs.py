@@ -47,8 +47,9 @@ RENDERER = RendererConfig(
     discriminator_channels=(4, 4, 8, 8),
 )
 RECONSTRUCTING = dataclasses.replace(
-    with_game(RENDERER, use_relativistic_loss=True, ada_target=0.0),
-    terms=RENDERER.terms | {"reconstruction": 1.0, "divergence": 1e-4, "leak": 0.1},
+    RENDERER,
+    terms={name: weight for name, weight in RENDERER.terms.items() if name != "view"}
+    | {"reconstruction": 1.0, "divergence": 1e-4, "leak": 0.1},
 )
 DECODER = DecoderConfig(
     steps=6,

@@ -76,19 +76,6 @@ def test_cost_grows_with_the_work_and_micro_batches_save_memory(preset):
     assert first.steps > 0 and estimate(model, PRESETS["decoder"][preset])["memory_gb"] > 0
 
 
-def test_cost_counts_what_is_shown_again_and_leaves_out_an_adversary_that_rests():
-    model, stage = presets.preset("toy"), PRESETS["renderer"]["toy"]
-    both = dataclasses.replace(stage, terms=stage.terms | {"reconstruction": 1.0})
-    alone = dataclasses.replace(
-        both, phases=tuple(dataclasses.replace(phase, is_adversarial=False) for phase in stage.phases)
-    )
-    plain, both, alone = (estimate(model, config) for config in (stage, both, alone))
-    assert alone["images"] == sum(p.steps * p.batch_size for p in stage.phases) == both["images"] - plain["images"]
-    # weights are updated once, and the field's are the same
-    apart = plain["teraflops"] + alone["teraflops"]
-    assert 0.95 * apart < both["teraflops"] < apart
-
-
 def test_a_tracker_gets_the_terms(tmp_path):
     out = tmp_path / "run"
     command = [*RENDERER, "phases.1.steps=0", "phases.2.steps=0", "--data", "toy-heads:3", "--out", str(out)]

@@ -128,7 +128,7 @@ def test_poses_are_needed():
 def test_from_pictures_shown_again_to_a_prior(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLESDF_CACHE", str(tmp_path / "cache"))
     common = ["--preset", "toy", "--device", "cpu", "--grid-every", "0", "--data", "toy-heads:4", "--out"]
-    settings = ["sphere_steps=2", "num_points=8", "game.freeze_generator_steps=1"]
+    settings = ["sphere_steps=2", "num_points=8", "terms.view=none", "game.freeze_generator_steps=0"]
     settings += ["phases.0.steps=2", "phases.0.batch_size=2", "phases.0.num_samples=2"]
     settings += ["phases.1.steps=0", "phases.2.steps=0", "use_alpha=true"]
     plain, shown, drawn = (str(tmp_path / name) for name in ("plain", "shown", "drawn"))

@@ -34,8 +34,8 @@ MODEL = StyleSDFConfig(
 # few rays of many pictures, then more of fewer: each goes through a pixel of the full size
 SHOWN = RendererConfig(
     phases=(
-        Phase(resolution=16, steps=2000, batch_size=32, num_samples=16, is_adversarial=False),
-        Phase(resolution=32, steps=10000, batch_size=16, num_samples=24, surface_guided=True, is_adversarial=False),
+        Phase(resolution=16, steps=2000, batch_size=32, num_samples=16),
+        Phase(resolution=32, steps=10000, batch_size=16, num_samples=24, surface_guided=True),
     ),
     game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
     terms={

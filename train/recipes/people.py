@@ -29,8 +29,8 @@ LARGE = dataclasses.replace(
         dataclasses.replace(
             SHOWN,
             phases=(
-                Phase(resolution=32, steps=2000, batch_size=64, num_samples=16, is_adversarial=False),
-                Phase(resolution=32, steps=18000, batch_size=64, num_samples=24, is_adversarial=False),
+                Phase(resolution=32, steps=2000, batch_size=64, num_samples=16),
+                Phase(resolution=32, steps=18000, batch_size=64, num_samples=24),
             ),
         ),
         dataclasses.replace(DECODED, steps=10_000, field_steps=6000, batch_size=32),

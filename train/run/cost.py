@@ -161,9 +161,9 @@ def _rendering(model: StyleSDFConfig, num_samples: int, has_features: bool = Tru
     return samples * (SAMPLE + share_inside(model) * value_work(model) + FEATURE * model.field_width * has_features)
 
 
-def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase, are_chosen: bool = False) -> float:
+def _drawn(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float:
     """An image of stage 1, forth and back, with the terms at random points."""
-    samples, points = phase.resolution**2 * phase.num_samples, points_on_rays(model, config, phase, are_chosen)
+    samples, points = phase.resolution**2 * phase.num_samples, points_on_rays(model, config, phase)
     on_rays = "eikonal" in config.terms and not config.num_points
     of_point = value_work(model) * BACK
     if on_rays:
@@ -186,19 +186,18 @@ def _judged(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> floa
 
 
 def _renderer(model: StyleSDFConfig, config: RendererConfig) -> list[Task]:
-    encoder = picture_encoder(model) if "reconstruction" in config.terms else None
+    encoder = None if config.is_adversarial else picture_encoder(model)
     weights = generator_weights(model)
     sphere = BACK * CODES_PER_SPHERE * POINTS_PER_CODE * distance_work(model) + UPDATE * weights
     tasks = [Task("sphere step", config.sphere_steps, sphere, sphere)]
     for number, phase in enumerate(config.phases):
-        update, of_image = UPDATE * weights, 0.0
-        if phase.is_adversarial:
-            of_image += _drawn(model, config, phase) + _judged(model, config, phase)
-            update += UPDATE * thumbnail_discriminator(model, config, phase.resolution).weights
+        of_image = _drawn(model, config, phase)
         if encoder:
-            of_image += _drawn(model, config, phase, are_chosen=True) + CONVOLVED * encoder.work
-            of_image += READ * 3 * model.image_resolution**2
-            update += UPDATE * encoder.weights
+            of_image += CONVOLVED * encoder.work + READ * 3 * model.image_resolution**2
+            update = UPDATE * (weights + encoder.weights)
+        else:
+            of_image += _judged(model, config, phase)
+            update = UPDATE * (weights + thumbnail_discriminator(model, config, phase.resolution).weights)
         tasks.append(Task(f"phase {number}", phase.steps, phase.batch_size * of_image + update, update))
     return tasks
 

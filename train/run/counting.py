@@ -168,11 +168,11 @@ def share_inside(model: StyleSDFConfig) -> float:
     return CULLED if model.cull_to_ball else 1.0
 
 
-def points_on_rays(model: StyleSDFConfig, config: RendererConfig, phase: Phase, are_chosen: bool = False) -> float:
+def points_on_rays(model: StyleSDFConfig, config: RendererConfig, phase: Phase) -> float:
     """Points of an image that a phase evaluates with gradients; rays are chosen in pictures that are shown again."""
     samples = phase.resolution**2 * phase.num_samples
     share = guided_share(model, guided_beta(config), GUIDE_SIDE) if phase.surface_guided else share_inside(model)
-    return samples * share * (CHOSEN if are_chosen else 1.0)
+    return samples * share * (1.0 if config.is_adversarial else CHOSEN)
 
 
 def kept_numbers(model: StyleSDFConfig, points: float) -> float:

@@ -126,7 +126,7 @@ def _check_batches(stage) -> None:
     config, group = stage.config, getattr(stage, "discriminator_group", 1)
     phases = {f"phases.{index}.batch_size": phase for index, phase in enumerate(getattr(config, "phases", ()))}
     for name, part in (phases or {"batch_size": config}).items():
-        if part.steps and hasattr(part, "batch_size") and getattr(part, "is_adversarial", True):
+        if part.steps and hasattr(part, "batch_size"):
             stage.engine.check_groups(part.batch_size, group, name)
 
 

@@ -72,22 +72,22 @@ def numbers_held(model: StyleSDFConfig, config: Settings, micro_batch: int) -> f
 
 def _renderer_numbers(model: StyleSDFConfig, config: RendererConfig, micro_batch: int) -> float:
     weights, most = COPIES * generator_weights(model), 0.0
-    encoder = picture_encoder(model) if "reconstruction" in config.terms else None
+    encoder = None if config.is_adversarial else picture_encoder(model)
     if encoder:
         weights += COPIES * encoder.weights
-    if config.is_adversarial:
+    else:
         weights += (COPIES - 1) * thumbnail_discriminator(model, config, model.render_resolution).weights
     for phase in config.phases:
-        batch, points = micro_batch or phase.batch_size, points_on_rays(model, config, phase, encoder is not None)
+        batch, points = micro_batch or phase.batch_size, points_on_rays(model, config, phase)
         field = HEAP * kept_numbers(model, points * batch)
         if not phase.surface_guided and field > HEAP * KEPT_NUMBERS:
             field = MAPS * kept_numbers(model, CHUNK_POINTS)
         held = field + batch * OF_SAMPLE * phase.resolution**2 * phase.num_samples
         held += batch * OF_POINT * kept_numbers(model, config.num_points)
-        if phase.is_adversarial:
-            held += batch * MAPS * thumbnail_discriminator(model, config, phase.resolution).numbers
         if encoder:
             held += batch * (encoder.numbers + 3 * model.image_resolution**2)
+        else:
+            held += batch * MAPS * thumbnail_discriminator(model, config, phase.resolution).numbers
         most = max(most, held)
     return weights + most
 

@@ -3,9 +3,8 @@
 An adversary that sees 64×64 pixels says little about an eye of three. Where poses are labelled, an encoder reads a
 picture's renderer code, as that of a variational autoencoder (arXiv 1312.6114), the field draws it from the picture's
 own camera, and each ray is compared with the pixel of the full-size picture it goes through. Before a background of one
-colour that does not tell where a head ends, so its coverage can be compared too. The adversary judges what is drawn
-from Gaussian latents (VAE-GAN, arXiv 1512.09300). The codes do not go through the mapping, so a mapping that learns
-does not change what the encoder reads.
+colour that does not tell where a head ends, so its coverage can be compared too. The codes do not go through the
+mapping, which learns them later (``train/stages/prior.py``). There is no adversary meanwhile.
 
 The field draws a picture from its own camera alone. Where its code tells which that is, a head need not look right from
 any other side, and drawn heads turned by a tenth less than the camera. With the term leak the codes' means lose what
@@ -134,17 +133,14 @@ class Reconstruction:
     def step(
         self,
         phase: Phase,
-        is_frozen: bool,
-        point_losses: Callable[[Phase, ChunkedField, Tensor], dict[str, Tensor]] | None,
+        point_losses: Callable[[Phase, ChunkedField, Tensor], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
         """Take the encoder's step, and leave the generator's gradients for it to take its own.
 
         Args:
             phase: Its batch size says how many pictures are shown, its resolution squared through how many of their
                 full-size pixels rays go.
-            is_frozen: Leave the generator none.
-            point_losses: Function of phase, fields and random points ``(B, P, 3)`` that returns further terms; None
-                is none.
+            point_losses: Function of phase, fields and random points ``(B, P, 3)`` that returns further terms.
 
         Returns:
             Every term, ``()``.
@@ -161,7 +157,6 @@ class Reconstruction:
         draws |= draw_psi(batch, config.least_truncation)
         index = torch.randint(len(self.data), (batch,))
         self.data.prefetch(torch.cat([index[part] for part in self.engine.parts(batch)]))
-        self.generator.requires_grad_(not is_frozen)
         for part in self.engine.parts(batch):
             share, mine = share_of(part, batch), take(draws, part, device)
             pictures, poses = self.data.image_batch(index[part]).to(device), self.data.poses[index[part]]
@@ -172,8 +167,7 @@ class Reconstruction:
             shown = torch.lerp(self.encoder.centre, codes, mine["psi"]) if "psi" in mine else codes
             field = ChunkedField(self.generator.field.condition(shown))
             terms = self._show(index[part], pictures, poses, leaves, field, mine, phase)
-            if point_losses is not None:
-                terms |= point_losses(phase, field, mine["points"])
+            terms |= point_losses(phase, field, mine["points"])
             (share * weighted_sum(terms, config.terms)).backward()
             field.backward()
             torch.autograd.backward(read, [leaf.grad for leaf in leaves])
@@ -181,7 +175,6 @@ class Reconstruction:
             if "leak" in config.terms:
                 products.append(share * self.encoder.products(leaves[0], poses.to(device)))
             centres.append(share * codes.detach().mean(dim=0, keepdim=True))
-        self.generator.requires_grad_(True)
         self.engine.optimizer_step(self.optimizer)
         for running, parts in ((self.encoder.regression, products), (self.encoder.centre, centres)):
             if parts:

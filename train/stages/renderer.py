@@ -139,7 +139,7 @@ class RendererStage:
         """Return how sample grids are drawn: the data's own pictures, where the mapping has not learned yet."""
         phase, _ = self.config.phase_at(max(self.state.step - 1, 0))
         options = {"resolution": phase.resolution, "num_samples": max(phase.num_samples, 24)}
-        if phase.is_adversarial:
+        if self.reconstruction is None:
             return options
         return options | {"resolution": self.generator.config.render_resolution, "codes": self.reconstruction.codes()}
 
@@ -167,17 +167,16 @@ class RendererStage:
         return rectify(latents) if self.reconstruction is not None else self.generator.renderer_mapping(latents)
 
     def step(self) -> dict[str, float]:
-        """Take one step of both players; return every term."""
+        """Take one step of both players, or of field and encoder; return every term."""
         config = self.config
         phase, step_in_phase = config.phase_at(self.state.step)
         self._set_learning_rates(phase)
         fade = min(1.0, (step_in_phase + 1) / phase.fade_steps) if phase.fade_steps else 1.0
         is_frozen = self.game.is_frozen(self.state.step)
-        record = self._adversarial_step(phase, fade, is_frozen) if phase.is_adversarial else {}
-        if self.reconstruction is not None:
-            # where the adversary's heads have no losses at points, these have
-            point_losses = None if phase.is_adversarial else self._point_losses
-            record |= self.reconstruction.step(phase, is_frozen, point_losses)
+        if self.reconstruction is None:
+            record = self._adversarial_step(phase, fade, is_frozen)
+        else:
+            record = self.reconstruction.step(phase, self._point_losses)
         if not is_frozen:
             self.engine.optimizer_step(self.game.generator_optimizer)
             self._bound_beta()
@@ -303,7 +302,7 @@ class RendererStage:
                 "g_loss": self.game.generator_loss(logit, real_logit),
                 "view": losses.view_loss(view, scenes["pose"][part].to(self.device)),
             }
-            if "minimal_surface" in config.terms and _sees_samples(phase):
+            if "minimal_surface" in config.terms and not phase.surface_guided:
                 terms["minimal_surface"] = losses.minimal_surface_loss(rendering.sdf)
             if "points" in scenes:
                 terms |= self._point_losses(phase, field, scenes["points"][part].to(self.device))
@@ -324,7 +323,7 @@ class RendererStage:
     def _names_at_points(self, phase: Phase) -> list[str]:
         """Return which of the listed terms are measured at random points in a phase, not at the samples of rays."""
         on_rays = set() if self.config.num_points else {"eikonal"}
-        if _sees_samples(phase):
+        if self.reconstruction is None and not phase.surface_guided:
             on_rays.add("minimal_surface")
         return [name for name in self.config.terms if name in POINT_TERMS and name not in on_rays]
 
@@ -351,11 +350,6 @@ class RendererStage:
             self.generator.renderer.log_beta.clamp_(max=bound)
 
 
-def _sees_samples(phase: Phase) -> bool:
-    """Whether the generator is judged by renderings whose samples are all evaluated."""
-    return phase.is_adversarial and not phase.surface_guided
-
-
 def _check(config: RendererConfig, data: ImageSet) -> None:
     check_terms(config.terms, TERMS)
     for is_on, name in ((config.use_alpha, "use_alpha is on"), ("coverage" in config.terms, "terms has coverage")):
@@ -365,8 +359,11 @@ def _check(config: RendererConfig, data: ImageSet) -> None:
         raise ValueError("use_pose_labels is on, but the data has no yaw and pitch in metadata.jsonl")
     if any(phase.surface_guided for phase in config.phases) and not config.num_points:
         raise ValueError("surface_guided is on, but num_points is 0: the losses of the samples need some")
-    if "reconstruction" not in config.terms and not all(phase.is_adversarial for phase in config.phases):
-        raise ValueError("a phase is not adversarial, but terms has no reconstruction: nothing would teach it")
+    if not config.is_adversarial:
+        if "view" in config.terms:
+            raise ValueError("terms has reconstruction beside view, which needs a discriminator: terms.view=none")
+        if config.game.freeze_generator_steps:
+            raise ValueError("freeze_generator_steps is on, but terms has reconstruction: there is no discriminator")
     for name in ("divergence", "coverage", "leak"):
         if name in config.terms and "reconstruction" not in config.terms:
             raise ValueError(f"terms has {name}, but no reconstruction, which it goes with")
