@@ -131,11 +131,11 @@ def fit_pictures(
     """
     pictures = [picture.to(model.w_avg) for picture in pictures]
     with torch.no_grad():
-        space = (
-            CodeSpace.measure(model.renderer_mapping, model.config.latent_size) if inverter is None
-            else inverter.space(model.w_avg)
-        )  # fmt: skip
-        start = _read(inverter, pictures) if inverter is not None else _search(model, space, pictures)
+        if inverter is None:
+            space = CodeSpace.measure(model.renderer_mapping, model.config.latent_size)
+            start = _search(model, space, pictures)
+        else:
+            space, start = inverter.space(model.w_avg), _read(inverter, pictures)
     search = _Search(model, space, pictures, *start, mirror, likeness)
     if refine:
         phases = [MIDDLE, FINE] if inverter is not None else [COARSE, MIDDLE, FINE]

@@ -264,9 +264,7 @@ class View:
         if self._decoder is None:
             return
         camera, fov_deg = last.shot.camera.to(self.head.w.device), self.head.config.fov_deg
-        self._decoded = blend_with_last(
-            self._decoded, self.rendering, last._decoded, last.rendering, camera, fov_deg
-        )
+        self._decoded = blend_with_last(self._decoded, self.rendering, last._decoded, last.rendering, camera, fov_deg)
 
     def in_light(self, picture: Image.Image) -> Image.Image:
         """Return a picture of this view, of any size, in the shot's light."""

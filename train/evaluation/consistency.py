@@ -52,7 +52,7 @@ def project(points: Tensor, camera: Camera, fov_deg: float) -> tuple[Tensor, Ten
 
 
 def render_near_surface(model: Generator, w: Tensor, camera: Camera, **options) -> RenderOutput:
-    """Volume-render a view without the samples that a grid of the field shows to be empty or hidden.
+    """Volume-render a code ``(1, latent_size)`` without the samples that a grid shows to be empty or hidden.
 
     It takes a sixth of the time at 128×128 rays, and depth consistency is the same to 5e-4 of a sample spacing.
     """
