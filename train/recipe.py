@@ -31,7 +31,7 @@ from train.config import DecoderConfig, EncoderConfig, PolishConfig, to_dict
 from train.data.images import ImageSet, describe_images, load_images, parse_label
 from train.errors import RunError
 from train.evaluation.measures import has_measures
-from train.evaluation.mobilenet import find_weights
+from train.evaluation.mobilenet import INSTALL, find_weights
 from train.evaluation.report import default_metrics, evaluate
 from train.evaluation.views import Context, draw_full, latent
 from train.pretrained import PretrainedGenerator
@@ -231,7 +231,11 @@ def _is_of(report: Path, model: Path) -> bool:
 
 def _metrics(data: ImageSet) -> list[str]:
     """Return what can be measured here: MobileNet's distance only where its weights are installed."""
-    return default_metrics(Context(data)) + ([MOBILENET_METRIC] if find_weights() else [])
+    names = default_metrics(Context(data))
+    if find_weights() is not None:
+        return [*names, MOBILENET_METRIC]
+    log.warning("%s is left out of the report, its weights are missing: %s", MOBILENET_METRIC, INSTALL)
+    return names
 
 
 @torch.no_grad()

@@ -138,6 +138,14 @@ def test_a_model_that_cannot_be_edited_is_finished_too(tmp_path, monkeypatch, ca
     assert "the model gets no edits: 9 factors of each kind" in caplog.text and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("weights", ("weights.pth", None))
+def test_a_report_that_lacks_the_distance_by_mobilenet_says_why(weights, monkeypatch, caplog):
+    monkeypatch.setattr(runner, "find_weights", lambda: weights)
+    is_measured = "mobilenet-frechet" in runner._metrics(runs.tiny_data())
+    assert is_measured == (weights is not None)
+    assert ("mobilenet-frechet is left out of the report" in caplog.text) == (weights is None)
+
+
 REPORT = {
     "subject": "people",
     "metrics": {
