@@ -145,6 +145,9 @@ class RendererConfig:
         sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides which
             way a model without pose labels turns: put it on the side of the data's bulk.
         mapping_learning_rate_multiplier: Of the mapping's learning rate, on the generator's.
+        matrix_learning_rate: Muon's, of the matrices inside the field (arXiv 2512.14366), which falls as the
+            generator's does; its steps are about as large as Adam's at that rate. When to use: a field that learns
+            details too slowly. 0 leaves them to Adam, as the paper does.
         beta_start: Sharpness at the start, world units.
         beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
             Render and level set agree only once it is far below the sample spacing.
@@ -171,6 +174,7 @@ class RendererConfig:
     sphere_radius: float | None = None
     sphere_centre_z: float = 0.0
     mapping_learning_rate_multiplier: float = 1.0
+    matrix_learning_rate: float = 0.0
     beta_start: float = 0.1
     beta_end: float = 0.0
     least_truncation: float = 1.0

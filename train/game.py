@@ -167,6 +167,11 @@ def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
     return _built([{"params": list(parameters), "lr": rate}], (0.9, 0.999))
 
 
+def muon(matrices: Iterable[nn.Parameter], rate: float) -> torch.optim.Muon:
+    """Return Muon, its steps about as large as Adam's at that rate, which it remembers. It came with torch 2.9."""
+    return _remembering(torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+
+
 def _adam(groups: list[dict], config: GameConfig, every: int) -> torch.optim.Adam:
     ratio = every / (every + 1) if every else 1.0
     betas = (config.adam_beta1**ratio if config.adam_beta1 else 0.0, config.adam_beta2**ratio)
@@ -175,7 +180,11 @@ def _adam(groups: list[dict], config: GameConfig, every: int) -> torch.optim.Ada
 
 def _built(groups: list[dict], betas: tuple[float, float]) -> torch.optim.Adam:
     on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    optimizer = torch.optim.Adam(groups, betas=betas, fused=on_gpu or None)  # None is PyTorch's own choice
+    return _remembering(torch.optim.Adam(groups, betas=betas, fused=on_gpu or None))  # None is PyTorch's own choice
+
+
+def _remembering(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Let an optimiser remember the learning rates that it was built with."""
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer

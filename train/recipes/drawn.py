@@ -35,7 +35,7 @@ MODEL = StyleSDFConfig(
 SHOWN = RendererConfig(
     phases=(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16),
-        Phase(resolution=32, steps=10000, batch_size=16, num_samples=24, surface_guided=True),
+        Phase(resolution=32, steps=12000, batch_size=16, num_samples=24, surface_guided=True),
     ),
     game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
     terms={
@@ -45,6 +45,7 @@ SHOWN = RendererConfig(
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
+    matrix_learning_rate=4e-4,
     beta_start=0.015,
     beta_end=0.0016,
     least_truncation=LEAST_TRUNCATION,

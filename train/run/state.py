@@ -258,6 +258,9 @@ def _allocate_moments(optimizer: Optimizer, scalars: dict) -> None:
     is_fused = any(group.get("fused") for group in optimizer.param_groups)
     for index in scalars["started"]:
         parameter = parameters[index]
+        if not isinstance(optimizer, torch.optim.Adam):
+            optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}  # Muon's
+            continue
         optimizer.state[parameter] = {
             # a fused step counts where the parameter is, any other on the CPU
             "step": torch.zeros((), device=parameter.device if is_fused else "cpu"),

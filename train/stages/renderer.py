@@ -11,18 +11,18 @@ import math
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylesdf.config import StyleSDFConfig
 from stylesdf.fast.surface import GRID
-from stylesdf.field import sphere_initialize
+from stylesdf.field import Field, sphere_initialize
 from stylesdf.mapping import rectify
 from stylesdf.model import Generator
 from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import Phase, RendererConfig
 from train.data.images import LEAST_PLAIN, ImageSet
-from train.game import Game, scale_learning_rates
+from train.game import Game, muon, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP
 from train.poses import draw_poses
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 TERMS = (*POINT_TERMS, "view", "reconstruction", "divergence", "coverage", "leak")
 # of log β and the background colour: β falls about as soon as by the paper's own steps, which are of β itself
 SCALAR_LEARNING_RATE = 1e-3
+OUTER_SIZE = 3  # coordinates of a point, channels of a colour
 FEWEST_POINTS = 300  # random points per image that terms of the field have where num_points is 0
 
 
@@ -76,9 +77,13 @@ class RendererStage:
         self.generator = self._build_generator(model_config, initial)
         self.discriminator = self._build_discriminator() if config.is_adversarial else None
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        rate = config.game.learning_rate
+        rate, matrices = config.game.learning_rate, set()
+        self.matrix_optimizer = None
+        if config.matrix_learning_rate:
+            matrices = set(inner_matrices(self.generator.field))
+            self.matrix_optimizer = muon(inner_matrices(self.generator.field), config.matrix_learning_rate)
         groups = [
-            {"params": list(self.generator.field.parameters()), "lr": rate},
+            {"params": [each for each in self.generator.field.parameters() if each not in matrices], "lr": rate},
             {
                 "params": list(self.generator.renderer_mapping.parameters()),
                 "lr": rate * config.mapping_learning_rate_multiplier,
@@ -89,6 +94,8 @@ class RendererStage:
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         modules |= self._discriminator_as("discriminator")
         optimizers = self.game.optimizers
+        if self.matrix_optimizer is not None:
+            optimizers["matrix_optimizer"] = self.matrix_optimizer
         self.reconstruction = None
         if "reconstruction" in config.terms:
             self.reconstruction = Reconstruction(self.generator, config, data, self.engine)
@@ -122,7 +129,7 @@ class RendererStage:
             use_minibatch_std=self.config.use_minibatch_std,
         ).to(self.device)
 
-    def _discriminator_as(self, name: str) -> dict[str, torch.nn.Module]:
+    def _discriminator_as(self, name: str) -> dict[str, nn.Module]:
         return {} if self.discriminator is None else {name: self.discriminator}
 
     @property
@@ -130,7 +137,7 @@ class RendererStage:
         """Images that the discriminator compares with each other, at most."""
         return GROUP_SIZE if self.config.use_minibatch_std and self.discriminator is not None else 1
 
-    def discriminators(self) -> dict[str, torch.nn.Module]:
+    def discriminators(self) -> dict[str, nn.Module]:
         """Return the networks to be saved beside the model, by kind."""
         encoder = {} if self.reconstruction is None else {"encoder": self.reconstruction.encoder}
         return self._discriminator_as("thumbnail") | encoder
@@ -179,6 +186,8 @@ class RendererStage:
             record = self.reconstruction.step(phase, self._point_losses)
         if not is_frozen:
             self.engine.optimizer_step(self.game.generator_optimizer)
+            if self.matrix_optimizer is not None:
+                self.engine.optimizer_step(self.matrix_optimizer)
             self._bound_beta()
             self.game.update_average(self.generator_ema, self.generator, self.state.step)
             record["beta"] = self.generator.renderer.beta.detach()
@@ -188,10 +197,12 @@ class RendererStage:
     def _set_learning_rates(self, phase: Phase) -> None:
         progress = self.state.step / max(self.config.total_steps, 1)
         self.game.set_learning_rates(progress, phase.learning_rate_scale, both_fall=False)
+        scale = phase.learning_rate_scale * self.game.generator_decay(progress)
+        if self.matrix_optimizer is not None:
+            scale_learning_rates(self.matrix_optimizer, scale)
         if self.reconstruction is not None:
             warm_up = min(1.0, (self.state.step + 1) / ENCODER_WARM_UP)
-            decay = self.game.generator_decay(progress)
-            scale_learning_rates(self.reconstruction.optimizer, phase.learning_rate_scale * decay * warm_up)
+            scale_learning_rates(self.reconstruction.optimizer, scale * warm_up)
 
     def _adversarial_step(self, phase: Phase, fade: float, is_frozen: bool) -> dict[str, Tensor]:
         """Take the discriminator's step, and leave the generator's gradients for it to take its own.
@@ -367,6 +378,11 @@ def _check(config: RendererConfig, data: ImageSet) -> None:
     for name in ("divergence", "coverage", "leak"):
         if name in config.terms and "reconstruction" not in config.terms:
             raise ValueError(f"terms has {name}, but no reconstruction, which it goes with")
+
+
+def inner_matrices(field: Field) -> list[nn.Parameter]:
+    """Return the matrices between hidden values, and from codes to them: all but those of points, SDF and colours."""
+    return [each for each in field.parameters() if each.ndim == 2 and min(each.shape) > OUTER_SIZE]
 
 
 def check_resolutions(config: RendererConfig, model: StyleSDFConfig) -> None:
