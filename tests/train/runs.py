@@ -48,6 +48,7 @@ RENDERER = RendererConfig(
 )
 RECONSTRUCTING = dataclasses.replace(
     RENDERER,
+    matrix_learning_rate=1e-3,
     terms={name: weight for name, weight in RENDERER.terms.items() if name != "view"}
     | {"reconstruction": 1.0, "divergence": 1e-4, "leak": 0.1},
 )

@@ -63,6 +63,23 @@ def test_renderer_stage_moves_every_parameter_of_both_players(renderer_config, d
         assert not torch.equal(before[f"discriminator.{name}"], after[f"discriminator.{name}"]), name
 
 
+def test_matrices_inside_the_field_are_learned_by_muon_and_all_else_by_adam(renderer_config, data):
+    """Muon's steps have no singular value far above the others, which Adam's have; each of Adam's first is its rate."""
+    config, rate = dataclasses.replace(RENDERER, matrix_learning_rate=0.01), RENDERER.game.learning_rate
+    stage = RendererStage(renderer_config, config, data)
+    stage.prepare()
+    before = snapshot(stage)
+    stage.step()
+    after = snapshot(stage)
+    for name, parameter in stage.generator.field.named_parameters():
+        moved = after[f"generator.field.{name}"] - before[f"generator.field.{name}"]
+        if parameter.ndim == 2 and "head" not in name and name != "layers.0.linear.weight":
+            sizes = torch.linalg.svdvals(moved) / (0.01 * 0.2 * max(moved.shape) ** 0.5)
+            assert 0.9 < sizes[0] < 1.2 and (sizes[-1] > 0.5 or "linear" not in name), name
+        else:
+            assert moved.abs().max().item() == pytest.approx(rate, rel=0.01), name
+
+
 def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):
     stage = DecoderStage(tiny_toy_config, DECODER, data, Generator(tiny_toy_config))
     before = snapshot(stage)
