@@ -1,12 +1,13 @@
 """What recipes of drawn pictures have in common: sizes, settings, and the order of their runs.
 
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
-there within minutes; mouths, glasses and beards take longest. What poses explain of the codes is subtracted from them:
-heads whose codes told the pose lagged behind the camera. Then the mapping learns to give the codes that the data has,
-the surface is polished, and the decoder learns to draw what the field shows of new heads with a ray for each pixel of
-the full size; then, from the data's own pictures and the codes that the encoder reads in them, what the field is too
-coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary that did not know what a head should
-look like it drew wrinkles. Last, a network learns from pictures of the finished model to find the head in them.
+there within minutes; mouths, glasses and beards take longest, by Adam half as long again as by Muon. What poses explain
+of the codes is subtracted from them: heads whose codes told the pose lagged behind the camera. Then the mapping learns
+to give the codes that the data has, the surface is polished, and the decoder learns to draw what the field shows of new
+heads with a ray for each pixel of the full size; then, from the data's own pictures and the codes that the encoder
+reads in them, what the field is too coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary
+that did not know what a head should look like it drew wrinkles. Last, a network learns from pictures of the finished
+model to find the head in them.
 """
 
 from __future__ import annotations
