@@ -15,6 +15,7 @@ from benchmarks.measure import Contest, Row
 from stylesdf.camera import Camera
 from stylesdf.config import preset
 from stylesdf.model import Generator
+from train.recipes import RECIPES
 from train.stages import chunked
 
 
@@ -228,7 +229,8 @@ def test_people_says_how_far_it_has_come(monkeypatch, capsys, tmp_path):
     assert cuda.main(arguments) == 0
     assert called[0][0][-2:] == ["--mixed-precision", "bf16"] and called[0][1] == 120
     out = capsys.readouterr().out
-    assert "| shown | 200 | 12000 |" in out and "| prior | 0 |" in out and "the same command goes on" in out
+    steps = RECIPES["people"]["small"].runs[0].settings.total_steps
+    assert f"| shown | 200 | {steps} |" in out and "| prior | 0 |" in out and "the same command goes on" in out
     (tmp_path / "model").mkdir()
     for name in ("metrics.json", "metrics-1.json"):
         (tmp_path / "model" / name).write_text(json.dumps({"metrics": {"surface": {"closed": 0.998}}}))
