@@ -168,7 +168,7 @@ def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
 
 
 def muon(matrices: Iterable[nn.Parameter], rate: float) -> torch.optim.Muon:
-    """Return Muon, its steps about as large as Adam's at that rate, which it remembers. It came with torch 2.9."""
+    """Return Muon, whose steps are about as large as Adam's at the same rate; it remembers that, too (torch 2.9)."""
     return _remembering(torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
 
 

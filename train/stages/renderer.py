@@ -77,13 +77,14 @@ class RendererStage:
         self.generator = self._build_generator(model_config, initial)
         self.discriminator = self._build_discriminator() if config.is_adversarial else None
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        rate, matrices = config.game.learning_rate, set()
+        rate, matrices = config.game.learning_rate, []
         self.matrix_optimizer = None
         if config.matrix_learning_rate:
-            matrices = set(inner_matrices(self.generator.field))
-            self.matrix_optimizer = muon(inner_matrices(self.generator.field), config.matrix_learning_rate)
+            matrices = inner_matrices(self.generator.field)
+            self.matrix_optimizer = muon(matrices, config.matrix_learning_rate)
+        inside = set(matrices)
         groups = [
-            {"params": [each for each in self.generator.field.parameters() if each not in matrices], "lr": rate},
+            {"params": [each for each in self.generator.field.parameters() if each not in inside], "lr": rate},
             {
                 "params": list(self.generator.renderer_mapping.parameters()),
                 "lr": rate * config.mapping_learning_rate_multiplier,
