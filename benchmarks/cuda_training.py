@@ -28,7 +28,7 @@ from train.recipes import RECIPES, Run
 from train.run.engine import Engine
 from train.stages.decoder import PATH_LENGTH_EVERY
 
-MEASURED = {"ffhq": ("renderer", "decoder"), "people": ("shown", "decoded")}  # recipes, and runs of their large size
+MEASURED = {"ffhq": ("renderer", "decoder"), "people": ("shown", "detailed")}  # recipes, and runs of their large size
 SPHERE_STEPS = 300  # at most, before the first step of stage 1
 NUM_PICTURES = 200  # at most
 SMALLEST_PART = 4  # images of a micro-batch: a group that the discriminator compares
@@ -162,8 +162,7 @@ def kinds_of(config: RendererConfig | DecoderConfig) -> dict[int, int]:
     if isinstance(config, RendererConfig):
         first = config.total_steps - config.phases[-1].steps
         penalties = [config.game.r1_every] if config.is_adversarial else []
-    elif config.is_adversarial or config.pair_weight:
-        first = config.field_steps
+    elif not config.draws_field:
         penalties = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)
     return kinds_of_steps(first, penalties)
 

@@ -206,15 +206,15 @@ def _weighted(stage, name: str, kinds: dict[int, int]) -> Iterator[Part]:
 def _decoder_parts(stage) -> Iterator[Part]:
     config, pool, generator = stage.config, stage._renderings, stage.generator
     w, poses = generator.mapping(torch.randn(1, generator.config.latent_size)).detach(), torch.zeros(1, 2)
-    if config.num_renderings:
+    if pool is not None:
         yield "rendering", lambda: render_scenes(generator, w, poses)
         pool.features.zero_(), pool.thumbnails.zero_(), pool.w.zero_()
         pool.next = config.num_renderings
-        if config.field_steps:
+        pool.advance_to = lambda *_: None
+        if config.draws_field:
             yield "field image", lambda: render_field_image(generator, w, poses)
             pool.images = pool.images.new_zeros(config.num_renderings, *pool.images.shape[1:]).zero_()
-    pool.advance_to = lambda *_: None
-    if config.field_steps:
+    if config.draws_field:
         yield "field step", lambda: _step_at(stage, 0)
     if stage.pairs is not None:
         pairs = stage.pairs.renderings
@@ -222,11 +222,11 @@ def _decoder_parts(stage) -> Iterator[Part]:
         pairs.features.zero_(), pairs.thumbnails.zero_(), pairs.w.zero_()
         pairs.images = pairs.images.new_zeros(config.num_renderings, *pairs.images.shape[1:]).zero_()
         pairs.advance_to = lambda *_, **__: None
-        yield from _weighted(stage, "pair step", kinds_of_steps(config.field_steps, [config.game.r1_every]))
+        yield from _weighted(stage, "pair step", kinds_of_steps(0, [config.game.r1_every]))
     if not config.is_adversarial:
         return
     periods = [config.game.r1_every] + [PATH_LENGTH_EVERY] * bool(config.path_length_weight)
-    yield from _weighted(stage, "adversarial step", kinds_of_steps(config.field_steps, periods))
+    yield from _weighted(stage, "adversarial step", kinds_of_steps(0, periods))
 
 
 def measure(name: str) -> dict:

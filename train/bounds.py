@@ -6,7 +6,7 @@ from stylesdf.arguments import MAX_SEED
 from train.override import show
 
 _RANGES = (
-    ("steps flow_steps sphere_steps fade_steps field_steps freeze_generator_steps", 0, 10**9),
+    ("steps flow_steps sphere_steps fade_steps freeze_generator_steps", 0, 10**9),
     ("batch_size r1_every", 1, 10**6),
     ("num_points num_renderings", 0, 10**6),
     ("num_samples", 2, 1024),

@@ -26,7 +26,7 @@ STEPS_PER_RENDERING = 4  # of stage 2, for each of the renderings that are excha
 RENDERINGS_AT_ONCE = 8  # that are exchanged: the processes share them
 PAIR_WINDOW, PAIR_MARGIN = 0.5, 3  # of a pair: share of height and width that is judged, rays decoded about it
 NOT_OF_PAIRS = (  # settings of stage 2 that the game of patches does not have
-    "path_length_weight", "mixing_probability", "game.augment", "game.use_relativistic_loss",
+    "draws_field", "path_length_weight", "mixing_probability", "game.augment", "game.use_relativistic_loss",
     "game.freeze_generator_steps",
 )  # fmt: skip
 PATH_LENGTH_EVERY = 4  # steps of stage 2 between path-length penalties, each × as many
@@ -279,12 +279,12 @@ class DecoderConfig:
         path_length_weight: Weight of the path-length penalty, every fourth step; 0 is off.
         mixing_probability: Share of batches in which later layers take a second latent's style.
         least_truncation: As in stage 1, of the renderer's codes.
-        field_steps: First steps, in which the decoder learns to draw what the field itself shows with one ray for each
-            pixel of the image, before the discriminator comes in. When to use: a short run; it starts from a
-            picture that is sharp where the field is. 0 in the paper; all steps: there is no discriminator.
+        draws_field: The decoder learns to draw what the field itself shows with one ray for each pixel of the image;
+            there is no discriminator. When to use: first, so that a short game starts from a picture that is as
+            sharp as the field. Off in the paper.
         pair_weight: L1 between the data's pictures and what is decoded of the codes that the encoder beside the model
-            reads in them: what comes after field_steps is then a game of patches (``train/stages/pairs.py``). When to
-            use: labelled poses; it draws what the field is too coarse for. 0 is the paper's game.
+            reads in them, in a game of patches (``train/stages/pairs.py``). When to use: labelled poses; it draws
+            what the field is too coarse for. 0 is the paper's game.
         thumbnail_weight: L1 between the image, area-averaged to the thumbnail's size, and the thumbnail, in the game of
             patches both averaged to half of that size: a short run starts from the renderer's picture instead of
             from nothing. 0 in the paper.
@@ -297,7 +297,7 @@ class DecoderConfig:
         seed: Of everything random.
 
     Raises:
-        ValueError: A number out of range; ``field_steps`` or ``pair_weight`` without renderings that are kept; or
+        ValueError: A number out of range; ``draws_field`` or ``pair_weight`` without renderings that are kept; or
             ``pair_weight`` beside what the game of patches does not have.
     """
 
@@ -310,7 +310,7 @@ class DecoderConfig:
     path_length_weight: float = 2.0
     mixing_probability: float = 0.9
     least_truncation: float = 1.0
-    field_steps: int = 0
+    draws_field: bool = False
     pair_weight: float = 0.0
     thumbnail_weight: float = 0.0
     num_renderings: int = 0
@@ -320,7 +320,7 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        for name in ("field_steps", "pair_weight"):
+        for name in ("draws_field", "pair_weight"):
             if getattr(self, name) and not self.num_renderings:
                 raise ValueError(f"{name} is on, but num_renderings is 0: there are no pictures to learn from")
         for name in NOT_OF_PAIRS if self.pair_weight else ():
@@ -334,8 +334,8 @@ class DecoderConfig:
 
     @property
     def is_adversarial(self) -> bool:
-        """Whether any step is of the paper's game."""
-        return not self.pair_weight and self.field_steps < max(self.steps, 1)  # a run of no steps hands it on
+        """Whether the game is the paper's."""
+        return not (self.draws_field or self.pair_weight)
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ def to_dict(config: Settings) -> dict:
 def images_shown(config: Settings, steps: int) -> int:
     """Return how many of the data's pictures the first steps of a run look at, those that come again included."""
     if isinstance(config, DecoderConfig):
-        return max(steps - config.field_steps, 0) * config.batch_size
+        return 0 if config.draws_field else steps * config.batch_size
     count = 0
     for phase in config.phases if isinstance(config, RendererConfig) else ():
         count += min(max(steps, 0), phase.steps) * phase.batch_size

@@ -71,8 +71,7 @@ PAIRED = dataclasses.replace(
     with_game(KEEPING, use_relativistic_loss=False, augment=(), augment_probability=1.0),
     pair_weight=5.0,
     path_length_weight=0.0,
-    field_steps=1,
-    steps=5,
+    steps=4,
 )
 
 
@@ -105,7 +104,7 @@ def keeping_stage(engine: Engine | None = None) -> DecoderStage:
 
 
 def pairs_stage(engine: Engine | None = None) -> DecoderStage:
-    """Draws the data's own pictures from their codes, after a step that draws what the field shows."""
+    """Draws the data's own pictures from their codes."""
     return decoder_stage(engine, PAIRED)
 
 
@@ -128,7 +127,7 @@ def ungrouped_decoder_stage(engine: Engine | None = None) -> DecoderStage:
 
 def field_stage(engine: Engine | None = None) -> DecoderStage:
     """Learns from a pool of renderings and their images, which the processes share out."""
-    return decoder_stage(engine, dataclasses.replace(KEEPING, num_renderings=7, steps=2, field_steps=2))
+    return decoder_stage(engine, dataclasses.replace(KEEPING, num_renderings=7, steps=2, draws_field=True))
 
 
 def full_renderer_stage(engine: Engine | None = None) -> RendererStage:

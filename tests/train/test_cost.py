@@ -106,14 +106,13 @@ def test_what_each_process_does_by_itself_is_not_halved():
 
 
 def test_a_pool_of_renderings_takes_memory_and_is_filled_by_all_processes_together():
-    field = dataclasses.replace(DECODED, pair_weight=0.0, steps=DECODED.field_steps)
-    many = dataclasses.replace(field, num_renderings=field.num_renderings + 1000)
+    many = dataclasses.replace(DECODED, num_renderings=DECODED.num_renderings + 1000)
     maps = 1000 * (2 * MODEL.field_width + 12) * MODEL.render_resolution**2 / 1e9  # GB
     pictures = 1000 * 2 * 3 * MODEL.image_resolution**2 / 1e9
-    more = estimate(MODEL, many)["memory_gb"] - estimate(MODEL, field)["memory_gb"]
+    more = estimate(MODEL, many)["memory_gb"] - estimate(MODEL, DECODED)["memory_gb"]
     assert more == pytest.approx(maps + pictures, abs=0.02)
-    (filled,) = [task for task in tasks_of(MODEL, field) if task.name == "rendering"]
-    assert filled.count == field.num_renderings + field.steps / STEPS_PER_RENDERING
+    (filled,) = [task for task in tasks_of(MODEL, DECODED) if task.name == "rendering"]
+    assert filled.count == DECODED.num_renderings + DECODED.steps / STEPS_PER_RENDERING
     assert filled.repeated == 0.0
 
 

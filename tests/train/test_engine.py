@@ -158,8 +158,8 @@ SMALL_BATCHES = {
     "reconstructing": partial(renderer_of, runs.RECONSTRUCTING),
     "decoder": partial(decoder_of, runs.DECODER),
     "keeping": partial(decoder_of, runs.KEEPING),
-    "pair steps": partial(decoder_of, runs.PAIRED, field_steps=0),
-    "field steps": partial(decoder_of, runs.KEEPING, field_steps=1),
+    "pair steps": partial(decoder_of, runs.PAIRED),
+    "field steps": partial(decoder_of, runs.KEEPING, draws_field=True),
     "polish": polish_of,
 }
 KEPT_IN_SINGLE = {"keeping", "pair steps", "field steps"}  # their renderings and pictures are float32

@@ -57,9 +57,9 @@ def test_the_last_of_two_counts():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_settings_that_go_together_come_in_any_order(order):
-    assignments = ["field_steps=5", "num_renderings=8", "game.r1_every=2", "batch_size=4", "game.ema_decay=0.5"]
+    assignments = ["draws_field=true", "num_renderings=8", "game.r1_every=2", "batch_size=4", "game.ema_decay=0.5"]
     config = override(DecoderConfig(), assignments[::order])
-    assert (config.field_steps, config.num_renderings, config.batch_size) == (5, 8, 4)
+    assert (config.draws_field, config.num_renderings, config.batch_size) == (True, 8, 4)
     assert (config.game.r1_every, config.game.ema_decay) == (2, 0.5)
 
 

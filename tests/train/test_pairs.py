@@ -17,14 +17,13 @@ from train.run.loop import train
 from train.run.options import RunOptions
 
 
-def test_after_the_field_s_pictures_come_the_data_s():
+def test_a_step_changes_the_decoder_and_its_judge_alone():
     stage = runs.pairs_stage()
     before = {name: value.clone() for name, value in stage.generator.state_dict().items()}
     judge = [parameter.clone() for parameter in stage.pairs.discriminator.parameters()]
     records = [stage.step() for _ in range(4)]
-    assert ["field_l1" in record for record in records] == [True, False, False, False]
-    assert ["r1" in record for record in records] == [False, True, False, True]
-    assert {"d_loss", "g_loss", "pair_l1", "thumbnail_l1"} < records[1].keys()
+    assert ["r1" in record for record in records] == [True, False, True, False]
+    assert {"d_loss", "g_loss", "pair_l1", "thumbnail_l1"} < records[0].keys()
     changed = {name for name, value in stage.generator.state_dict().items() if not torch.equal(value, before[name])}
     assert "decoder.conv.weight" in changed and not any(name.startswith(("field", "renderer")) for name in changed)
     assert all(not torch.equal(old, new) for old, new in zip(judge, stage.pairs.discriminator.parameters()))
@@ -42,13 +41,12 @@ def test_the_graph_of_one_part_at_most_is_kept(micro_batch, have_graphs, monkeyp
 
     monkeypatch.setattr(stage.pairs, "_draw", drawn)
     stage.step()
-    stage.step()
     assert [image.requires_grad for image, _, _ in found] == have_graphs
 
 
 def test_what_is_decoded_comes_to_resemble_its_picture():
     config = runs.with_game(runs.PAIRED, learning_rate=0.01, adam_beta1=0.5, final_learning_rate=0.1)
-    stage = runs.decoder_stage(config=dataclasses.replace(config, field_steps=0, steps=60, pair_weight=50.0))
+    stage = runs.decoder_stage(config=dataclasses.replace(config, steps=60, pair_weight=50.0))
     records = [stage.step() for _ in range(60)]
     assert records[-1]["pair_l1"] < 0.9 * records[0]["pair_l1"]  # the pictures are noise
 
@@ -72,7 +70,7 @@ def test_a_window_is_decoded_as_it_is_in_the_whole_picture(corner, top, left):
 
 def test_pairs_are_the_data_s_own_pictures_and_one_is_exchanged_for_each_step():
     data = runs.tiny_data()
-    stage = runs.decoder_stage(config=dataclasses.replace(runs.PAIRED, num_renderings=10, field_steps=0, steps=20))
+    stage = runs.decoder_stage(config=dataclasses.replace(runs.PAIRED, num_renderings=10, steps=20))
     stage.step()
     pool = stage.pairs.renderings
     pictures = data.image_batch(torch.arange(len(data))).half()
@@ -103,6 +101,7 @@ def test_patches_are_judged_beside_their_thumbnail():
     [
         ("path_length_weight", 2.0, "path_length_weight is 2 beside pair_weight, whose game has none: expected 0"),
         ("mixing_probability", 0.5, "mixing_probability is 0.5 beside pair_weight, whose game has none: expected 0"),
+        ("draws_field", True, "draws_field is true beside pair_weight, whose game has none: expected false"),
         ("augment", ("color",), "game.augment is color beside pair_weight, whose game has none: expected none"),
         ("use_relativistic_loss", True, "game.use_relativistic_loss is true beside .* has none: expected false"),
         ("freeze_generator_steps", 3, "game.freeze_generator_steps is 3 beside pair_weight, .*: expected 0"),
@@ -117,7 +116,7 @@ def test_what_the_game_of_patches_does_not_have_is_refused(name, value, sentence
 
 def test_pairs_need_a_pool_poses_and_an_encoder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="pair_weight is on, but num_renderings is 0"):
-        dataclasses.replace(runs.PAIRED, field_steps=0, num_renderings=0)
+        dataclasses.replace(runs.PAIRED, num_renderings=0)
     data = dataclasses.replace(runs.tiny_data(), poses=None)
     monkeypatch.setattr(runs, "tiny_data", lambda: data)
     with pytest.raises(ValueError, match="no yaw and pitch in metadata.jsonl"):

@@ -33,7 +33,7 @@ def miniature(recipe: Recipe) -> Recipe:
 
     def small(settings):
         changes = {"steps": 2, "batch_size": 2, "sphere_steps": 2, "num_points": 8, "num_renderings": 4}
-        changes |= {"flow_steps": 2, "field_steps": 1, "discriminator_channels": (8, 8, 8, 8)}
+        changes |= {"flow_steps": 2, "discriminator_channels": (8, 8, 8, 8)}
         if hasattr(settings, "phases"):
             tiny = {"steps": 1, "batch_size": 2, "resolution": 16, "fade_steps": 0}
             changes["phases"] = tuple(dataclasses.replace(phase, **tiny) for phase in settings.phases)

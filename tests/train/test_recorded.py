@@ -67,8 +67,7 @@ def polish(config) -> PolishStage:
 def decoder(config) -> DecoderStage:
     config = dataclasses.replace(
         config, batch_size=4, discriminator_channels=(4, 4, 8, 8), num_renderings=min(6, config.num_renderings),
-        field_steps=min(config.field_steps, 1 if config.pair_weight else STEPS),
-        steps=STEPS if config.field_steps else 2 * STEPS,
+        steps=STEPS if config.draws_field or config.pair_weight else 2 * STEPS,
     )  # fmt: skip
     return DecoderStage(runs.MODEL, config, runs.tiny_data(), initial(), encoder=encoder())
 

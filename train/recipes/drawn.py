@@ -12,6 +12,8 @@ model to find the head in them.
 
 from __future__ import annotations
 
+import dataclasses
+
 from stylesdf.config import StyleSDFConfig
 from train.config import DecoderConfig, EncoderConfig, GameConfig, Phase, PolishConfig, PriorConfig, RendererConfig
 from train.recipes.base import Run
@@ -65,29 +67,40 @@ POLISHED = PolishConfig(
 
 # the decoder's weights are scaled as it runs (equalised learning rate): steps of 2e-2 are those of 1e-3 elsewhere
 DECODED = DecoderConfig(
-    steps=4500,
-    field_steps=2500,
-    pair_weight=15.0,
-    thumbnail_weight=10.0,
+    steps=2500,
+    draws_field=True,
     batch_size=8,
     game=GameConfig(
-        learning_rate=2e-2, discriminator_learning_rate=5e-4, adam_beta1=0.5, adam_beta2=0.99,
+        learning_rate=2e-2, discriminator_learning_rate=1e-3, adam_beta1=0.5, adam_beta2=0.99,
         final_learning_rate=0.03, r1_every=4, ema_decay=0.998,
     ),
-    r1_gamma=3.0,
     path_length_weight=0.0,
     mixing_probability=0.0,
     least_truncation=LEAST_TRUNCATION,
     num_renderings=400,
 )
 
+# smaller steps of the decoder, and a discriminator that keeps up: lashes, and no rims
+DETAILED = dataclasses.replace(
+    DECODED,
+    steps=2000,
+    draws_field=False,
+    pair_weight=15.0,
+    thumbnail_weight=10.0,
+    game=dataclasses.replace(DECODED.game, learning_rate=4e-3),
+    r1_gamma=0.3,
+)
 
-def chain(shown: RendererConfig = SHOWN, decoded: DecoderConfig = DECODED) -> tuple[Run, ...]:
+
+def chain(
+    shown: RendererConfig = SHOWN, decoded: DecoderConfig = DECODED, detailed: DecoderConfig = DETAILED
+) -> tuple[Run, ...]:
     """Return the runs, each of which goes on with the one before it."""
     return (
         Run("shown", shown),
         Run("prior", PriorConfig(), "shown"),
         Run("polished", POLISHED, "prior"),
         Run("decoded", decoded, "polished"),
-        Run("inverter", EncoderConfig(), "decoded"),
+        Run("detailed", detailed, "decoded"),
+        Run("inverter", EncoderConfig(), "detailed"),
     )

@@ -9,7 +9,7 @@ import dataclasses
 
 from train.config import Phase
 from train.recipes.base import Recipe
-from train.recipes.drawn import DECODED, MODEL, SHOWN, chain
+from train.recipes.drawn import DECODED, DETAILED, MODEL, SHOWN, chain
 
 ABOUT = """Stylised heads of people, as an animated film draws them. Nobody depicted exists. The pictures it learned
 from are drawn by `train/data/people` from the head of MakeHuman's base mesh and its morph targets (CC0 1.0), one person
@@ -33,6 +33,7 @@ LARGE = dataclasses.replace(
                 Phase(resolution=32, steps=18000, batch_size=64, num_samples=24),
             ),
         ),
-        dataclasses.replace(DECODED, steps=10_000, field_steps=6000, batch_size=32),
+        dataclasses.replace(DECODED, steps=6000, batch_size=32),
+        dataclasses.replace(DETAILED, steps=4000, batch_size=32),
     ),
 )

@@ -229,39 +229,33 @@ def _polish(model: StyleSDFConfig, config: PolishConfig) -> list[Task]:
 def _decoder(model: StyleSDFConfig, config: DecoderConfig) -> list[Task]:
     decoder, rendering = synthesis(model), _rendering(model, model.num_samples)
     trained = generator_weights(model, has_decoder=True) - generator_weights(model)
-    tasks, anew = [], 0.0 if config.num_renderings else rendering
+    if config.pair_weight:
+        return _pairs(model, config, decoder.work, rendering, trained)
+    tasks, anew = [], rendering
     if config.num_renderings:
-        steps = config.field_steps if config.pair_weight else config.steps
-        tasks.append(Task("rendering", config.num_renderings + steps / STEPS_PER_RENDERING, rendering))
-        if config.field_steps:
-            samples = model.image_resolution**2 * num_guided_samples(model, POLISHED_BETA)
-            image = guide_work(model) + _view(model, samples, POLISHED_BETA)
-            count = config.num_renderings + config.field_steps / STEPS_PER_RENDERING
-            tasks.append(Task("field image", count, image))
-    read = READ * 3 * model.image_resolution**2
-    if config.field_steps:
-        of_image = anew + CONVOLVED * decoder.work
-        work = config.batch_size * of_image + UPDATE * trained
-        tasks.append(Task("field step", config.field_steps, work, UPDATE * trained))
-    if config.pair_weight and config.steps > config.field_steps:
-        tasks += _pairs(model, config, decoder.work, rendering, trained)
-    if not config.is_adversarial:
-        return tasks
+        count, anew = config.num_renderings + config.steps / STEPS_PER_RENDERING, 0.0
+        tasks.append(Task("rendering", count, rendering))
+    if config.draws_field:
+        samples = model.image_resolution**2 * num_guided_samples(model, POLISHED_BETA)
+        image = guide_work(model) + _view(model, samples, POLISHED_BETA)
+        work = config.batch_size * CONVOLVED * decoder.work + UPDATE * trained
+        return [*tasks, Task("field image", count, image), Task("field step", config.steps, work, UPDATE * trained)]
     judge, paired = image_discriminator(model, config), config.game.use_relativistic_loss
+    read = READ * 3 * model.image_resolution**2
     of_image = anew + (1 + CONVOLVED) * decoder.work + read
     of_image += (3 * CONVOLVED - 1 + paired + PENALTY * (1 + paired) / config.game.r1_every) * judge.work
     if config.path_length_weight:
         of_image += (PATH_LENGTH * decoder.work + anew) / 2 / PATH_LENGTH_EVERY
     update = UPDATE * (trained + judge.weights)
     work = config.batch_size * of_image + update
-    return [*tasks, Task("adversarial step", config.steps - config.field_steps, work, update)]
+    return [*tasks, Task("adversarial step", config.steps, work, update)]
 
 
 def _pairs(
     model: StyleSDFConfig, config: DecoderConfig, decoding: float, rendering: float, trained: int
 ) -> list[Task]:
     """The second game of stage 2, given the work of an image and of a thumbnail, and how many weights learn."""
-    judge, steps = patch_discriminator(model), config.steps - config.field_steps
+    judge, steps = patch_discriminator(model), config.steps
     of_image = CONVOLVED * decoded_share(model) * decoding + READ * 3 * model.image_resolution**2
     of_image += (3 * CONVOLVED - 1 + PENALTY / config.game.r1_every) * judge.work
     update = UPDATE * (trained + judge.weights)

@@ -102,10 +102,9 @@ def _decoder_numbers(model: StyleSDFConfig, config: DecoderConfig, micro_batch: 
         held = max(held, 2 * MAPS * judge.numbers, held + judge.numbers)
         weights += (COPIES - 1) * judge.weights
     maps, images = (0.5 * model.field_width + 3) * map_size, 0.5 * 3 * pixels  # of a rendering that is kept
-    pool = config.num_renderings * (maps + images * bool(config.field_steps))
-    if config.pair_weight:  # a pool of its own
+    pool = config.num_renderings * (maps + images * (not config.is_adversarial))
+    if config.pair_weight:
         judge = patch_discriminator(model)
         held = max(held, decoded_share(model) * held + MAPS * judge.numbers)
         weights += (COPIES - 1) * judge.weights + picture_encoder(model).weights
-        pool += config.num_renderings * (maps + images)
     return weights + batch * held + pool

@@ -82,7 +82,7 @@ class DecoderStage:
         copy_renderer(renderer, self.generator)
         if renderer.config == model_config:
             copy_decoder(renderer, self.generator)
-        elif config.field_steps:  # colours are learned sooner while styles do not change them
+        elif config.draws_field:  # colours are learned sooner while styles do not change them
             for affine in (module.affine for module in self.generator.decoder.modules() if hasattr(module, "affine")):
                 torch.nn.init.zeros_(affine.weight)
         for part in RENDERER_PARTS:
@@ -91,13 +91,16 @@ class DecoderStage:
         if config.is_adversarial:
             sizes = model_config.image_resolution, config.discriminator_channels
             self.discriminator = ImageDiscriminator(*sizes).to(self.device)
-        self.pairs = None
+        self.pairs = self._renderings = None
         if config.pair_weight:
             self.pairs = Pairs(self.generator, config, data, encoder, self.engine)
+        elif config.num_renderings:
+            draw_scene = partial(new_scene, self.generator, config.least_truncation)
+            self._renderings = RenderingPool(
+                self.generator, config.num_renderings, draw_scene, config.seed, self.engine
+            )
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.path_length_mean = torch.zeros((), device=self.device)
-        draw_scene = partial(new_scene, self.generator, config.least_truncation)
-        self._renderings = RenderingPool(self.generator, config.num_renderings, draw_scene, config.seed, self.engine)
         trained = list(self.generator.decoder.parameters()) + list(self.generator.decoder_mapping.parameters())
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
@@ -127,27 +130,29 @@ class DecoderStage:
 
     def step(self) -> dict[str, float]:
         """Take one step of both players; return every term."""
-        config = self.config
-        self.game.set_learning_rates(self.state.step / max(config.total_steps, 1))
-        is_pair_step = self.pairs is not None and self.state.step >= config.field_steps
-        if config.num_renderings and not is_pair_step:
-            exchanges = self.state.step // (RENDERINGS_AT_ONCE * STEPS_PER_RENDERING)
-            self._renderings.advance_to(RENDERINGS_AT_ONCE * exchanges, self.state.step < config.field_steps)
-        if self.state.step < config.field_steps:
-            record = self._field_step()
-        elif is_pair_step:
-            record = self.pairs.step(self.game, self.state.step - config.field_steps)
+        config, step = self.config, self.state.step
+        self.game.set_learning_rates(step / max(config.total_steps, 1))
+        if self._renderings is not None:
+            exchanges = step // (RENDERINGS_AT_ONCE * STEPS_PER_RENDERING)
+            self._renderings.advance_to(RENDERINGS_AT_ONCE * exchanges, config.draws_field)
+        if self.pairs is not None:
+            record = self.pairs.step(self.game, step)
         else:
-            scenes = Scenes(self._draw_scenes(config.batch_size))
-            record = self._discriminator_step(scenes)
-            is_frozen = self.game.is_frozen(self.state.step - config.field_steps)
-            if not is_frozen:
-                record |= self._generator_step(scenes)
-            if config.path_length_weight and not is_frozen and self.state.step % PATH_LENGTH_EVERY == 0:
-                record |= self._path_length_step()
-        self.game.update_average(self.generator_ema, self.generator, self.state.step)
+            record = self._field_step() if config.draws_field else self._adversarial_step()
+        self.game.update_average(self.generator_ema, self.generator, step)
         self.state.step += 1
         return fetch(record)
+
+    def _adversarial_step(self) -> dict[str, Tensor]:
+        """Take one step of the paper's game."""
+        scenes = Scenes(self._draw_scenes(self.config.batch_size))
+        record = self._discriminator_step(scenes)
+        if self.game.is_frozen(self.state.step):
+            return record
+        record |= self._generator_step(scenes)
+        if self.config.path_length_weight and self.state.step % PATH_LENGTH_EVERY == 0:
+            record |= self._path_length_step()
+        return record
 
     def _draw_scenes(self, batch: int) -> dict[str, Tensor]:
         """Draw what a batch of pictures needs, on the CPU and for all processes."""
