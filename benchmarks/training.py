@@ -68,7 +68,7 @@ def renderer_stage(preset_name: str, batch_size: int):
     def ours() -> None:
         stage._discriminator_step(phase, 1.0, draws[0], draws[1], None)
         stage._generator_gradients(phase, 1.0, draws[2], draws[1], None)
-        stage.engine.optimizer_step(stage.game.generator_optimizer)
+        stage.game.step_generator()
 
     return stage, draws, ours
 

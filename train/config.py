@@ -76,6 +76,9 @@ class GameConfig:
 
     Attributes:
         learning_rate: Adam's, of the generator.
+        matrix_learning_rate: Muon's, of the matrices inside the field (arXiv 2512.14366) or the decoder's kernels; its
+            steps are about as large as Adam's at that rate. When to use: details are learned too slowly. 0 leaves them
+            to Adam, as the paper does.
         discriminator_learning_rate: Adam's, of the discriminator.
         adam_beta1, adam_beta2: Both optimisers'.
         final_learning_rate: Share of the learning rates that is left at the end; they fall linearly. Stage 1 leaves the
@@ -100,6 +103,7 @@ class GameConfig:
     """
 
     learning_rate: float = 2e-5
+    matrix_learning_rate: float = 0.0
     discriminator_learning_rate: float = 2e-4
     adam_beta1: float = 0.0
     adam_beta2: float = 0.9
@@ -145,9 +149,6 @@ class RendererConfig:
         sphere_centre_z: Where the sphere lies on the axis to the frontal camera, world units. The start decides which
             way a model without pose labels turns: put it on the side of the data's bulk.
         mapping_learning_rate_multiplier: Of the mapping's learning rate, on the generator's.
-        matrix_learning_rate: Muon's, of the matrices inside the field (arXiv 2512.14366), which falls as the
-            generator's does; its steps are about as large as Adam's at that rate. When to use: a field that learns
-            details too slowly. 0 leaves them to Adam, as the paper does.
         beta_start: Sharpness at the start, world units.
         beta_end: The sharpness is held below a bound that falls geometrically from beta_start to this; 0 sets none.
             Render and level set agree only once it is far below the sample spacing.
@@ -174,7 +175,6 @@ class RendererConfig:
     sphere_radius: float | None = None
     sphere_centre_z: float = 0.0
     mapping_learning_rate_multiplier: float = 1.0
-    matrix_learning_rate: float = 0.0
     beta_start: float = 0.1
     beta_end: float = 0.0
     least_truncation: float = 1.0

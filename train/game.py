@@ -28,6 +28,7 @@ class Game:
         config: Settings.
         engine: Where it runs.
         groups: Parameters that the generator learns, with their learning rates, as Adam takes them.
+        matrices: Those of them that Muon learns where it has a rate; kernels ``(O, I, K, K)`` as matrices of O rows.
         discriminator: The other player; None where nothing is adversarial.
         lazy: Every how many steps the generator and the discriminator have a penalty in a step of its own, 0 for none:
             Adam's rate and betas make up for it (StyleGAN2, appendix B). The game of patches has its penalty in the
@@ -42,10 +43,16 @@ class Game:
         config: GameConfig,
         engine: Engine,
         groups: list[dict],
+        matrices: Iterable[nn.Parameter],
         discriminator: nn.Module | None,
         lazy: tuple[int, int] = (0, 0),
     ) -> None:
         self.config, self.engine = config, engine
+        self.matrix_optimizer, self._rows = None, {}
+        if config.matrix_learning_rate:
+            self._rows = {matrix: matrix.detach().flatten(1) for matrix in matrices}  # they share their memory
+            self.matrix_optimizer = _muon(self._rows.values(), config.matrix_learning_rate)
+            groups = [group | {"params": [p for p in group["params"] if p not in self._rows]} for group in groups]
         self.generator_optimizer = _adam(groups, config, lazy[0])
         self.discriminator_optimizer = None
         if discriminator is not None:
@@ -56,11 +63,20 @@ class Game:
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Optimisers by the names under which a run saves them."""
-        both = {
+        named = {
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
+            "matrix_optimizer": self.matrix_optimizer,
         }
-        return {name: optimizer for name, optimizer in both.items() if optimizer is not None}
+        return {name: optimizer for name, optimizer in named.items() if optimizer is not None}
+
+    def step_generator(self) -> None:
+        """Take the generator's step by the gradients that have arrived, and clear them."""
+        self.engine.optimizer_step(self.generator_optimizer)
+        if self.matrix_optimizer is not None:
+            for matrix, rows in self._rows.items():
+                rows.grad, matrix.grad = matrix.grad.flatten(1), None
+            self.engine.optimizer_step(self.matrix_optimizer)
 
     def set_learning_rates(self, progress: float, scale: float = 1.0, both_fall: bool = True) -> None:
         """Let the learning rates fall.
@@ -72,6 +88,8 @@ class Game:
         """
         decay = self.generator_decay(progress)
         scale_learning_rates(self.generator_optimizer, scale * decay)
+        if self.matrix_optimizer is not None:
+            scale_learning_rates(self.matrix_optimizer, scale * decay)
         if self.discriminator_optimizer is not None:
             scale_learning_rates(self.discriminator_optimizer, scale * (decay if both_fall else 1.0))
 
@@ -167,7 +185,7 @@ def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
     return _built([{"params": list(parameters), "lr": rate}], (0.9, 0.999))
 
 
-def muon(matrices: Iterable[nn.Parameter], rate: float) -> torch.optim.Muon:
+def _muon(matrices: Iterable[Tensor], rate: float) -> torch.optim.Muon:
     """Return Muon, whose steps are about as large as Adam's at the same rate; it remembers that, too (torch 2.9)."""
     return _remembering(torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
 

@@ -47,8 +47,7 @@ RENDERER = RendererConfig(
     discriminator_channels=(4, 4, 8, 8),
 )
 RECONSTRUCTING = dataclasses.replace(
-    RENDERER,
-    matrix_learning_rate=1e-3,
+    with_game(RENDERER, matrix_learning_rate=1e-3),
     terms={name: weight for name, weight in RENDERER.terms.items() if name != "view"}
     | {"reconstruction": 1.0, "divergence": 1e-4, "leak": 0.1},
 )
@@ -68,7 +67,9 @@ KEEPING = dataclasses.replace(
     mixing_probability=0.0,
 )
 PAIRED = dataclasses.replace(
-    with_game(KEEPING, use_relativistic_loss=False, augment=(), augment_probability=1.0),
+    with_game(
+        KEEPING, matrix_learning_rate=1e-3, use_relativistic_loss=False, augment=(), augment_probability=1.0
+    ),
     pair_weight=5.0,
     path_length_weight=0.0,
     steps=4,

@@ -19,7 +19,7 @@ from train.run.state import newest_intact
 
 def game_of(lazy: tuple[int, int] = (0, 0), discriminator: nn.Module | None = None, **settings) -> Game:
     groups = [{"params": [nn.Parameter(torch.zeros(2))], "lr": rate} for rate in (0.1, 0.3)]
-    return Game(GameConfig(**settings), Engine(), groups, discriminator, lazy)
+    return Game(GameConfig(**settings), Engine(), groups, [], discriminator, lazy)
 
 
 def rates(optimizer: torch.optim.Optimizer) -> list[float]:

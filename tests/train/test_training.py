@@ -65,7 +65,7 @@ def test_renderer_stage_moves_every_parameter_of_both_players(renderer_config, d
 
 def test_matrices_inside_the_field_are_learned_by_muon_and_all_else_by_adam(renderer_config, data):
     """Muon's steps have no singular value far above the others, which Adam's have; each of Adam's first is its rate."""
-    config, rate = dataclasses.replace(RENDERER, matrix_learning_rate=0.01), RENDERER.game.learning_rate
+    config, rate = runs.with_game(RENDERER, matrix_learning_rate=0.01), RENDERER.game.learning_rate
     stage = RendererStage(renderer_config, config, data)
     stage.prepare()
     before = snapshot(stage)
@@ -78,6 +78,22 @@ def test_matrices_inside_the_field_are_learned_by_muon_and_all_else_by_adam(rend
             assert 0.9 < sizes[0] < 1.2 and (sizes[-1] > 0.5 or "linear" not in name), name
         else:
             assert moved.abs().max().item() == pytest.approx(rate, rel=0.01), name
+
+
+def test_kernels_of_the_decoder_are_learned_by_muon_too(tiny_toy_config, data):
+    config = runs.with_game(dataclasses.replace(DECODER, path_length_weight=0.0), matrix_learning_rate=0.01)
+    stage = DecoderStage(tiny_toy_config, config, data, Generator(tiny_toy_config))
+    before = snapshot(stage)
+    stage.step()
+    after = snapshot(stage)
+    kernels = {name: each for name, each in stage.generator.decoder.named_parameters() if each.shape[2:] == (3, 3)}
+    assert len(kernels) == 1 + 2 * (len(tiny_toy_config.decoder_channels) - 1)
+    for name in kernels:
+        moved = (after[f"generator.decoder.{name}"] - before[f"generator.decoder.{name}"]).flatten(1)
+        sizes = torch.linalg.svdvals(moved) / (0.01 * 0.2 * max(moved.shape) ** 0.5)
+        assert 0.5 < sizes[-1] and sizes[0] < 1.2, name
+    colours = "generator.decoder.to_rgb.weight"
+    assert (after[colours] - before[colours]).abs().max().item() == pytest.approx(config.game.learning_rate, rel=0.01)
 
 
 def test_decoder_stage_leaves_the_renderer_alone(tiny_toy_config, data):

@@ -1,13 +1,14 @@
 """What recipes of drawn pictures have in common: sizes, settings, and the order of their runs.
 
 An encoder shows the field the data's own pictures first, from the camera each was drawn from, so shapes and colours are
-there within minutes; mouths, glasses and beards take longest, by Adam half as long again as by Muon. What poses explain
-of the codes is subtracted from them: heads whose codes told the pose lagged behind the camera. Then the mapping learns
-to give the codes that the data has, the surface is polished, and the decoder learns to draw what the field shows of new
-heads with a ray for each pixel of the full size; then, from the data's own pictures and the codes that the encoder
-reads in them, what the field is too coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary
-that did not know what a head should look like it drew wrinkles. Last, a network learns from pictures of the finished
-model to find the head in them.
+there within minutes; mouths, glasses and beards take longest. What poses explain of the codes is subtracted from them:
+heads whose codes told the pose lagged behind the camera. Then the mapping learns to give the codes that the data has,
+the surface is polished, and the decoder learns to draw what the field shows of new heads with a ray for each pixel of
+the full size; then, from the data's own pictures and the codes that the encoder reads in them, what the field is too
+coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary that did not know what a head should
+look like it drew wrinkles. Last, a network learns from pictures of the finished model to find the head in them.
+
+Muon learns the matrices: by Adam the field takes half as many steps again, the decoder more than twice as many.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ SHOWN = RendererConfig(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16),
         Phase(resolution=32, steps=12000, batch_size=16, num_samples=24, surface_guided=True),
     ),
-    game=GameConfig(learning_rate=6e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05, ema_decay=0.998),
+    game=GameConfig(
+        learning_rate=6e-4, matrix_learning_rate=4e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05,
+        ema_decay=0.998,
+    ),
     terms={
         "reconstruction": 10.0, "coverage": 5.0, "divergence": 2e-4, "leak": 0.1, "eikonal": 0.7,
         "minimal_surface": 0.05, "sphere_anchor": 20.0, "bounds": 10.0,
@@ -48,7 +52,6 @@ SHOWN = RendererConfig(
     sphere_steps=600,
     sphere_learning_rate=1e-3,
     sphere_radius=0.085,
-    matrix_learning_rate=4e-4,
     beta_start=0.015,
     beta_end=0.0016,
     least_truncation=LEAST_TRUNCATION,
@@ -67,12 +70,12 @@ POLISHED = PolishConfig(
 
 # the decoder's weights are scaled as it runs (equalised learning rate): steps of 2e-2 are those of 1e-3 elsewhere
 DECODED = DecoderConfig(
-    steps=2500,
+    steps=1200,
     draws_field=True,
     batch_size=8,
     game=GameConfig(
-        learning_rate=2e-2, discriminator_learning_rate=1e-3, adam_beta1=0.5, adam_beta2=0.99,
-        final_learning_rate=0.03, r1_every=4, ema_decay=0.998,
+        learning_rate=2e-2, matrix_learning_rate=5e-2, discriminator_learning_rate=1e-3, adam_beta1=0.5,
+        adam_beta2=0.99, final_learning_rate=0.03, r1_every=4, ema_decay=0.998,
     ),
     path_length_weight=0.0,
     mixing_probability=0.0,
@@ -87,7 +90,7 @@ DETAILED = dataclasses.replace(
     draws_field=False,
     pair_weight=15.0,
     thumbnail_weight=10.0,
-    game=dataclasses.replace(DECODED.game, learning_rate=4e-3),
+    game=dataclasses.replace(DECODED.game, learning_rate=4e-3, matrix_learning_rate=1e-2),
     r1_gamma=0.3,
 )
 

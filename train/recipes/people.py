@@ -33,7 +33,7 @@ LARGE = dataclasses.replace(
                 Phase(resolution=32, steps=18000, batch_size=64, num_samples=24),
             ),
         ),
-        dataclasses.replace(DECODED, steps=6000, batch_size=32),
+        dataclasses.replace(DECODED, steps=3000, batch_size=32),
         dataclasses.replace(DETAILED, steps=4000, batch_size=32),
     ),
 )

@@ -105,7 +105,8 @@ class DecoderStage:
         group = {"params": trained, "lr": config.game.learning_rate}
         lazy = PATH_LENGTH_EVERY if config.path_length_weight else 0, config.game.r1_every
         player = self.discriminator if self.pairs is None else self.pairs.discriminator
-        self.game = Game(config.game, self.engine, [group], player, lazy)
+        kernels = [each for each in self.generator.decoder.parameters() if each.shape[2:] == (3, 3)]
+        self.game = Game(config.game, self.engine, [group], kernels, player, lazy)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         self.state = RunState(
             modules | ({} if player is None else {"discriminator": player}),
@@ -226,7 +227,7 @@ class DecoderStage:
             (share * losses.l1_with_differences(image, target)).backward()
             means.add({"field_l1": F.l1_loss(image, target)}, share)
             means.add_variety(image, share)
-        self.engine.optimizer_step(self.game.generator_optimizer)
+        self.game.step_generator()
         return means.result()
 
     def _discriminator_step(self, scenes: Scenes) -> dict[str, Tensor]:
@@ -293,7 +294,7 @@ class DecoderStage:
             (share * loss).backward()
             means.add(terms, share)
             means.add_variety(image, share)
-        self.engine.optimizer_step(self.game.generator_optimizer)
+        self.game.step_generator()
         self.discriminator.requires_grad_(True)
         return means.result()
 
@@ -313,7 +314,7 @@ class DecoderStage:
             share = share_of(part, batch)
             (share * config.path_length_weight * PATH_LENGTH_EVERY * penalty).backward()
             means.add({"path_length": penalty, "path_length_mean": self.path_length_mean}, share)
-        self.engine.optimizer_step(self.game.generator_optimizer)
+        self.game.step_generator()
         return means.result()
 
     def _path_lengths(self, scenes: Scenes, part: slice, differentiable: bool) -> Tensor:

@@ -89,7 +89,7 @@ class Pairs:
             (share * (loss + config.thumbnail_weight * terms["thumbnail_l1"])).backward()
             means.add(terms, share)
             means.add_variety(image, share)
-        self.engine.optimizer_step(game.generator_optimizer)
+        game.step_generator()
         self.discriminator.requires_grad_(True)
         return means.result()
 

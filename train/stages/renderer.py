@@ -22,7 +22,7 @@ from stylesdf.outputs import RenderOutput
 from train import losses
 from train.config import Phase, RendererConfig
 from train.data.images import LEAST_PLAIN, ImageSet
-from train.game import Game, muon, scale_learning_rates
+from train.game import Game, scale_learning_rates
 from train.networks.discriminators import GROUP_SIZE, ThumbnailDiscriminator
 from train.networks.encoder import ENCODER_WARM_UP
 from train.poses import draw_poses
@@ -77,26 +77,20 @@ class RendererStage:
         self.generator = self._build_generator(model_config, initial)
         self.discriminator = self._build_discriminator() if config.is_adversarial else None
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
-        rate, matrices = config.game.learning_rate, []
-        self.matrix_optimizer = None
-        if config.matrix_learning_rate:
-            matrices = inner_matrices(self.generator.field)
-            self.matrix_optimizer = muon(matrices, config.matrix_learning_rate)
-        inside = set(matrices)
+        rate = config.game.learning_rate
         groups = [
-            {"params": [each for each in self.generator.field.parameters() if each not in inside], "lr": rate},
+            {"params": list(self.generator.field.parameters()), "lr": rate},
             {
                 "params": list(self.generator.renderer_mapping.parameters()),
                 "lr": rate * config.mapping_learning_rate_multiplier,
             },
             {"params": list(self.generator.renderer.parameters()), "lr": SCALAR_LEARNING_RATE},
         ]
-        self.game = Game(config.game, self.engine, groups, self.discriminator)
+        matrices = inner_matrices(self.generator.field)
+        self.game = Game(config.game, self.engine, groups, matrices, self.discriminator)
         modules = {"generator": self.generator, "generator_ema": self.generator_ema}
         modules |= self._discriminator_as("discriminator")
         optimizers = self.game.optimizers
-        if self.matrix_optimizer is not None:
-            optimizers["matrix_optimizer"] = self.matrix_optimizer
         self.reconstruction = None
         if "reconstruction" in config.terms:
             self.reconstruction = Reconstruction(self.generator, config, data, self.engine)
@@ -186,9 +180,7 @@ class RendererStage:
         else:
             record = self.reconstruction.step(phase, self._point_losses)
         if not is_frozen:
-            self.engine.optimizer_step(self.game.generator_optimizer)
-            if self.matrix_optimizer is not None:
-                self.engine.optimizer_step(self.matrix_optimizer)
+            self.game.step_generator()
             self._bound_beta()
             self.game.update_average(self.generator_ema, self.generator, self.state.step)
             record["beta"] = self.generator.renderer.beta.detach()
@@ -198,10 +190,8 @@ class RendererStage:
     def _set_learning_rates(self, phase: Phase) -> None:
         progress = self.state.step / max(self.config.total_steps, 1)
         self.game.set_learning_rates(progress, phase.learning_rate_scale, both_fall=False)
-        scale = phase.learning_rate_scale * self.game.generator_decay(progress)
-        if self.matrix_optimizer is not None:
-            scale_learning_rates(self.matrix_optimizer, scale)
         if self.reconstruction is not None:
+            scale = phase.learning_rate_scale * self.game.generator_decay(progress)
             warm_up = min(1.0, (self.state.step + 1) / ENCODER_WARM_UP)
             scale_learning_rates(self.reconstruction.optimizer, scale * warm_up)
 
