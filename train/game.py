@@ -75,7 +75,8 @@ class Game:
         self.engine.optimizer_step(self.generator_optimizer)
         if self.matrix_optimizer is not None:
             for matrix, rows in self._rows.items():
-                rows.grad, matrix.grad = matrix.grad.flatten(1), None
+                if matrix.grad is not None:
+                    rows.grad, matrix.grad = matrix.grad.flatten(1), None
             self.engine.optimizer_step(self.matrix_optimizer)
 
     def set_learning_rates(self, progress: float, scale: float = 1.0, both_fall: bool = True) -> None:

@@ -68,7 +68,7 @@ def test_settings_that_go_together_come_in_any_order(order):
     [
         ("seed", "setting 'seed' is not of the form name=value"),
         ("sede=7", "unknown setting 'sede', expected one of phases, game, terms"),
-        ("game.sede=7", "unknown setting 'game.sede', expected one of learning_rate, discriminator_learning_rate"),
+        ("game.sede=7", "unknown setting 'game.sede', expected one of learning_rate, matrix_learning_rate"),
         ("phases.0.sede=7", "unknown setting 'phases.0.sede', expected one of resolution, steps"),
         ("game=7", "unknown setting 'game', game has parts: name one"),
         ("seed.parts=7", "unknown setting 'seed.parts', seed has no parts"),
