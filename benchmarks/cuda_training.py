@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.arithmetic import LEAST_SECONDS, Arithmetic, recorded
 from benchmarks.estimates import kinds_of_steps, random_pictures, start_of
@@ -93,6 +93,8 @@ class Steps:
         self.stage = stage
         self.kinds = kinds_of(stage.config)
         self.optimizers: dict[str, torch.optim.Optimizer] = stage.state.optimizers
+        networks = nn.ModuleList(stage.state.modules.values())
+        self._trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
         self._layout = torch.contiguous_format
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -149,10 +151,9 @@ class Steps:
 
     def recover(self) -> None:
         """Put right what a step left that ended halfway."""
-        for optimizer in self.optimizers.values():
-            for parameter in _parameters(optimizer):
-                parameter.requires_grad_(True)
-                parameter.grad = None
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
+            parameter.grad = None
         free_memory()
 
 
@@ -167,12 +168,9 @@ def kinds_of(config: RendererConfig | DecoderConfig) -> dict[int, int]:
     return kinds_of_steps(first, penalties)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
 def _gradient(optimizer: torch.optim.Optimizer) -> Tensor:
-    return torch.cat([p.grad.detach().float().flatten() for p in _parameters(optimizer) if p.grad is not None]).cpu()
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return torch.cat([p.grad.detach().float().flatten() for p in parameters if p.grad is not None]).cpu()
 
 
 def difference(gradients: list[Tensor], reference: list[Tensor]) -> float:
