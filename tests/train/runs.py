@@ -106,7 +106,9 @@ def keeping_stage(engine: Engine | None = None) -> DecoderStage:
 
 def pairs_stage(engine: Engine | None = None) -> DecoderStage:
     """Draws the data's own pictures from their codes."""
-    return decoder_stage(engine, PAIRED)
+    stage = decoder_stage(engine, PAIRED)
+    torch.nn.init.ones_(stage.pairs.discriminator.layers[-1].bias)  # at 0 its gradients of real and fake cancel out
+    return stage
 
 
 def uneven_stage(engine: Engine | None = None) -> RendererStage:

@@ -77,6 +77,16 @@ def test_a_game_without_a_discriminator_has_one_optimizer():
     assert both.keys() == {"generator_optimizer", "discriminator_optimizer"}
 
 
+def test_matrices_without_a_gradient_are_left_alone():
+    matrix, kernel, rest = (nn.Parameter(torch.ones(size)) for size in ((2, 3), (4, 2, 3, 3), (2,)))
+    config = GameConfig(learning_rate=0.1, matrix_learning_rate=0.1)
+    game = Game(config, Engine(), [{"params": [matrix, kernel, rest], "lr": 0.1}], [matrix, kernel], None)
+    (kernel.square().sum() + rest.sum()).backward()
+    game.step_generator()
+    assert (matrix == 1.0).all() and (kernel != 1.0).all() and (rest == 0.9).all()
+    assert kernel.grad is None and rest.grad is None
+
+
 # losses and penalties
 
 

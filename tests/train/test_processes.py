@@ -52,7 +52,7 @@ def alone(tmp_path_factory) -> dict[str, dict]:
 def test_processes_give_the_gradients_of_one(launcher, count, stages, alone, tmp_path):
     """Three of them take two, three and three of eight pictures."""
     for stage, several in gradients(tmp_path, launcher, count, stages, 300).items():
-        assert largest_difference(alone[stage], several) < 2e-5, stage  # rounding; a share that is missing, 0.1
+        assert largest_difference(alone[stage], several) < 1e-5, stage
 
 
 @needs_time

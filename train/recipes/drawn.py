@@ -74,8 +74,8 @@ DECODED = DecoderConfig(
     draws_field=True,
     batch_size=8,
     game=GameConfig(
-        learning_rate=2e-2, matrix_learning_rate=5e-2, discriminator_learning_rate=1e-3, adam_beta1=0.5,
-        adam_beta2=0.99, final_learning_rate=0.03, r1_every=4, ema_decay=0.998,
+        learning_rate=2e-2, matrix_learning_rate=5e-2, adam_beta1=0.5, adam_beta2=0.99, final_learning_rate=0.03,
+        ema_decay=0.998,
     ),
     path_length_weight=0.0,
     mixing_probability=0.0,
@@ -90,7 +90,10 @@ DETAILED = dataclasses.replace(
     draws_field=False,
     pair_weight=100.0,
     thumbnail_weight=50.0,
-    game=dataclasses.replace(DECODED.game, learning_rate=4e-3, matrix_learning_rate=1e-2, final_learning_rate=0.1),
+    game=dataclasses.replace(
+        DECODED.game, learning_rate=4e-3, matrix_learning_rate=1e-2, discriminator_learning_rate=1e-3,
+        final_learning_rate=0.1, r1_every=4,
+    ),
     r1_gamma=0.3,
 )
 
