@@ -83,7 +83,7 @@ DECODED = DecoderConfig(
     num_renderings=400,
 )
 
-# smaller steps; the adversary is listened to where the picture leaves something open: more of it draws rims
+# smaller steps, and pairs weigh so much that the adversary decides only what they leave open: else it draws rims
 DETAILED = dataclasses.replace(
     DECODED,
     steps=800,
