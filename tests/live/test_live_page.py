@@ -20,7 +20,7 @@ from tests.live.visit import MEASURE, Visit
 
 pytestmark = pytest.mark.browser
 
-SIZE = 96
+SIZE = 64
 
 
 @pytest.fixture(scope="module")

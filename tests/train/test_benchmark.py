@@ -16,10 +16,11 @@ from train.presets import PRESETS
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """The toy preset with a quarter of the resolution, at which the equations are the same."""
-    monkeypatch.setattr(training, "preset", lambda name: dataclasses.replace(preset(name), render_resolution=16))
-    monkeypatch.setattr(training, "Phase", partial(Phase, resolution=16))
-    for stage, channels in (("renderer", (24, 40, 64, 96)), ("decoder", (8, 16, 32, 64, 96))):
+    """The toy preset, narrower and with an eighth of the resolution, at which the equations are the same."""
+    small = {"render_resolution": 8, "field_width": 32, "decoder_channels": (24, 16, 8)}
+    monkeypatch.setattr(training, "preset", lambda name: dataclasses.replace(preset(name), **small))
+    monkeypatch.setattr(training, "Phase", partial(Phase, resolution=8))
+    for stage, channels in (("renderer", (24, 40, 64)), ("decoder", (8, 16, 32, 64))):
         settings = dataclasses.replace(PRESETS[stage]["toy"], discriminator_channels=channels)
         monkeypatch.setitem(PRESETS[stage], "toy", settings)
 
