@@ -1,8 +1,8 @@
 """From a picture to code and pose of the head that it shows: where ``StyleSDF.invert`` starts.
 
-A convolutional network that is trained on the model's own renderings (``python -m train encoder``). Its file lies
-beside the model, ``inverter.safetensors``. Stage 1's encoder in ``train/networks/encoder.py`` is another one, which is
-told the pose.
+A convolutional network that is trained on the model's own renderings (``python -m train encoder``), in recipes of drawn
+pictures on the data's too. Its file lies beside the model, ``inverter.safetensors``. Stage 1's encoder in
+``train/networks/encoder.py`` is another one, which is told the pose.
 
 Shapes: B batch, H W picture, K coordinates.
 """

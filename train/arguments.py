@@ -85,7 +85,8 @@ def _add_recipe_arguments(recipe: argparse.ArgumentParser) -> None:
     recipe.add_argument("--out", type=Path, required=True, help="folder of all runs; the same command goes on there")
     size_help = "for two cores, or for a GPU (default: small, where there is one)"
     recipe.add_argument("--size", choices=("small", "large"), help=size_help)
-    recipe.add_argument("--data", help="pictures instead of the recipe's own, as of renderer; ffhq and afhq need it")
+    data_help = "pictures instead of the recipe's own, as of renderer; ffhq, afhq and photos need it"
+    recipe.add_argument("--data", help=data_help)
     _add_reading_arguments(recipe)
     _add_cache_argument(recipe)
     _add_licence_argument(recipe)
@@ -130,7 +131,7 @@ def _add_stage_arguments(stage: argparse.ArgumentParser, name: str, needs_model:
         _add_cache_argument(data)
         hub = stage.add_argument_group("publishing")
         hub.add_argument("--push-to-hub", metavar="USER/NAME", help="push the model here when it is done")
-        every_help = "and every N thousand images, of which prior counts none"
+        every_help = "and every N thousand images, of which prior and draws_field count none"
         hub.add_argument("--push-every", type=int, default=0, metavar="N", help=every_help)
         hub.add_argument("--private", action="store_true", default=None, help="make a new repository private")
     _add_machine_arguments(stage)

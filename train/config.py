@@ -83,8 +83,8 @@ class GameConfig:
         adam_beta1, adam_beta2: Both optimisers'.
         final_learning_rate: Share of the learning rates that is left at the end; they fall linearly. Stage 1 leaves the
             discriminator's as it is.
-        r1_every: Gradient penalty every so many steps, × as many. When to use more than 1: it is a third of the
-            discriminator's work; 4 was seen to be as stable at small sizes.
+        r1_every: Steps from one gradient penalty to the next, each multiplied by this. When to use more than 1: it is a
+            third of the discriminator's work; 4 was seen to be as stable at small sizes.
         use_relativistic_loss: Judge real against generated in pairs, and penalise the gradient on both (RpGAN with R1
             and R2, arXiv 2501.05441). When to use: variety collapses.
         augment: Operations among color, translation, cutout on all the discriminator sees (DiffAugment). When to use:
@@ -159,7 +159,8 @@ class RendererConfig:
             samples of the rays, as the paper does. When to use: a small machine.
         use_pose_labels: Teach the discriminator's pose head from the data's own labels too (the paper does not).
         use_alpha: Judge the alpha channel beside the colours (needs data with one; the paper does not).
-        horizontal_flip: Show half of the pictures mirrored (with mirrored yaw).
+        horizontal_flip: Show half of the pictures mirrored (with mirrored yaw); without effect beside the term
+            reconstruction.
         discriminator_channels: At the full thumbnail resolution, half of it, ... down to 2×2.
         use_minibatch_std: Show the discriminator the variety of its batch.
         seed: Of everything random.
@@ -291,7 +292,7 @@ class DecoderConfig:
         num_renderings: Renderings kept and shown again, eight of them exchanged at every 32nd step, at every 8th of the
             game of patches: a short run on a small machine is spared most of the rendering. 0 renders every batch
             anew, as the paper does.
-        horizontal_flip: Show half of the pictures mirrored; without effect on the game of patches.
+        horizontal_flip: Show half of the pictures mirrored, in the paper's game only.
         discriminator_channels: At the image resolution, half of it, ... down to 4×4; None takes min(512, 32768 / R).
             Without effect on the game of patches.
         seed: Of everything random.
@@ -340,7 +341,9 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The network that finds the head in a picture, taught by a finished model's own pictures; not in the paper.
+    """The network that finds the head in a picture; not in the paper.
+
+    It is taught by pictures of a finished model and, where stage 1 had an encoder, of the data.
 
     Attributes:
         steps: How many; in each there are three new heads, and 48 pictures of those so far are learned from.

@@ -100,7 +100,7 @@ def _two_cameras(model: Generator, count: int) -> list[tuple[Camera, Camera]]:
 
 @metric(
     "depth-consistency",
-    Quantity("distance", "Chamfer distance of two views' depth maps, in sample spacings", "", "lower", 0.0),
+    Quantity("distance", "Chamfer distance of two views' depth maps, in 128ths of the depth range", "", "lower", 0.0),
     num_seeds=100,
 )
 @torch.no_grad()

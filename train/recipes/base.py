@@ -43,7 +43,7 @@ class Recipe:
         limits: Markdown for the model card: what it cannot do.
         licence: Of the model, the hub's identifier; None is apache-2.0 for pictures that the project draws, else other.
         reading: Options of its command that say which pictures it takes, by name, as ``{"label": "label=cat"}``.
-        size: By which name it differs from the recipe that is meant without one; None is that one.
+        size: Name of this variant, as ``--size`` takes it; None is the default variant.
         seed: Added to every run's.
 
     Raises:

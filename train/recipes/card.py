@@ -62,7 +62,7 @@ def recipe_card(
 {command}
 ```
 
-{runs}. The settings stand in `train/recipes/{recipe.name}.py`, the loss terms in the `*-log.jsonl`
+{runs}. The settings follow from `train/recipes/{recipe.name}.py`, the loss terms in the `*-log.jsonl`
 files, the full reports in `metrics.json` and `metrics-1.json`; `train/EVALUATION.md` says what each metric is.{limits}
 
 ## Measured

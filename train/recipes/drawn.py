@@ -6,7 +6,7 @@ heads whose codes told the pose lagged behind the camera. Then the mapping learn
 the surface is polished, and the decoder learns to draw what the field shows of new heads with a ray for each pixel of
 the full size; then, from the data's own pictures and the codes that the encoder reads in them, what the field is too
 coarse for: lips, noses, lashes (``train/stages/pairs.py``). Against an adversary that did not know what a head should
-look like it drew wrinkles. Last, a network learns from pictures of the finished model to find the head in them.
+look like it drew wrinkles. Last, a network learns to find heads in pictures, the finished model's and the data's.
 
 Muon learns the matrices: by Adam the field takes half as many steps again, the decoder more than twice as many.
 """
@@ -39,7 +39,7 @@ MODEL = StyleSDFConfig(
 SHOWN = RendererConfig(
     phases=(
         Phase(resolution=16, steps=2000, batch_size=32, num_samples=16),
-        Phase(resolution=32, steps=12000, batch_size=16, num_samples=24, surface_guided=True),
+        Phase(resolution=32, steps=20000, batch_size=16, num_samples=24, surface_guided=True),
     ),
     game=GameConfig(
         learning_rate=6e-4, matrix_learning_rate=4e-4, adam_beta1=0.9, adam_beta2=0.99, final_learning_rate=0.05,
@@ -86,7 +86,7 @@ DECODED = DecoderConfig(
 # smaller steps, and pairs weigh so much that the adversary decides only what they leave open: else it draws rims
 DETAILED = dataclasses.replace(
     DECODED,
-    steps=800,
+    steps=2000,
     draws_field=False,
     pair_weight=100.0,
     thumbnail_weight=50.0,

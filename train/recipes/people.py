@@ -34,6 +34,6 @@ LARGE = dataclasses.replace(
             ),
         ),
         dataclasses.replace(DECODED, steps=3000, batch_size=32),
-        dataclasses.replace(DETAILED, steps=2000, batch_size=32),
+        dataclasses.replace(DETAILED, batch_size=32),
     ),
 )
