@@ -119,7 +119,7 @@ def test_pairs_need_a_pool_poses_and_an_encoder(tmp_path, monkeypatch):
         dataclasses.replace(runs.PAIRED, num_renderings=0)
     data = dataclasses.replace(runs.tiny_data(), poses=None)
     monkeypatch.setattr(runs, "tiny_data", lambda: data)
-    with pytest.raises(ValueError, match="the data has no poses"):
+    with pytest.raises(ValueError, match="the data has no yaw and pitch"):
         runs.pairs_stage()
     save_model(Generator(runs.MODEL), tmp_path)
     with pytest.raises(ValueError, match="has no encoder beside it"):

@@ -147,7 +147,7 @@ def encode(encoder: PictureEncoder, data: ImageSet) -> tuple[Tensor, Tensor]:
         ValueError: The data has no poses.
     """
     if data.poses is None:
-        raise ValueError("the encoder needs poses, but the data has no poses (yaw and pitch)")
+        raise ValueError("the encoder needs poses, but the data has no yaw and pitch")
     device = encoder.head.weight.device
     codes, stds = [], []
     for index in torch.arange(len(data)).split(ENCODED_AT_ONCE):

@@ -127,7 +127,7 @@ def learn(
 def check_poses(data: ImageSet) -> None:
     """Raise ValueError where poses cannot be learned: the data has none, or too few pictures."""
     if data.poses is None:
-        raise ValueError("poses cannot be learned: the data has no poses (yaw and pitch)")
+        raise ValueError("poses cannot be learned: the data has no yaw and pitch")
     if len(data) < FEWEST:
         raise ValueError(f"poses cannot be learned from {len(data)} pictures, expected at least {FEWEST}")
 

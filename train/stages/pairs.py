@@ -47,7 +47,7 @@ class Pairs:
         self, generator: Generator, config: DecoderConfig, data: ImageSet, encoder: PictureEncoder, engine: Engine
     ) -> None:
         if data.poses is None:
-            raise ValueError("pair_weight is on, but the data has no poses (yaw and pitch)")
+            raise ValueError("pair_weight is on, but the data has no yaw and pitch")
         self.generator, self.config, self.engine = generator, config, engine
         self.discriminator = PatchDiscriminator().to(engine.device)
         encoder = encoder.to(engine.device).requires_grad_(False)

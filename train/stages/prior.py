@@ -4,8 +4,8 @@ Stage 1 with an encoder (``train/networks/encoder.py``) shows the data's picture
 finds for them, but the mapping gives other codes. As in a two-stage autoencoder (arXiv 1903.05789) a second, small
 model closes the gap. First a flow (``train/networks/flow.py``) learns the distribution of the data's codes, along the
 axes on which they vary most; then the mapping, three layers, learns by least squares where the flow, in many steps,
-takes Gaussian latents. The codes' mean and covariance alone would give averages of hair styles.
-That needs no rendering and no adversary. The field is left alone.
+takes Gaussian latents. The codes' mean and covariance alone would give averages of hair styles. That needs no rendering
+and no adversary. The field is left alone.
 
 Shapes: B batch, A axes.
 """

@@ -116,7 +116,7 @@ class Reconstruction:
 
     def __init__(self, generator: Generator, config: RendererConfig, data: ImageSet, engine: Engine) -> None:
         if data.poses is None:
-            raise ValueError("terms has reconstruction, but the data has no poses (yaw and pitch)")
+            raise ValueError("terms has reconstruction, but the data has no yaw and pitch")
         if not config.num_points:
             raise ValueError("terms has reconstruction, but num_points is 0: its rays are surface-guided")
         self.generator, self.config, self.data, self.engine = generator, config, data, engine

@@ -1,4 +1,4 @@
-"""One step of stage 1: against the thumbnail discriminator (paper section 3.3), or beside an encoder.
+"""One step of stage 1: the field learns against the thumbnail discriminator (paper section 3.3), or with an encoder.
 
 Shapes: B batch, H W image, P points.
 """
@@ -358,7 +358,7 @@ def _check(config: RendererConfig, data: ImageSet) -> None:
         if is_on and data.thumbnails.shape[1] < 4:
             raise ValueError(f"{name}, but the pictures have no alpha channel")
     if config.use_pose_labels and data.poses is None:
-        raise ValueError("use_pose_labels is on, but the data has no poses (yaw and pitch)")
+        raise ValueError("use_pose_labels is on, but the data has no yaw and pitch")
     if any(phase.surface_guided for phase in config.phases) and not config.num_points:
         raise ValueError("surface_guided is on, but num_points is 0: the losses of the samples need some")
     if not config.is_adversarial:
